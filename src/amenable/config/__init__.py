@@ -1,0 +1,1 @@
+"""Settings and the workspace folder. Torch-free."""
