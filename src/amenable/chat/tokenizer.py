@@ -1,0 +1,270 @@
+"""The tokenizer: text to ids and back, for our own byte-level BPE and for any Hugging Face folder.
+
+`encode` never makes a control token out of text (guard.py says how); control tokens come from a chat template or by id.
+Byte-level BPE: Radford et al. 2019, section 2.2; ours also splits digits, so that numbers are spelt alike everywhere
+(llama.cpp calls this pre-tokenizer "smollm"). `<|end|>` ends a document and a turn; padding has a token of its own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import tokenizers
+from tokenizers import decoders, models, pre_tokenizers, trainers
+
+from amenable.chat.folder import read_tokenizer_files
+from amenable.chat.guard import Guard
+from amenable.errors import ConfigError
+
+SPECIALS = ("<|pad|>", "<|bos|>", "<|end|>", "<|system|>", "<|user|>", "<|assistant|>")
+SMALLEST_VOCAB = 256 + len(SPECIALS)
+
+
+class Tokenizer:
+    """Text to ids and back.
+
+    inner          the `tokenizers.Tokenizer` that does the work
+    specials       {"bos_token": "<|bos|>", "eos_token": ..., "pad_token": ...}; those that exist
+    chat_template  Jinja source, or None for a base model
+    stop_ids       ids that end a response; eos first
+    decoder_start  id that an encoder-decoder's decoder begins with, or None: the padding id
+    config         further content of tokenizer_config.json, written back by `save`
+
+    >>> t = train_bpe(["the cat sat on the mat. " * 20], vocab_size=270)
+    >>> t.vocab_size, t.pad_id, t.bos_id, t.eos_id
+    (270, 0, 1, 2)
+    >>> t.decode(t.encode("the cat <|end|>"))
+    'the cat <|end|>'
+    """
+
+    def __init__(
+        self,
+        inner: tokenizers.Tokenizer,
+        specials: Mapping[str, str],
+        *,
+        chat_template: str | None = None,
+        stop_ids: Sequence[int] = (),
+        decoder_start: int | None = None,
+        config: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.inner = inner
+        self.specials = dict(specials)
+        self.chat_template = chat_template
+        self.bos_id = self._id("bos_token")
+        self.eos_id = self._id("eos_token")
+        self.pad_id = self._id("pad_token")
+        own = () if self.eos_id is None else (self.eos_id,)
+        self.stop_ids: tuple[int, ...] = tuple(dict.fromkeys((*own, *stop_ids)))
+        self.decoder_start = self.pad_id if decoder_start is None else decoder_start
+        self._config = dict(config or {})
+
+    @staticmethod
+    def load(folder: str | Path) -> Tokenizer:
+        """The tokenizer of a Hugging Face folder. Raises ModelError if there is none."""
+        files = read_tokenizer_files(Path(folder))
+        return Tokenizer(
+            files.inner,
+            files.specials,
+            chat_template=files.chat_template,
+            stop_ids=files.stop_ids,
+            decoder_start=files.decoder_start,
+            config=files.config,
+        )
+
+    def save(self, folder: str | Path) -> None:
+        """Writes the files that `load` and transformers' AutoTokenizer read; makes the folder if need be.
+
+        Stop ids beyond eos go into generation_config.json, whose other content is kept.
+        """
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        _write(folder / "tokenizer.json", self.inner.to_str(pretty=True))
+        _write(folder / "special_tokens_map.json", _to_json(self.specials))
+        config = {"tokenizer_class": "PreTrainedTokenizerFast", "clean_up_tokenization_spaces": False}
+        config |= {k: v for k, v in self._config.items() if k not in ("chat_template", "added_tokens_decoder")}
+        _write(folder / "tokenizer_config.json", _to_json({**config, **self.specials}))
+        if self.chat_template is not None:
+            _write(folder / "chat_template.jinja", self.chat_template)
+        if self.stop_ids != (() if self.eos_id is None else (self.eos_id,)):
+            path = folder / "generation_config.json"
+            generation = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+            _write(path, _to_json({**generation, "eos_token_id": list(self.stop_ids)}))
+
+    def encode(self, text: str) -> list[int]:
+        """Ids of plain text: no specials added, and none made from text that spells one."""
+        return self.guard.encode(text)
+
+    def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
+        """`encode` of many texts at once; several times as fast."""
+        return self.guard.encode_batch(texts)
+
+    def encode_after(self, prefix: str, text: str) -> list[int]:
+        """Ids of `text` as a continuation of raw text `prefix`, whose own ids stay as `encode` gives them."""
+        if not prefix:
+            return self.encode(text)
+        before, whole = self.encode(prefix), self.encode(prefix + text)
+        if whole[: len(before)] == before:
+            return whole[len(before) :]
+        # Behind a control token, so that no space is put before what may be the rest of a word.
+        anchor = self.specials.get("eos_token", "")
+        return self.guard.encode_rendered(anchor + self.guard.plain(text))[1 if anchor else 0 :]
+
+    def decode(self, ids: Sequence[int], skip_special: bool = True) -> str:
+        """Text of ids; bytes that are not whole UTF-8 characters become U+FFFD."""
+        if skip_special:
+            ids = [i for i in ids if i not in self.special_ids]
+        return self.inner.decode(list(ids), skip_special_tokens=skip_special)
+
+    def stream(self, skip_special: bool = True) -> DecodeStream:
+        """An incremental decoder of one response."""
+        return DecodeStream(self, skip_special)
+
+    def with_changes(
+        self,
+        *,
+        chat_template: str | None = None,
+        specials: Mapping[str, str] | None = None,
+        stop_ids: Sequence[int] = (),
+    ) -> Tokenizer:
+        """A copy with another chat template, further named specials or further stop ids."""
+        return Tokenizer(
+            self.inner,
+            {**self.specials, **(specials or {})},
+            chat_template=self.chat_template if chat_template is None else chat_template,
+            stop_ids=(*self.stop_ids, *stop_ids),
+            decoder_start=self.decoder_start,
+            config=self._config,
+        )
+
+    @cached_property
+    def vocab_size(self) -> int:
+        """One more than the largest id."""
+        return max(self.inner.get_vocab(with_added_tokens=True).values()) + 1
+
+    @cached_property
+    def start_ids(self) -> list[int]:
+        """What raw text begins with: bos; eos where there is no bos (GPT-2's custom)."""
+        first = self.eos_id if self.bos_id is None else self.bos_id
+        return [] if first is None else [first]
+
+    @cached_property
+    def controls(self) -> dict[str, int]:
+        """{spelling: id} of the tokens that no text may spell."""
+        ids = {name: i for name in self.specials.values() if (i := self.inner.token_to_id(name)) is not None}
+        for index, token in self.inner.get_added_tokens_decoder().items():
+            # Some folders flag turn markers as ordinary tokens; they are known by their shape. Words such as
+            # "<think>", which the assistant itself may write, stay ordinary.
+            marker = re.fullmatch(r"<\|.+\|>|\[/?[A-Z_]+\]", token.content)
+            if token.special or marker or index in self.stop_ids:
+                ids[token.content] = index
+        return ids
+
+    @cached_property
+    def special_ids(self) -> frozenset[int]:
+        """Ids of all control tokens."""
+        return frozenset(self.controls.values())
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """16 hex digits that tell two vocabularies apart."""
+        return hashlib.sha256(self.inner.to_str().encode()).hexdigest()[:16]
+
+    @cached_property
+    def guard(self) -> Guard:
+        """What encodes rendered templates; for render.py."""
+        return Guard(self.inner, self.controls)
+
+    def _id(self, name: str) -> int | None:
+        return self.inner.token_to_id(self.specials[name]) if name in self.specials else None
+
+
+class DecodeStream:
+    """Decodes one id at a time; the pieces joined are the text of all ids.
+
+    >>> t = train_bpe(["abc"], vocab_size=262)
+    >>> s = t.stream()
+    >>> [s.push(i) for i in t.encode("aé")], s.finish()
+    (['a', '', 'é'], '')
+    """
+
+    def __init__(self, tokenizer: Tokenizer, skip_special: bool = True) -> None:
+        self._tokenizer, self._skip = tokenizer, skip_special
+        self._context: list[int] = []  # already given out; decoders that strip a first space need to see it
+        self._waiting: list[int] = []
+
+    def push(self, token: int) -> str:
+        """The text that this id completes; "" while a UTF-8 character is unfinished."""
+        self._waiting.append(token)
+        piece = self._new_text()
+        if not piece or piece.endswith("\ufffd"):
+            return ""
+        self._context, self._waiting = self._waiting, []
+        return piece
+
+    def finish(self) -> str:
+        """What is left at the end: unfinished bytes as U+FFFD."""
+        piece = self._new_text()
+        self._context, self._waiting = [], []
+        return piece
+
+    def _new_text(self) -> str:
+        before = self._tokenizer.decode(self._context, self._skip)
+        return self._tokenizer.decode([*self._context, *self._waiting], self._skip)[len(before) :]
+
+
+def train_bpe(texts: Iterable[str], vocab_size: int) -> Tokenizer:
+    """A byte-level BPE of `vocab_size` tokens at most (fewer if the text has no more pairs), with our specials and template.
+
+    The same texts give the same tokenizer. Raises ConfigError if the bytes and specials do not fit.
+    """
+    if vocab_size < SMALLEST_VOCAB:
+        raise ConfigError(
+            f"a vocabulary of {vocab_size} cannot hold the 256 bytes and {len(SPECIALS)} specials",
+            where="vocab_size",
+            mend=f"ask for {SMALLEST_VOCAB} or more",
+        )
+    inner = tokenizers.Tokenizer(models.BPE())
+    inner.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+    )
+    inner.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size,
+        min_frequency=2,
+        special_tokens=list(SPECIALS),
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    inner.train_from_iterator(_batches(texts), trainer=trainer)
+    specials = {"bos_token": "<|bos|>", "eos_token": "<|end|>", "pad_token": "<|pad|>"}
+    return Tokenizer(inner, specials, chat_template=own_template())
+
+
+def own_template() -> str:
+    """The Jinja source of our own chat template."""
+    return (resources.files("amenable.chat") / "default.jinja").read_text(encoding="utf-8").strip()
+
+
+def _batches(texts: Iterable[str], size: int = 1000) -> Iterator[list[str]]:
+    batch: list[str] = []
+    for text in texts:
+        batch.append(text)
+        if len(batch) == size:
+            yield batch
+            batch = []
+    yield batch
+
+
+def _to_json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, indent=2)
+
+
+def _write(path: Path, content: str) -> None:
+    path.write_text(content, encoding="utf-8")
