@@ -1,0 +1,1 @@
+"""Records from files, their splits and mixtures, and the rows and batches made of them."""

@@ -1,0 +1,394 @@
+"""Files → raw rows: JSONL, JSON, CSV, TSV, Parquet, plain text, their .gz and .zst, and saved Hugging Face datasets.
+
+A row is a plain dict (or, in text files, a string) with its place. Every stream is read within stated limits, so that no
+file, however hostile, takes more memory than they say; what breaks a limit becomes a reject and the reading goes on.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any, BinaryIO, NamedTuple, cast
+
+import msgspec
+from msgspec import Meta
+
+from amenable.data.rejects import Rejects, Where
+from amenable.errors import DataError, MissingExtraError
+from amenable.types import Record, Split
+
+TEXT_SUFFIXES = (".txt", ".text", ".md", ".markdown")
+ROW_SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
+EMPTY = "the file is empty"
+PACKED_SUFFIXES = (".gz", ".zst")
+_SPLITS: dict[str, Split] = {
+    "train": "train",
+    "validation": "validation",
+    "valid": "validation",
+    "dev": "validation",
+    "test": "test",
+}
+
+
+class Limits(Record, frozen=True):
+    """How much of a file may be held in memory at a time."""
+
+    line_bytes: Annotated[int, Meta(ge=1, description="one line, one CSV row, one piece of text")] = 16 << 20
+    json_bytes: Annotated[int, Meta(ge=1, description="one .json file, which is read whole")] = 1 << 30
+
+
+class Row(NamedTuple):
+    """A raw row: an object's fields, or the text of a line or document."""
+
+    where: Where
+    value: dict[str, Any] | str
+    split: Split | None = None
+
+
+def suffix_of(path: Path) -> str:
+    """The suffix that tells the format, without .gz or .zst, in lower case.
+
+    >>> suffix_of(Path("a/train.JSONL.gz"))
+    '.jsonl'
+    """
+    name = path.name.lower()
+    for packed in PACKED_SUFFIXES:
+        name = name.removesuffix(packed)
+    return Path(name).suffix
+
+
+def rows(file: Path, rejects: Rejects, *, limits: Limits, lines_of_text: bool = False) -> Iterator[Row]:
+    """The rows of one file; bad ones go to `rejects`.
+
+    lines_of_text: a text file gives one row a line instead of one a file.
+    Raises DataError if the file as a whole cannot be read: cut short, not of its format, of an unknown type.
+    """
+    suffix = suffix_of(file)
+    if suffix == ".parquet":
+        yield from _parquet(file)
+        return
+    with opened(file) as stream:
+        _refuse_other_encodings(stream, file)
+        if suffix in (".jsonl", ".ndjson"):
+            yield from _jsonl(stream, file, rejects, limits)
+        elif suffix == ".json":
+            yield from _json(stream, file, rejects, limits)
+        elif suffix in (".csv", ".tsv"):
+            yield from _csv(stream, file, rejects, limits)
+        elif lines_of_text:
+            yield from _text_lines(stream, file, rejects, limits)
+        else:
+            yield from _text(stream, file, rejects, limits)
+
+
+@contextmanager
+def opened(file: Path) -> Iterator[io.BufferedReader]:
+    """The file's bytes, unpacked. A packed file that ends too early raises DataError with the bytes read until there."""
+    counter: io.BufferedReader | None = None
+    try:
+        with file.open("rb") as raw:
+            if file.suffix.lower() == ".gz":
+                unpacked: Any = gzip.GzipFile(fileobj=raw)
+            elif file.suffix.lower() == ".zst":
+                unpacked = _ZstdStream(raw)
+            else:
+                unpacked = raw
+            counter = unpacked if unpacked is raw else io.BufferedReader(cast(io.RawIOBase, unpacked), 1 << 16)
+            yield counter
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        read = counter.tell() if counter is not None and not counter.closed else 0
+        raise DataError(
+            f"the compressed file is cut short or damaged after {read:,} unpacked bytes ({error})",
+            where=str(file),
+            mend="fetch or copy the file again",
+        ) from error
+    except OSError as error:
+        raise DataError(f"the file cannot be read: {error.strerror or error}", where=str(file)) from error
+
+
+class _ZstdStream(io.RawIOBase):
+    """Unpacked bytes of a .zst file. The library's own reader takes a cut file for a finished one; this one does not."""
+
+    def __init__(self, raw: BinaryIO) -> None:
+        try:
+            import zstandard
+        except ImportError as error:
+            raise MissingExtraError("zstandard", extra="zstd", purpose="reading .zst files") from error
+        self.raw, self.library = raw, zstandard
+        self.pending = memoryview(b"")
+        self.frame: Any = None
+        self.position = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        while not self.pending:
+            packed = self.raw.read(2048)  # at most 64 MB unpacked: zstd repeats 128 kB per 4 bytes
+            if not packed:
+                if self.frame is not None:
+                    raise EOFError("the last zstd frame is not finished")
+                return 0
+            self._unpack(packed)
+        count = min(len(buffer), len(self.pending))
+        buffer[:count] = self.pending[:count]
+        self.pending = self.pending[count:]
+        self.position += count
+        return count
+
+    def tell(self) -> int:
+        return self.position
+
+    def _unpack(self, packed: bytes) -> None:
+        parts = []
+        try:
+            while packed:
+                frame = self.frame or self.library.ZstdDecompressor().decompressobj()
+                parts.append(frame.decompress(packed))
+                packed, self.frame = (frame.unused_data, None) if frame.eof else (b"", frame)
+        except self.library.ZstdError as error:
+            raise EOFError(str(error)) from error
+        self.pending = memoryview(b"".join(parts))
+
+
+def _refuse_other_encodings(stream: io.BufferedReader, file: Path) -> None:
+    start = stream.peek(4)[:4]
+    if start[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        raise DataError("the file is UTF-16, not UTF-8", where=str(file), mend=f"iconv -f UTF-16 -t UTF-8 {file.name}")
+    if not start:
+        raise DataError(EMPTY, where=str(file), mend="give a file with at least one row")
+
+
+def _lines(stream: BinaryIO, file: Path, rejects: Rejects, limits: Limits) -> Iterator[tuple[int, int, bytes]]:
+    """(number from 1, byte offset, line without its end) of every line; one over the limit is rejected, not held."""
+    number, offset = 0, 0
+    while line := stream.readline(limits.line_bytes + 1):
+        number += 1
+        length, whole = len(line), line.endswith(b"\n") or len(line) <= limits.line_bytes
+        while not whole:
+            more = stream.readline(1 << 20)
+            length, whole = length + len(more), not more or more.endswith(b"\n")
+        if length > limits.line_bytes + 1 or (length > limits.line_bytes and not line.endswith(b"\n")):
+            reason = f"the line is longer than {limits.line_bytes:,} bytes ({length:,})"
+            rejects.add(Where(str(file), number), reason, line[:1000])
+        else:
+            yield (
+                number,
+                offset,
+                line.removeprefix(b"\xef\xbb\xbf").rstrip(b"\r\n") if number == 1 else line.rstrip(b"\r\n"),
+            )
+        offset += length
+
+
+def _jsonl(stream: BinaryIO, file: Path, rejects: Rejects, limits: Limits) -> Iterator[Row]:
+    for number, offset, line in _lines(stream, file, rejects, limits):
+        if not line.strip():
+            continue
+        where = Where(str(file), number)
+        value = decode_json(line)
+        if isinstance(value, dict | str):
+            yield Row(where, value)
+        elif isinstance(value, _Malformed):
+            at = f" (byte {offset + value.at:,} of the file)" if value.at is not None else ""
+            rejects.add(where, value.reason + at, line[:1000])
+        else:
+            rejects.add(where, f"a row must be an object, not {_type_name(value)}", line[:1000])
+
+
+class _Malformed(NamedTuple):
+    reason: str
+    at: int | None = None  # byte
+
+
+def decode_json(line: bytes) -> Any:
+    """The value, or why there is none: never an exception, however the bytes look."""
+    try:
+        return msgspec.json.decode(line)
+    except RecursionError:
+        return _Malformed("the JSON is nested too deep")
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:  # whose positions count from the start of a text
+        try:
+            line.decode("utf-8")
+        except UnicodeDecodeError as bad:
+            return _Malformed("not UTF-8", bad.start)
+        if b"NaN" in line or b"Infinity" in line:
+            return _Malformed("NaN and Infinity are no JSON and no number to learn from")
+        return _Malformed(f"not JSON ({error})")
+
+
+def _type_name(value: Any) -> str:
+    names = {
+        list: "a list",
+        int: "a number",
+        float: "a number",
+        bool: "true or false",
+        type(None): "null",
+        str: "a text",
+    }
+    return names.get(type(value), type(value).__name__)
+
+
+def _json(stream: io.BufferedReader, file: Path, rejects: Rejects, limits: Limits) -> Iterator[Row]:
+    content = stream.read(limits.json_bytes + 1).removeprefix(b"\xef\xbb\xbf")
+    if len(content) > limits.json_bytes:
+        mend = "write it as JSONL, one row a line: that is read in pieces"
+        raise DataError(
+            f"a .json file is read whole, and this one is over {limits.json_bytes:,} bytes", where=str(file), mend=mend
+        )
+    value = decode_json(content)
+    if isinstance(value, _Malformed):
+        first = content.lstrip().split(b"\n", 1)[0]
+        if isinstance(decode_json(first), dict):  # one object a line: JSONL under another name
+            yield from _jsonl(io.BytesIO(content), file, rejects, limits)
+            return
+        raise DataError(f"the file cannot be read: {value.reason}", where=str(file))
+    if isinstance(value, dict):
+        lists = [
+            v
+            for k, v in value.items()
+            if isinstance(v, list) and k in ("data", "rows", "train", "examples", "Instances")
+        ]
+        value = lists[0] if len(lists) == 1 else [value]
+    if not isinstance(value, list):
+        raise DataError(f"a .json file must hold a list of rows or an object, not {_type_name(value)}", where=str(file))
+    for number, item in enumerate(value, 1):
+        if isinstance(item, dict | str):
+            yield Row(Where(str(file), number), item)
+        else:
+            rejects.add(Where(str(file), number), f"a row must be an object, not {_type_name(item)}", repr(item)[:1000])
+
+
+def _csv(stream: io.BufferedReader, file: Path, rejects: Rejects, limits: Limits) -> Iterator[Row]:
+    bad: dict[int, int] = {}  # line number → byte offset of what is not UTF-8
+
+    def text_lines() -> Iterator[str]:
+        for number, offset, line in _lines(stream, file, rejects, limits):
+            try:
+                yield line.decode("utf-8") + "\n"
+            except UnicodeDecodeError as error:
+                bad[number] = offset + error.start
+                yield line.decode("utf-8", "surrogateescape") + "\n"
+
+    first_line = stream.peek(1 << 16).split(b"\n", 1)[0]
+    delimiter = "\t" if suffix_of(file) == ".tsv" else (";" if b";" in first_line and b"," not in first_line else ",")
+    csv.field_size_limit(max(csv.field_size_limit(), limits.line_bytes))
+    reader = csv.reader(text_lines(), delimiter=delimiter)
+    header = next(reader, [])
+    if not any(header) or len(set(header)) != len(header):
+        raise DataError(f"the first line must name the columns, each once: {header}", where=str(file))
+    while True:
+        where = Where(str(file), reader.line_num + 1)
+        try:
+            cells = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            rejects.add(where, f"not CSV ({error}; up to line {reader.line_num})")
+            continue
+        wrong = [bad.pop(n) for n in list(bad) if n <= reader.line_num]
+        if not cells:
+            continue
+        if wrong:
+            rejects.add(where, f"not UTF-8 (byte {wrong[0]:,} of the file)", delimiter.join(cells))
+        elif len(cells) != len(header):
+            rejects.add(where, f"the row has {len(cells)} fields, the header {len(header)}", delimiter.join(cells))
+        elif any("\0" in cell for cell in cells):
+            rejects.add(where, "the row holds NUL characters", delimiter.join(cells))
+        else:
+            yield Row(where, {name: _cell(cell) for name, cell in zip(header, cells, strict=True)})
+
+
+def _cell(cell: str) -> Any:
+    """A cell that holds a JSON list or object is read as one; every other is text."""
+    if cell[:1] + cell[-1:] not in ("[]", "{}"):
+        return cell
+    value = decode_json(cell.encode("utf-8"))
+    return cell if isinstance(value, _Malformed) else value
+
+
+def _parquet(file: Path) -> Iterator[Row]:
+    try:
+        import pyarrow as arrow
+        import pyarrow.parquet as parquet
+    except ImportError as error:
+        raise MissingExtraError("pyarrow", extra="parquet", purpose="reading Parquet files") from error
+    if not file.stat().st_size:
+        raise DataError(EMPTY, where=str(file), mend="give a file with at least one row")
+    try:
+        number = 0
+        with parquet.ParquetFile(file) as table:
+            for batch in table.iter_batches(batch_size=1024):
+                for value in batch.to_pylist():
+                    number += 1
+                    yield Row(Where(str(file), number), value)
+    except (arrow.ArrowException, OSError) as error:
+        mend = "fetch or write the file again"
+        raise DataError(f"the Parquet file is cut short or damaged: {error}", where=str(file), mend=mend) from error
+
+
+def _text_lines(stream: io.BufferedReader, file: Path, rejects: Rejects, limits: Limits) -> Iterator[Row]:
+    for number, offset, line in _lines(stream, file, rejects, limits):
+        where = Where(str(file), number)
+        try:
+            if line.strip():
+                yield Row(where, line.decode("utf-8"))
+        except UnicodeDecodeError as error:
+            rejects.add(where, f"not UTF-8 (byte {offset + error.start:,} of the file)", line[:1000])
+
+
+def _text(stream: io.BufferedReader, file: Path, rejects: Rejects, limits: Limits) -> Iterator[Row]:
+    """The whole file as one text; a file over the limit in pieces cut at empty lines, so that nothing is lost."""
+    held, line, offset = b"", 1, 0
+    while True:
+        held += stream.read(limits.line_bytes + 1 - len(held))
+        if not held:
+            return
+        cut = len(held) if len(held) <= limits.line_bytes else _cut(held, limits.line_bytes)
+        piece, held = held[:cut], held[cut:]
+        try:
+            content = piece.removeprefix(b"\xef\xbb\xbf").decode("utf-8").replace("\r\n", "\n")
+            yield Row(Where(str(file), line), content)
+        except UnicodeDecodeError as error:
+            place = Where(str(file), line + piece[: error.start].count(b"\n"))
+            rejects.add(
+                place, f"not UTF-8 (byte {offset + error.start:,} of the file)", piece[error.start : error.start + 50]
+            )
+        line, offset = line + piece.count(b"\n"), offset + len(piece)
+
+
+def _cut(text: bytes, limit: int) -> int:
+    """Where to cut: behind the last empty line within the limit, else the last line, else before a whole character."""
+    for mark in (b"\n\n", b"\n"):
+        if (found := text.rfind(mark, 0, limit)) > 0:
+            return found + len(mark)
+    while limit > 1 and text[limit] & 0xC0 == 0x80:
+        limit -= 1
+    return limit
+
+
+def is_saved_dataset(folder: Path) -> bool:
+    """Whether `datasets.Dataset.save_to_disk` (or DatasetDict's) made the folder."""
+    return (folder / "dataset_dict.json").is_file() or (
+        (folder / "state.json").is_file() and (folder / "dataset_info.json").is_file()
+    )
+
+
+def saved_dataset_rows(folder: Path) -> Iterator[Row]:
+    """The rows of a saved Hugging Face dataset; a split's name, if it is one of ours, goes with its rows."""
+    try:
+        import datasets
+    except ImportError as error:
+        raise MissingExtraError("datasets", extra="datasets", purpose="reading a saved Hugging Face dataset") from error
+    try:
+        loaded = datasets.load_from_disk(str(folder))
+    except (OSError, ValueError, KeyError) as error:
+        raise DataError(f"the saved dataset cannot be read: {error}", where=str(folder)) from error
+    parts = loaded.items() if isinstance(loaded, datasets.DatasetDict) else [("", loaded)]
+    for name, part in parts:
+        for number, value in enumerate(part, 1):
+            yield Row(Where(f"{folder}/{name}" if name else str(folder), number), value, _SPLITS.get(name))

@@ -1,0 +1,117 @@
+"""Rows that could not be used: counted, written down with file, line and reason, and above a share a reason to stop.
+
+Nothing is dropped silently: whatever a reader does not pass on is either a reject (bad) or a duplicate (the same row
+again), and both are counted here.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+from amenable.errors import DataError
+from amenable.types import Record
+
+START_LENGTH = 200
+"""Characters of a bad row that are written down."""
+
+
+class Where(NamedTuple):
+    """Where a row stands: its file, and its line (or row number in JSON arrays, Parquet and saved datasets), from 1."""
+
+    file: str
+    line: int
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}"
+
+
+class BadRow(Exception):
+    """A row that cannot become a record; its text is the reason. Readers turn it into a reject, never a user's error."""
+
+
+class Reject(Record, frozen=True):
+    """One line of a rejects file."""
+
+    file: str
+    line: int
+    reason: str
+    start: str  # the raw row's first characters
+
+
+class Rejects:
+    """Counts what is not used; raises DataError when rejects exceed `limit_share` of the rows.
+
+    The share is looked at from the 50th row on and once more at the end (`finish`). limit_share 0 allows none, 1 all.
+    path: where to write the rejects as JSONL; the file is made at the first reject.
+
+    >>> rejects = Rejects(limit_share=0.5)
+    >>> rejects.keep(); rejects.add(Where("a.jsonl", 2), "empty response", "{...}")
+    >>> rejects.kept, rejects.rejected, rejects.summary()
+    (1, 1, '1 of 2 rows rejected: 1 empty response')
+    """
+
+    def __init__(self, limit_share: float = 0.02, path: str | Path | None = None, *, look_from: int = 50) -> None:
+        self.limit_share, self.path, self.look_from = limit_share, Path(path) if path else None, look_from
+        self.kept, self.rejected, self.duplicates = 0, 0, 0
+        self.reasons: Counter[str] = Counter()
+        self.first: list[Reject] = []
+        self.unread: list[str] = []  # files of a folder that are of no readable type
+
+    @property
+    def rows(self) -> int:
+        """Rows seen."""
+        return self.kept + self.rejected + self.duplicates
+
+    def keep(self) -> None:
+        """Count a good row."""
+        self.kept += 1
+
+    def duplicate(self) -> None:
+        """Count a row whose equal was read before."""
+        self.duplicates += 1
+
+    def add(self, where: Where, reason: str, start: str | bytes = "") -> None:
+        """Count and write down a bad row. Raises DataError if there are now too many."""
+        text = start.decode("utf-8", "backslashreplace") if isinstance(start, bytes) else start
+        reject = Reject(file=where.file, line=where.line, reason=reason, start=_printable(text[:START_LENGTH]))
+        if self.path is not None:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with self.path.open("ab" if self.rejected else "wb") as file:
+                file.write(msgspec.json.encode(reject) + b"\n")
+        self.rejected += 1
+        self.reasons[reason.split(" (")[0]] += 1
+        if len(self.first) < 5:
+            self.first.append(reject)
+        if self.rows >= self.look_from:
+            self._check()
+
+    def finish(self) -> None:
+        """Look at the share once more, now that every row was seen. Raises DataError."""
+        self._check()
+
+    def summary(self) -> str:
+        """One line for the log: how many of how many, and why."""
+        reasons = ", ".join(f"{count} {reason}" for reason, count in self.reasons.most_common(5))
+        parts = [f"{self.rejected} of {self.rows} rows rejected" + (f": {reasons}" if reasons else "")]
+        parts += [f"{self.duplicates} duplicates left out"] if self.duplicates else []
+        parts += [f"{len(self.unread)} files of no readable type"] if self.unread else []
+        return "; ".join(parts)
+
+    def _check(self) -> None:
+        if not self.rows or self.rejected <= self.limit_share * self.rows:
+            return
+        shown = "\n".join(f"    {r.file}:{r.line}: {r.reason}" for r in self.first)
+        raise DataError(
+            f"{self.rejected} of {self.rows} rows cannot be used; the limit is {self.limit_share:.0%}. The first:\n{shown}",
+            where=str(self.path) if self.path else self.first[0].file,
+            mend="mend the rows, or allow a larger share of rejects",
+        )
+
+
+def _printable(text: str) -> str:
+    """Lone surrogates (bytes that were not UTF-8) as escapes, so that the rejects file is UTF-8."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")

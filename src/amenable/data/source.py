@@ -1,0 +1,193 @@
+"""`load(spec, kind)`: records from wherever the spec says.
+
+    stories.jsonl  texts/  "runs/*.jsonl"    files, folders, patterns (a bare name of a public set means the set: ./gsm8k the folder)
+    sentence-polarity  t0:paws_labeled_...   a public set of the registry, or one part of it
+    world  world:seed=3,size=2000            the project's own generated texts (data/world.py)
+    feedback:PROJECT                         what people answered in a project of the feedback database
+    feedback:PROJECT@HASH                    the same as it stood when a run took that snapshot (data.json of the run)
+
+Where a source does not have the asked kind but one that holds it (data/derive.py), the records are derived.
+"""
+
+from __future__ import annotations
+
+import glob
+import hashlib
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from importlib import import_module
+from itertools import chain
+from pathlib import Path
+from typing import Any, cast
+
+from amenable.data.derive import SOURCES, derive
+from amenable.data.read import admit, read, require_kind
+from amenable.data.registry.entries import Entry, entry, names, reader_of
+from amenable.data.registry.fetch import Progress, fetch
+from amenable.data.rejects import Rejects, Where
+from amenable.data.split import assign_splits
+from amenable.errors import DataError, nearest
+from amenable.types import AnyRecord, Split
+
+SNAPSHOT = re.compile(r"feedback:(.+)@([0-9a-f]{64})")
+
+
+@dataclass(frozen=True)
+class LoadedData:
+    """Records and what is known of their source.
+
+    sha256       of the records as JSON lines: the same data, the same value, wherever it was read
+    description  one line: where from, how many, what was left out
+    licence      as the source states it; "" for a user's own files
+    warning      what a reader of the texts may be hurt by
+    """
+
+    records: list[Any]  # of the kind that was asked for
+    sha256: str
+    description: str
+    licence: str = ""
+    warning: str = ""
+
+
+def load(
+    spec: str,
+    kind: str,
+    *,
+    split: Split | None = None,
+    layout: str | None = None,
+    rejects: Rejects | None = None,
+    limit: int | None = None,
+    database: str | None = None,
+    progress: Progress | None = None,
+) -> LoadedData:
+    """The records of `kind` that the spec names.
+
+    split: only this side; records without one are put on a side by their prompt (data/split.py).
+    limit: at most so many, chosen by a hash of their ids, so that a part is a fair sample; their order is kept.
+    database: URL of the feedback database, for feedback:PROJECT.
+    Raises DataError if nothing is there under that name, or as `read` does.
+    """
+    require_kind(kind)
+    rejects = rejects if rejects is not None else Rejects()
+    found = _loaded(spec, kind, layout, rejects, database, progress)
+    records = found.records
+    if split is not None:
+        records = [record for record in assign_splits(records) if record.split == split]
+    if limit is not None:
+        records = sample(records, limit)
+    if not records:
+        raise DataError(f"no {kind} are left of the split {split}", where=spec, mend="take another split or more data")
+    shown = f"{len(records):,} {kind} from {spec}" + (f" ({split})" if split else "")
+    left_out = rejects.rejected or rejects.duplicates
+    description = f"{shown}; {rejects.summary()}" if left_out else shown
+    return replace(found, records=records, sha256=fingerprint(records), description=description)
+
+
+def sample(records: list[AnyRecord], limit: int) -> list[AnyRecord]:
+    """At most `limit` of the records, in their order: those whose ids have the smallest hashes."""
+    if len(records) <= limit:
+        return records
+    by_hash = sorted(range(len(records)), key=lambda i: hashlib.blake2b(records[i].id.encode(), digest_size=8).digest())
+    return [records[i] for i in sorted(by_hash[:limit])]
+
+
+def fingerprint(records: Iterable[AnyRecord]) -> str:
+    """SHA-256 of the records as JSON lines."""
+    digest = hashlib.sha256()
+    for record in records:
+        digest.update(record.to_json() + b"\n")
+    return digest.hexdigest()
+
+
+def _loaded(
+    spec: str, kind: str, layout: str | None, rejects: Rejects, database: str | None, progress: Progress | None
+) -> LoadedData:
+    head, _, part = spec.partition(":")
+    if head == "world":
+        return LoadedData(_world(part, kind, rejects), "", "")
+    if head == "feedback" and part:
+        return LoadedData(_feedback(part, kind, database, rejects), "", "")
+    if head in names():
+        public = entry(head)
+        records = list(public_records(public, kind, part or None, rejects, progress))
+        return LoadedData(records, "", "", licence=public.licence, warning=public.warning)
+    return LoadedData(list(read(_paths(spec), kind, rejects=rejects, layout=layout)), "", "")
+
+
+def public_records(
+    public: Entry, kind: str, part: str | None, rejects: Rejects, progress: Progress | None = None
+) -> Iterator[AnyRecord]:
+    """The records of a public set, fetched if need be, derived if it has no records of that kind."""
+    if part is not None and not (part in public.parts or ("*" in public.parts)):
+        hint = nearest(part, public.parts)
+        known = ", ".join(public.parts) or "it has none"
+        raise DataError(
+            f"{public.name} has no part {part!r}", mend=f"did you mean {hint}?" if hint else f"parts: {known}"
+        )
+    native = kind if kind in public.kinds else next((k for k in SOURCES.get(kind, ()) if k in public.kinds), None)
+    if native is None:
+        raise DataError(
+            f"{public.name} holds {' and '.join(public.kinds) or 'no records'}, not {kind}",
+            where=public.home,
+            mend=f"`amenable data list --kind {kind}` shows sets that hold them",
+        )
+    found = reader_of(public)(fetch(public.name, progress=progress), native, part, rejects)
+    source = f"{public.name}:{part}" if part else public.name
+    records = admit(found, rejects, source=source, where=source)
+    return records if native == kind else chain.from_iterable(derive(record, kind) for record in records)
+
+
+def _world(options: str, kind: str, rejects: Rejects) -> list[AnyRecord]:
+    given: dict[str, int] = {}
+    for option in filter(None, options.split(",")):
+        name, _, value = option.partition("=")
+        if name not in ("seed", "size", "careless") or not value.isdigit():
+            raise DataError(f"{option!r} is no setting of world", mend="as in world:seed=3,size=2000")
+        given[name] = int(value)
+    world = import_module("amenable.data.world")
+    native = next((k for k in (kind, *SOURCES.get(kind, ())) if k in world.SIZES), None)
+    if native is None:
+        held = ", ".join(world.SIZES)
+        mend = f"`amenable data list --kind {kind}` shows sets that hold them"
+        raise DataError(f"world holds {held}, not {kind}", where=f"world:{options}".rstrip(":"), mend=mend)
+    records = cast(list[AnyRecord], world.world_records(native, **{"seed": 0, **given}))
+    rejects.kept += len(records)
+    return records if native == kind else [r for record in records for r in derive(record, kind)]
+
+
+def _feedback(project: str, kind: str, database: str | None, rejects: Rejects) -> list[AnyRecord]:
+    if database is None:
+        raise DataError(
+            "feedback is read from a database, and none is named", mend="run this in a workspace, or name one"
+        )
+    store = import_module("amenable.feedback.store")
+    named = SNAPSHOT.fullmatch(f"feedback:{project}")
+    chosen = (named.group(1), kind, named.group(2)) if named else (project, kind)
+    found: Any = (
+        (Where(f"feedback:{project}", n), r) for n, r in enumerate(store.export_records(database, *chosen), 1)
+    )
+    return list(admit(found, rejects, source=f"feedback:{project}", where=f"feedback:{project}"))
+
+
+def _paths(spec: str) -> list[Path]:
+    if Path(spec).exists():
+        return [Path(spec)]
+    if any(sign in spec for sign in "*?["):
+        found = sorted(glob.glob(spec, recursive=True))
+        if not found:
+            raise DataError("no file fits the pattern", where=spec)
+        return [Path(p) for p in found]
+    folder = Path(spec).parent
+    known = [
+        *names(),
+        "world",
+        "feedback:",
+        *(str(folder / p.name) for p in (folder.iterdir() if folder.is_dir() else ())),
+    ]
+    hint = nearest(spec.partition(":")[0] if ":" in spec else spec, known)
+    raise DataError(
+        "there is no file, folder or public data set of that name",
+        where=spec,
+        mend=f"did you mean {hint}?" if hint else "amenable data list shows the public sets",
+    )

@@ -1,0 +1,95 @@
+"""Conversations as other systems write them → Messages."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from amenable.data.rejects import BadRow
+from amenable.types import Message, Messages, Role, user
+
+_ROLES: dict[str, Role] = {
+    "user": "user",
+    "human": "user",
+    "prompter": "user",
+    "assistant": "assistant",
+    "gpt": "assistant",
+    "chatgpt": "assistant",
+    "bot": "assistant",
+    "model": "assistant",
+    "system": "system",
+    "text": "text",
+}
+_TURN = re.compile(r"\n\n(Human|Assistant):[ \t]?")
+
+
+def text_of(value: Any, name: str) -> str:
+    """The value if it is text; numbers are written out. Raises BadRow otherwise."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return str(value)
+    raise BadRow(f"{name} must be a text, not {type(value).__name__}")
+
+
+def messages_of(value: Any, name: str = "messages") -> Messages:
+    """A prompt or conversation: one text, or a list of {role, content} or {from, value}. Raises BadRow.
+
+    >>> [m.role for m in messages_of([{"from": "human", "value": "Hi"}, {"from": "gpt", "value": "Hello"}])]
+    ['user', 'assistant']
+    """
+    if isinstance(value, str):
+        return dialogue(value) if value.startswith("\n\nHuman:") else (user(value),)
+    if not isinstance(value, list | tuple):
+        raise BadRow(f"{name} must be a text or a list of messages, not {type(value).__name__}")
+    return tuple(_message(item) for item in value)
+
+
+def _message(item: Any) -> Message:
+    if not isinstance(item, Mapping):
+        raise BadRow(f"a message must be an object, not {type(item).__name__}")
+    role, content = item.get("role", item.get("from")), item.get("content", item.get("value"))
+    if role is None or content is None:
+        raise BadRow("a message has no role or no content")
+    if str(role).lower() not in _ROLES:
+        raise BadRow(f"a message has the unknown role {role!r}")
+    return Message(role=_ROLES[str(role).lower()], content=content_text(content))
+
+
+def content_text(content: Any) -> str:
+    """Message content as text: itself, or its text parts joined. Raises BadRow for images and sounds."""
+    if isinstance(content, str):
+        return content
+    if isinstance(content, list):
+        parts = [p.get("text") if isinstance(p, Mapping) and p.get("type", "text") == "text" else p for p in content]
+        texts = [p for p in parts if isinstance(p, str)]
+        if len(texts) == len(parts):
+            return "".join(texts)
+    raise BadRow("a message's content is no text")
+
+
+def dialogue(text: str) -> Messages:
+    r"""The turns of a text that marks them with "\n\nHuman:" and "\n\nAssistant:". Raises BadRow.
+
+    >>> [(m.role, m.content) for m in dialogue("\n\nHuman: Hi\n\nAssistant: Hello")]
+    [('user', 'Hi'), ('assistant', 'Hello')]
+    """
+    before, *rest = _TURN.split(text)
+    if before.strip() or not rest:
+        raise BadRow("the dialogue does not start with a turn of Human or Assistant")
+    return tuple(
+        Message(role="user" if who == "Human" else "assistant", content=said.strip())
+        for who, said in zip(rest[::2], rest[1::2], strict=True)
+    )
+
+
+def joined(messages: Iterable[Message]) -> Messages:
+    """Messages of one role that follow each other, as one, with an empty line between them."""
+    out: list[Message] = []
+    for message in messages:
+        if out and out[-1].role == message.role:
+            out[-1] = message.replace(content=f"{out[-1].content}\n\n{message.content}")
+        else:
+            out.append(message)
+    return tuple(out)
