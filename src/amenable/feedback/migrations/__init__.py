@@ -1,0 +1,1 @@
+"""Alembic migrations of the feedback database, applied when it is opened (feedback/database.py)."""

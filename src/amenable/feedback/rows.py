@@ -1,0 +1,253 @@
+"""Single inserts behind the store: each finds or makes one row within the caller's transaction."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+
+from amenable.errors import StoreError
+from amenable.feedback.parts import (
+    Chosen,
+    Compared,
+    Edited,
+    Flagged,
+    Part,
+    Ranked,
+    Rated,
+    Regenerated,
+    Remarked,
+    Thumb,
+    Written,
+)
+from amenable.feedback.tables import (
+    Annotation,
+    Answer,
+    ChatFeedback,
+    ComparisonEntry,
+    DemonstrationEntry,
+    Generation,
+    Message,
+    Project,
+    RankEntry,
+    Table,
+    User,
+)
+from amenable.feedback.tables import Prompt as PromptRow
+from amenable.splitting import first_turn, split_of
+from amenable.types import Messages, Prompt
+
+
+def insert(connection: sa.Connection, table: type[Table], **values: Any) -> int:
+    """Insert one row and return its id."""
+    key = connection.execute(sa.insert(table), values).inserted_primary_key
+    assert key is not None
+    return int(key[0])
+
+
+def project(connection: sa.Connection, name: str) -> int:
+    """The id of a project, made if need be."""
+    if not name:
+        raise StoreError("a project needs a name")
+    found = connection.execute(sa.select(Project.id).where(Project.name == name)).scalar()
+    return found if found is not None else insert(connection, Project, name=name)
+
+
+def user(connection: sa.Connection, name: str) -> int | None:
+    """The id of a person, made if need be; None for nobody in particular."""
+    if not name:
+        return None
+    found = connection.execute(sa.select(User.id).where(User.name == name)).scalar()
+    return found if found is not None else insert(connection, User, name=name, simulated=name.startswith("simulated"))
+
+
+def project_of_prompt(connection: sa.Connection, prompt: int) -> int:
+    """The project of a prompt. Raises StoreError if there is no such prompt."""
+    found = connection.execute(sa.select(PromptRow.project_id).where(PromptRow.id == prompt)).scalar()
+    if found is None:
+        raise StoreError(f"there is no prompt number {prompt}")
+    return found
+
+
+# Prompts and responses
+
+
+def hash_messages(messages: Messages) -> str:
+    """A name for a conversation by its content."""
+    return digest(msgspec.json.encode(messages))
+
+
+def digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def add_prompt(
+    connection: sa.Connection, project_id: int, prompt: Prompt, *, owner: str = "", implied: bool = False, key: str = ""
+) -> int:
+    """The id of a prompt by its name, made if need be. key: what to split by, where the messages are empty."""
+    known = connection.execute(
+        sa.select(PromptRow).where(PromptRow.project_id == project_id, PromptRow.name == prompt.id)
+    ).one_or_none()
+    messages_hash = hash_messages(prompt.messages) if prompt.messages else digest(key.encode())
+    columns = {
+        "messages_hash": messages_hash,
+        "task": prompt.task,
+        "references": list(prompt.references),
+        "source": prompt.source,
+        "meta": prompt.meta,
+    }
+    if known is not None:
+        if any(known._mapping[name] != value for name, value in columns.items()):
+            mend = "give the new one another id; what is stored is never changed"
+            raise StoreError(f"there is already another prompt with the id {prompt.id!r}", mend=mend)
+        return int(known._mapping["id"])
+    beside = connection.execute(
+        sa.select(PromptRow.split)
+        .where(PromptRow.project_id == project_id, PromptRow.messages_hash == messages_hash)
+        .limit(1)
+    ).scalar()
+    by_rule = split_of(f"owner:{owner}" if owner else first_turn(prompt.messages) or key)
+    return insert(
+        connection,
+        PromptRow,
+        project_id=project_id,
+        name=prompt.id,
+        message_id=_add_messages(connection, project_id, prompt.messages),
+        owner_id=user(connection, owner),
+        split=beside or prompt.split or by_rule,
+        implied=implied,
+        **columns,
+    )
+
+
+def _add_messages(connection: sa.Connection, project_id: int, messages: Messages) -> int | None:
+    parent: int | None = None
+    for end, message in enumerate(messages, start=1):
+        path_hash = hash_messages(messages[:end])
+        found = connection.execute(
+            sa.select(Message.id).where(Message.project_id == project_id, Message.path_hash == path_hash)
+        ).scalar()
+        parent = found or insert(
+            connection,
+            Message,
+            project_id=project_id,
+            parent_id=parent,
+            role=message.role,
+            content=message.content,
+            path_hash=path_hash,
+        )
+    return parent
+
+
+def add_generation(connection: sa.Connection, prompt: int, *, text: str, **columns: Any) -> int:
+    """Insert a response; what is not known of its making stays empty."""
+    unknown: dict[str, Any] = {
+        "model": "",
+        "model_hash": "",
+        "sampling": {},
+        "seed": None,
+        "finish": "stop",
+        "logprob": None,
+    }
+    return insert(connection, Generation, prompt_id=prompt, text=text, **{**unknown, **columns})
+
+
+# Annotations
+
+
+def add_annotation(
+    connection: sa.Connection,
+    project_id: int,
+    prompt: int,
+    user_id: int | None,
+    parts: Sequence[Part],
+    **columns: Any,
+) -> int:
+    """Insert an annotation and its parts. Raises StoreError if a part cannot be right."""
+    if not parts and columns.get("supersedes_id") is None:
+        raise StoreError("an annotation without any part says nothing")
+    named = {number for part in parts for number in _generations(part)}
+    if named:
+        found = sa.select(Generation.id).where(Generation.prompt_id == prompt, Generation.id.in_(named))
+        strangers = sorted(named - set(connection.execute(found).scalars()))
+        if strangers:
+            raise StoreError(f"prompt {prompt} has no response number {strangers[0]}")
+    return insert_annotation(connection, project_id, prompt, user_id, parts, **columns)
+
+
+def insert_annotation(
+    connection: sa.Connection,
+    project_id: int,
+    prompt: int,
+    user_id: int | None,
+    parts: Sequence[Part],
+    *,
+    source: str = "",
+    meta: dict[str, Any] | None = None,
+    **columns: Any,
+) -> int:
+    """As add_annotation, for parts that are known to name responses of this prompt."""
+    values = {"project_id": project_id, "prompt_id": prompt, "user_id": user_id, "source": source, "meta": meta or {}}
+    annotation = insert(connection, Annotation, **values, **columns)
+    for part in parts:
+        _add_part(connection, annotation, part)
+    return annotation
+
+
+def _generations(part: Part) -> Iterable[int]:
+    match part:
+        case Ranked():
+            return part.generations
+        case Compared():
+            return (part.chosen, part.rejected)
+        case Chosen():
+            return (part.generation, part.over)
+        case Written():
+            return ()
+    return (part.generation,)
+
+
+def _add_part(connection: sa.Connection, annotation: int, part: Part) -> None:
+    def add(table: type[Table], **values: Any) -> None:
+        insert(connection, table, annotation_id=annotation, **values)
+
+    match part:
+        case Ranked():
+            if len(part.generations) != len(part.tiers) or len(part.tiers) < 2 or min(part.tiers) < 0:
+                raise StoreError(f"not a ranking: {len(part.generations)} responses and tiers {list(part.tiers)}")
+            for place, (generation, tier) in enumerate(zip(part.generations, part.tiers, strict=True)):
+                add(RankEntry, generation_id=generation, place=place, tier=tier)
+        case Rated():
+            if not (math.isfinite(part.low) and math.isfinite(part.high) and part.low <= part.score <= part.high):
+                raise StoreError(f"the score {part.score} is not on the scale {part.low} to {part.high}")
+            scale = {"low": part.low, "high": part.high}
+            add(Answer, generation_id=part.generation, question=part.question, value=float(part.score), **scale)
+        case Flagged():
+            add(Answer, generation_id=part.generation, question=part.question, value=part.yes)
+        case Remarked():
+            add(Answer, generation_id=part.generation, question=part.question, value=part.text)
+        case Compared():
+            if part.strength is not None and not math.isfinite(part.strength):
+                raise StoreError(f"the strength of a preference is {part.strength}")
+            add(ComparisonEntry, chosen_id=part.chosen, rejected_id=part.rejected, strength=part.strength)
+        case Written():
+            _require_text(part.text)
+            add(DemonstrationEntry, text=part.text)
+        case Thumb():
+            add(ChatFeedback, kind="thumb", generation_id=part.generation, up=part.up)
+        case Chosen():
+            add(ChatFeedback, kind="pair", generation_id=part.generation, other_id=part.over)
+        case Edited():
+            _require_text(part.text)
+            add(ChatFeedback, kind="edit", generation_id=part.generation, text=part.text)
+        case Regenerated():
+            add(ChatFeedback, kind="regenerate", generation_id=part.generation)
+
+
+def _require_text(text: str) -> None:
+    if not text.strip():
+        raise StoreError("the written answer is empty")
