@@ -1,0 +1,265 @@
+"""Any other architecture, through transformers' Auto classes, behind the Decoder's interface.
+
+Departures from the Decoder: one segment a packed row (packs is False), no cache (rollout/ then reads the whole text again
+for every token: right, and slow; told to the user there), no dropout. The trunk gives the hidden states; the logits
+are what the model's own forward makes of them, run with the trunk replaced by those states, so that scaling,
+soft-capping and head biases of any architecture are exact without a list of them. Loading compares the two once.
+
+kind "decoder"  position t's hidden state predicts token t + 1.
+kind "seq2seq"  the same for the decoder's tokens; a row begins with the decoder's start token (`start_id`) at t = 0.
+kind "encoder"  a masked-language model: position t sees the whole row and predicts token t itself; good for heads.
+
+Shape letters: P packed rows, L packed length, S source tokens, H hidden, V vocabulary, N tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from transformers.utils.generic import ModelOutput
+
+from amenable.batch import Inputs
+from amenable.errors import ModelError
+from amenable.models import attention as attention_paths
+from amenable.models.weights import read_json, weight_files
+
+Kind = Literal["decoder", "seq2seq", "encoder"]
+
+
+class AutoModel(nn.Module):
+    """A transformers model behind our interface; `inner` is the model itself."""
+
+    packs = False
+
+    def __init__(self, inner: Any, kind: Kind) -> None:
+        super().__init__()
+        self.inner = inner
+        self.kind = kind
+        self.linear_head = self._is_linear()
+
+    def hidden(self, inputs: Inputs, cache: None = None, slots_P: None = None) -> Tensor:
+        """Final hidden states (P, L, H), before the head. One segment a row; padding (segment -1) on the right."""
+        if cache is not None:
+            raise ModelError(f"{type(self.inner).__name__} has no cache here", mend="generate without a cache")
+        assert int(inputs.segments_PL.max()) <= 0, "this model reads one segment a row"
+        valid_PL = (inputs.segments_PL >= 0).long()
+        if self.kind == "seq2seq":
+            assert inputs.source_PS is not None and inputs.source_valid_PS is not None
+            source_valid_PS = inputs.source_valid_PS.long()
+            source = self.inner.get_encoder()(input_ids=inputs.source_PS, attention_mask=source_valid_PS)[0]
+            return self.inner.get_decoder()(
+                input_ids=inputs.tokens_PL,
+                attention_mask=valid_PL,
+                encoder_hidden_states=source,
+                encoder_attention_mask=source_valid_PS,
+                use_cache=False,
+            )[0]
+        settings = {"use_cache": False} if self.kind == "decoder" else {}
+        return self._trunk(input_ids=inputs.tokens_PL, attention_mask=valid_PL, **settings)[0]
+
+    def logits(self, hidden_NH: Tensor) -> Tensor:
+        """(..., H) to (..., V), with whatever the architecture does at its head."""
+        rows_PLH = hidden_NH.reshape(1, -1, hidden_NH.shape[-1])
+        tokens = torch.zeros(rows_PLH.shape[:2], dtype=torch.long, device=hidden_NH.device)
+        given: dict[str, Any] = {"input_ids": tokens}
+        if self.kind == "seq2seq":
+            given = {"decoder_input_ids": tokens, "encoder_outputs": (rows_PLH,)}
+        with _answering(self._trunk, rows_PLH):
+            logits = self.inner(**given).logits
+        return logits.reshape(*hidden_NH.shape[:-1], -1)
+
+    @property
+    def _trunk(self) -> Any:
+        """What the head's input comes from: the base model, or T5's decoder (whose base model is itself)."""
+        base = self.inner.base_model
+        return self.inner.get_decoder() if base is self.inner else base
+
+    @property
+    def head_weight(self) -> Tensor:
+        """(V, H). Only where `linear_head` is True are the logits hidden @ head_weightᵀ + head_bias; else ask `logits`."""
+        return self.inner.get_output_embeddings().weight
+
+    @property
+    def head_bias(self) -> Tensor | None:
+        return getattr(self.inner.get_output_embeddings(), "bias", None)
+
+    @property
+    def context(self) -> int:
+        """Positions at most; 2**30 where positions are relative and unlimited (T5)."""
+        text = self.inner.config.get_text_config(decoder=True)
+        for name in ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "seq_length"):
+            if isinstance(found := getattr(text, name, None), int) and self.inner.config.model_type != "t5":
+                return found
+        return 2**30
+
+    @property
+    def hidden_size(self) -> int:
+        return self.head_weight.shape[1]
+
+    @property
+    def vocab_size(self) -> int:
+        return self.head_weight.shape[0]
+
+    @property
+    def start_id(self) -> int | None:
+        """The token that a seq2seq row begins with."""
+        return self.inner.config.decoder_start_token_id if self.kind == "seq2seq" else None
+
+    @property
+    def checkpointing(self) -> bool:
+        return bool(self.inner.is_gradient_checkpointing)
+
+    @checkpointing.setter
+    def checkpointing(self, on: bool) -> None:
+        if not on:
+            self.inner.gradient_checkpointing_disable()
+            return
+        try:
+            self.inner.gradient_checkpointing_enable({"use_reentrant": False})
+        except ValueError as error:
+            raise ModelError(f"{type(self.inner).__name__} cannot recompute activations") from error
+
+    def num_parameters(self) -> int:
+        """Parameters in all, shared ones counted once."""
+        return sum(p.numel() for p in self.parameters())
+
+    def save_weights(self, folder: Path) -> dict[str, Any]:
+        """Write the weights; return config.json for the caller to write last."""
+        self.inner.save_pretrained(folder, safe_serialization=True, max_shard_size="1000GB")
+        raw = dict(read_json(folder / "config.json"))
+        (folder / "config.json").unlink()
+        return raw
+
+    @torch.no_grad()
+    def _is_linear(self) -> bool:
+        """Whether the logits are a plain product; measured on random states, not looked up."""
+        weight = self.head_weight
+        if self.kind == "encoder":
+            return False
+        hidden_NH = torch.randn(3, weight.shape[1], generator=torch.Generator().manual_seed(0))
+        hidden_NH = hidden_NH.to(weight.device, weight.dtype) * 10
+        plain = nn.functional.linear(hidden_NH, weight, self.head_bias)
+        return torch.allclose(self.logits(hidden_NH), plain, rtol=1e-5, atol=1e-5)
+
+
+def load_auto(
+    folder: Path,
+    *,
+    dtype: torch.dtype = torch.float32,
+    device: torch.device | str = "cpu",
+    attention: attention_paths.Path = "auto",
+    trust_code: bool = False,
+) -> AutoModel:
+    """A folder's model through transformers, with safetensors only and its own code only if trusted.
+
+    Raises ModelError: no safetensors, unknown architecture, own code untrusted, tensors missing or unexpected.
+    """
+    from transformers import AutoConfig
+
+    weight_files(folder)
+    raw = read_json(folder / "config.json")
+    _check_code(raw, folder, trust_code)
+    try:
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=trust_code, local_files_only=True)
+    except (ValueError, KeyError) as error:
+        raise ModelError(f"transformers cannot read config.json: {error}", where=str(folder)) from error
+    kind = _kind(config, raw)
+    _no_dropout(config)
+    settings = {"attn_implementation": "eager"} if attention == "math" else {}
+    try:
+        inner, info = _auto_class(kind).from_pretrained(
+            folder,
+            config=config,
+            dtype=dtype,
+            use_safetensors=True,
+            local_files_only=True,
+            trust_remote_code=trust_code,
+            output_loading_info=True,
+            **settings,
+        )
+    except (ValueError, OSError, RuntimeError) as error:
+        raise ModelError(f"transformers cannot load this model: {error}", where=str(folder)) from error
+    faults = {what: sorted(map(str, names)) for what, names in info.items() if names and what.endswith("_keys")}
+    if faults:
+        raise ModelError(f"the weights do not fit config.json: {faults}", where=str(folder))
+    model = AutoModel(inner.to(device).eval(), kind)
+    _check_split(model, folder)
+    return model.eval()
+
+
+def _check_code(raw: dict[str, Any], folder: Path, trust_code: bool) -> None:
+    from transformers import CONFIG_MAPPING
+
+    if raw.get("auto_map") and raw.get("model_type") not in CONFIG_MAPPING and not trust_code:
+        raise ModelError(
+            "this model brings code of its own, which was not run",
+            where=str(folder),
+            mend="read that code, then load with trust_code=True",
+        )
+
+
+def _kind(config: Any, raw: dict[str, Any]) -> Kind:
+    if config.is_encoder_decoder:
+        return "seq2seq"
+    named = [str(name) for name in raw.get("architectures") or []]
+    return "encoder" if any(n.endswith(("MaskedLM", "ForPreTraining")) for n in named) else "decoder"
+
+
+def _auto_class(kind: Kind) -> Any:
+    import transformers
+
+    return {
+        "decoder": transformers.AutoModelForCausalLM,
+        "seq2seq": transformers.AutoModelForSeq2SeqLM,
+        "encoder": transformers.AutoModelForMaskedLM,
+    }[kind]
+
+
+def _no_dropout(config: Any) -> None:
+    """Set every dropout rate of a config to 0: log-probs must not differ between two passes over one text."""
+    for name, value in config.to_dict().items():
+        if isinstance(value, float) and any(word in name for word in ("dropout", "pdrop", "layerdrop")):
+            setattr(config, name, 0.0)
+
+
+@torch.no_grad()
+def _check_split(model: AutoModel, folder: Path) -> None:
+    """Trunk and head one after the other must give what the whole model gives."""
+    tokens = torch.arange(1, 5, device=model.head_weight.device)[None] % model.vocab_size
+    zeros = torch.zeros_like(tokens)
+    given, inputs = {"input_ids": tokens}, Inputs(tokens, zeros, zeros)
+    if model.kind == "seq2seq":
+        given = {"input_ids": tokens, "decoder_input_ids": tokens}
+        inputs = Inputs(tokens, zeros, zeros, tokens, zeros == 0)
+    whole = model.inner(**given).logits.float()
+    split = model.logits(model.hidden(inputs)).float()
+    if whole.shape != split.shape or not torch.allclose(whole, split, atol=1e-2, rtol=1e-2):
+        raise ModelError(f"{type(model.inner).__name__} cannot be divided into trunk and head", where=str(folder))
+
+
+@dataclass
+class _Answer(ModelOutput):
+    """A trunk's output: the hidden states; every other field that a head may pass on is None."""
+
+    last_hidden_state: Tensor | None = None
+
+    def __getattr__(self, name: str) -> None:
+        if name.startswith("__"):
+            raise AttributeError(name)
+
+
+@contextmanager
+def _answering(trunk: Any, hidden_PLH: Tensor) -> Iterator[None]:
+    """Within the block the trunk returns these hidden states, whatever it is asked."""
+    answer = _Answer(last_hidden_state=hidden_PLH)
+    trunk.forward = lambda *_, **__: answer
+    try:
+        yield
+    finally:
+        del trunk.forward
