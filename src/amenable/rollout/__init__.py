@@ -1,0 +1,1 @@
+"""Engines that generate responses, and the environments that they act in."""
