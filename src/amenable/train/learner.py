@@ -1,0 +1,239 @@
+"""The learner: the models that train, by role, and their optimiser.
+
+    forward            outputs of one role for a Batch (with or without gradient)
+    forward_backward   loss of one micro-batch, divided by global counts, gradients added up
+    step               clip, check, update; or skip a non-finite step
+
+B, T rows and tokens of a Batch; P, L packed; N trained positions; H hidden; V vocabulary.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from amenable.batch import Batch, LossTerms, Outputs
+from amenable.models.forward import Actor, Unembedding, outputs_of
+from amenable.train.settings import OptimizerConfig, TrainConfig
+from amenable.train.split import split
+
+LossFunction = Callable[[Mapping[str, Outputs], Batch], LossTerms]
+
+
+KIND_WANTS = {
+    "lm": ("logprobs",),
+    "lm+value": ("logprobs", "values"),
+    "value": ("values",),
+    "scalar": ("scores",),
+}
+
+
+class Learner:
+    """Models by role, one AdamW over all their trained parameters, and the arithmetic between loss and step."""
+
+    def __init__(
+        self,
+        actors: Mapping[str, Actor],
+        config: TrainConfig,
+        *,
+        wants: tuple[str, ...] = (),
+        temperature: float = 1.0,
+        reference: Unembedding | None = None,
+        precision: torch.dtype = torch.float32,
+        device: str = "cpu",
+    ) -> None:
+        self.actors, self.config, self.wants = dict(actors), config, wants
+        self.temperature, self.reference = temperature, reference
+        self.precision, self.device = precision, device
+        self.version = 0  # optimiser updates behind the weights
+        for actor in self.actors.values():
+            actor.train()
+            actor.model.checkpointing = config.checkpointing
+        self.optimizer = _optimizer(self.actors, config.optimizer)
+
+    def parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
+        """Trained parameters as ("role/name", parameter), in a fixed order."""
+        for role, actor in self.actors.items():
+            for name, parameter in actor.named_parameters():
+                if parameter.requires_grad:
+                    yield f"{role}/{name}", parameter
+
+    def _arithmetic(self) -> contextlib.AbstractContextManager[Any]:
+        if self.precision == torch.bfloat16:
+            return torch.autocast(self.device.split(":")[0], dtype=torch.bfloat16)
+        return contextlib.nullcontext()
+
+    @contextlib.contextmanager
+    def evaluating(self) -> Iterator[None]:
+        """Dropout of adapters off inside."""
+        for actor in self.actors.values():
+            actor.eval()
+        try:
+            yield
+        finally:
+            for actor in self.actors.values():
+                actor.train()
+
+    @torch.no_grad()
+    def evaluate(self, role: str, batch: Batch, wants: tuple[str, ...], *, actor: Actor | None = None) -> Outputs:
+        """Outputs without gradient, in micro-batches; rows come back in the batch's order.
+
+        actor: another model than the role's own (a frozen reference), under the same temperature and precision.
+        """
+        actor = self.actors[role] if actor is None else actor
+        was_training = actor.training
+        actor.eval()
+        rows = torch.arange(batch.num_rows)
+        numbered = batch.with_columns({"_row": rows.to(batch.tokens_BT.device)})
+        by_length = numbered.select(torch.argsort(batch.length_B, stable=True))
+        parts, order = [], []
+        width = batch.tokens_BT.shape[1]
+        for micro in split(_one_unit_per_row(by_length), max_tokens=self.config.micro_tokens):
+            with self._arithmetic():
+                out = outputs_of(actor, micro.to(self.device), wants, temperature=self.temperature)
+            parts.append(out)
+            order.append(micro["_row"])
+        actor.train(was_training)
+        back = torch.argsort(torch.cat(order))
+        merged: dict[str, Tensor] = {}
+        for name in ("logprobs_BT", "entropy_BT", "values_BT", "scores_B", "hidden_BTH"):
+            pieces = [getattr(p, name) for p in parts]
+            if pieces[0] is not None:
+                merged[name] = torch.cat([_widen(piece, width) for piece in pieces])[back]
+        return Outputs(**merged)
+
+    def forward(self, batch: Batch) -> dict[str, Outputs]:
+        """Outputs of every role with gradient, as the algorithm wants them."""
+        outputs = {}
+        for role, actor in self.actors.items():
+            if batch.stream in actor_streams(actor) or not actor_streams(actor):
+                wants = KIND_WANTS[actor.kind] + (self.wants if actor.kind.startswith("lm") else ())
+                if "exact_kl" in wants and "reference.hidden" not in batch.columns:
+                    wants = tuple(w for w in wants if w != "exact_kl")
+                outputs[role] = outputs_of(actor, batch, wants, temperature=self.temperature, reference=self.reference)
+        return outputs
+
+    def forward_backward(
+        self, batch: Batch, loss: LossFunction, counts: Mapping[str, float]
+    ) -> tuple[float, dict[str, tuple[float, float]]]:
+        """Add this micro-batch's gradients. Returns (its share of the loss, metrics as (sum, count)).
+
+        counts: the global count of each term; a term whose count is 0 adds nothing.
+        """
+        with self._arithmetic():
+            outputs = self.forward(batch.to(self.device))
+        result = loss(outputs, batch)
+        total = sum(
+            (value / counts[name] if counts[name] else value * 0.0 for name, value in result.terms.items()),
+            start=torch.zeros((), device=self.device),
+        )
+        metrics = dict(result.metrics)
+        for name, value in result.terms.items():
+            metrics[f"loss/{name}"] = (float(value.detach()), 0.0)  # divided by the global count in the loop
+        if isinstance(total, Tensor) and total.requires_grad:
+            total.backward()
+        return float(total.detach()), metrics
+
+    def step(self, *, rate: float, loss: float) -> dict[str, float]:
+        """Clip each role's gradient, update at `rate` x the peak learning rate, clear the gradients.
+
+        A non-finite loss or gradient leaves weights and moments unchanged: {"skipped": 1.0}.
+        """
+        metrics: dict[str, float] = {}
+        grads: dict[str, list[Tensor]] = {role: [] for role in self.actors}
+        for name, parameter in self.parameters():
+            if parameter.grad is not None:
+                grads[name.split("/", 1)[0]].append(parameter.grad)
+        norms = {role: _total_norm(g) for role, g in grads.items() if g}
+        finite = math.isfinite(loss) and all(math.isfinite(n) for n in norms.values())
+        if finite:
+            for role, norm in norms.items():
+                metrics[f"grad_norm/{role}"] = norm
+                if norm > self.config.optimizer.max_grad_norm:
+                    torch._foreach_mul_(grads[role], self.config.optimizer.max_grad_norm / (norm + 1e-12))
+            for group in self.optimizer.param_groups:
+                group["lr"] = group["peak_lr"] * rate
+            self.optimizer.step()
+            self.version += 1
+        self.optimizer.zero_grad(set_to_none=True)
+        metrics["skipped"] = 0.0 if finite else 1.0
+        return metrics
+
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """(tensors, plain values) that `load_state` needs to go on exactly: weights, Adam's moments, version."""
+        tensors: dict[str, Tensor] = {}
+        for name, parameter in self.parameters():
+            tensors[f"weights/{name}"] = parameter.detach()
+            for key, value in self.optimizer.state.get(parameter, {}).items():
+                tensors[f"{key}/{name}"] = value.detach()
+        return tensors, {"version": self.version}
+
+    def load_state(self, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> None:
+        """Undo nothing, resume everything: the counterpart of `state`."""
+        with torch.no_grad():
+            for name, parameter in self.parameters():
+                parameter.copy_(tensors[f"weights/{name}"])
+                kept = {
+                    key: tensors[f"{key}/{name}"].to(parameter.device, copy=True)
+                    for key in ("exp_avg", "exp_avg_sq", "step")
+                    if f"{key}/{name}" in tensors
+                }
+                if kept:
+                    self.optimizer.state[parameter] = kept
+        self.version = int(values["version"])
+
+
+def actor_streams(actor: Actor) -> tuple[str, ...]:
+    """The streams an actor runs on; () means all. A critic does not read the pre-training mix."""
+    return ("rollouts",) if actor.kind == "value" else ()
+
+
+def schedule(config: OptimizerConfig, step: int, steps: int) -> float:
+    """Share of the peak learning rate at `step` (counted from 1) of `steps`.
+
+    >>> linear = OptimizerConfig(schedule="linear", final_share=0.0, warmup_share=0.2)
+    >>> [round(schedule(linear, s, 10), 3) for s in (1, 2, 6, 10)]
+    [0.5, 1.0, 0.556, 0.111]
+    """
+    warmup = config.warmup_share * steps
+    if step < warmup:
+        return step / warmup
+    if config.schedule == "constant":
+        return 1.0
+    done = (step - max(warmup, 1)) / max(steps + 1 - max(warmup, 1), 1)
+    fall = 1 - done if config.schedule == "linear" else 0.5 * (1 + math.cos(math.pi * done))
+    return config.final_share + (1 - config.final_share) * fall
+
+
+def _optimizer(actors: Mapping[str, Actor], config: OptimizerConfig) -> torch.optim.AdamW:
+    groups = []
+    for role, actor in actors.items():
+        peak = config.critic_learning_rate if role == "critic" and config.critic_learning_rate else config.learning_rate
+        trained = [p for p in actor.parameters() if p.requires_grad]
+        for decay, members in (
+            (config.weight_decay, [p for p in trained if p.dim() >= 2]),
+            (0.0, [p for p in trained if p.dim() < 2]),
+        ):
+            if members:
+                groups.append({"params": members, "lr": peak, "peak_lr": peak, "weight_decay": decay})
+    return torch.optim.AdamW(groups, betas=(config.beta1, config.beta2), eps=config.epsilon, fused=True)
+
+
+def _total_norm(grads: list[Tensor]) -> float:
+    return float(torch.linalg.vector_norm(torch.stack(torch._foreach_norm(grads))))
+
+
+def _one_unit_per_row(batch: Batch) -> Batch:
+    return replace(batch, unit_B=torch.arange(batch.num_rows))
+
+
+def _widen(piece: Tensor, width: int) -> Tensor:
+    if piece.dim() < 2 or piece.shape[1] == width:
+        return piece
+    return torch.nn.functional.pad(piece, (*(0, 0) * (piece.dim() - 2), 0, width - piece.shape[1]))

@@ -1,0 +1,172 @@
+"""The folder of a run: what it was told, on what, where it stands, what it saw.
+
+    config.toml        the resolved settings
+    environment.json   versions, machine, threads, compute paths in force, and the settings once more
+    data.json          each stream's sources with hashes, counts, epochs
+    metrics.jsonl      one line per step
+    samples.jsonl      responses by step
+    checkpoints/       see checkpoint.py
+    dumps/             batches of skipped steps (or of all, if asked), for `runs replay`
+    status.json        running | interrupted | finished | failed, and why
+    models/step-N/     the model after step N, where train.keep_models_every keeps it
+    model/             the result
+
+Lines after a checkpoint are cut off when a run resumes from it, so each step stands once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import platform
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+
+from amenable import __version__
+from amenable.config.folder import write_atomic
+from amenable.errors import ResumeError
+from amenable.models.weights import full_disk
+from amenable.types import StepReport
+
+
+class RunFolder:
+    """Reads and writes one run's folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.checkpoints = folder / "checkpoints"
+        self.model = folder / "model"
+        self.dumps = folder / "dumps"
+
+    def kept_model(self, step: int) -> Path:
+        """Where the model as it stood after a step is kept (run:NAME@STEP)."""
+        return self.folder / "models" / f"step-{step:06d}"
+
+    def create(self, *, config_toml: str, environment: Mapping[str, Any], data: Mapping[str, Any]) -> None:
+        """Lay out a new run's folder."""
+        self.checkpoints.mkdir(parents=True, exist_ok=True)
+        write_atomic(self.folder / "config.toml", config_toml.encode())
+        self.write_json("environment.json", environment)
+        self.write_json("data.json", data)
+        self.set_status("running")
+
+    def write_json(self, name: str, value: Any) -> None:
+        write_atomic(self.folder / name, (json.dumps(value, indent=2, default=str) + "\n").encode())
+
+    def read_json(self, name: str) -> Any:
+        return json.loads((self.folder / name).read_text())
+
+    def set_status(self, status: str, why: str = "") -> None:
+        self.write_json("status.json", {"status": status, "why": why, "at": time.strftime("%Y-%m-%dT%H:%M:%S%z")})
+
+    @property
+    def status(self) -> str:
+        path = self.folder / "status.json"
+        return str(self.read_json("status.json")["status"]) if path.exists() else "unknown"
+
+    def append(self, name: str, row: Mapping[str, Any]) -> None:
+        """One line of JSON at the end of a file. NaN becomes null."""
+        clean = {k: (None if isinstance(v, float) and v != v else v) for k, v in row.items()}
+        with full_disk_named(self.folder / name), (self.folder / name).open("a") as file:
+            file.write(json.dumps(clean) + "\n")
+
+    def log_step(self, report: StepReport) -> None:
+        row: dict[str, Any] = {
+            "step": report.step,
+            "seconds": round(report.seconds, 4),
+            "num_tokens": report.num_tokens,
+        }
+        if report.skipped:
+            row["skipped"] = True
+        self.append("metrics.jsonl", {**row, **report.metrics})
+
+    def rows(self, name: str) -> Iterator[dict[str, Any]]:
+        """The lines of a JSONL file; a last line cut short by a kill is left out."""
+        path = self.folder / name
+        if not path.exists():
+            return
+        with path.open() as file:
+            for line in file:
+                try:
+                    yield json.loads(line)
+                except json.JSONDecodeError:
+                    return
+
+    def cut_after(self, step: int) -> None:
+        """Keep only what was logged up to `step`."""
+        for name in ("metrics.jsonl", "samples.jsonl"):
+            path = self.folder / name
+            if path.exists():
+                kept = [row for row in self.rows(name) if row.get("step", 0) <= step]
+                write_atomic(path, "".join(json.dumps(row) + "\n" for row in kept).encode())
+
+    def check_unchanged(self, *, environment: Mapping[str, Any], data: Mapping[str, Any]) -> None:
+        """Raise ResumeError naming each difference in data, model or versions since the run began."""
+        differences = []
+        for name, now in (("environment.json", environment), ("data.json", data)):
+            before = self.read_json(name)
+            before, now = _flat(before), _flat(json.loads(json.dumps(now, default=str)))
+            for key in sorted({*before, *now} - {"machine", "started"}):
+                if before.get(key) != now.get(key):
+                    differences.append(f"{key}: was {_short(before.get(key))}, is {_short(now.get(key))}")
+        if differences:
+            raise ResumeError(
+                "the run cannot go on as it was: " + "; ".join(differences),
+                where=str(self.folder),
+                mend="restore what changed, or start a new run from the newest checkpoint's model",
+            )
+
+
+@contextlib.contextmanager
+def full_disk_named(path: Path) -> Iterator[None]:
+    """A full disk within the block is a ResourceError that names `path`."""
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        if (named := full_disk(error, path)) is error:
+            raise
+        raise named from error
+
+
+def environment(*, precision: str, device: str) -> dict[str, Any]:
+    """What the figures of a run may depend on."""
+    import safetensors
+    import tokenizers
+
+    return {
+        "amenable": __version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "tokenizers": tokenizers.__version__,
+        "safetensors": safetensors.__version__,
+        "threads": torch.get_num_threads(),
+        "device": device,
+        "precision": precision,
+        "matmul_precision": torch.get_float32_matmul_precision(),
+        "machine": f"{platform.machine()} {platform.system()} {os.cpu_count()} cores",
+        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+    }
+
+
+def _flat(mapping: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Tables within tables as one, keys joined by points.
+
+    >>> _flat({"a": {"b": 1, "c": {"d": 2}}, "e": 3})
+    {'a.b': 1, 'a.c.d': 2, 'e': 3}
+    """
+    flat: dict[str, Any] = {}
+    for key, value in mapping.items():
+        inner = isinstance(value, Mapping) and value
+        flat |= _flat(value, f"{prefix}{key}.") if inner else {f"{prefix}{key}": value}
+    return flat
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value, default=str)
+    return text if len(text) <= 120 else text[:117] + "..."

@@ -1,0 +1,72 @@
+"""Settings of the loop, shared by every stage that trains: steps, batch numbers, optimiser, saving.
+
+The four batch numbers, each defined once:
+    units_per_step        prompts (online), pairs, rows or documents' rows that one step learns from
+    responses_per_prompt  responses drawn for each prompt (online only; stages/align.py)
+    minibatches           optimiser updates that one step's batch is cut into, per inner epoch
+    micro_tokens          tokens in one forward pass: memory only, never the result
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from msgspec import Meta
+
+from amenable.types import Record
+
+
+class OptimizerConfig(Record, frozen=True):
+    """AdamW (Loshchilov & Hutter 2019) and its schedule."""
+
+    learning_rate: Annotated[float, Meta(gt=0, description="peak step size")] = 3e-4
+    schedule: Annotated[
+        Literal["constant", "linear", "cosine"],
+        Meta(description="course after warm-up; both falls end at final_share"),
+    ] = "cosine"
+    final_share: Annotated[float, Meta(ge=0, le=1, description="last learning rate as a share of the peak")] = 0.1
+    warmup_share: Annotated[float, Meta(ge=0, lt=1, description="share of all steps spent warming up linearly")] = 0.05
+    beta1: Annotated[float, Meta(ge=0, lt=1, description="decay of the gradient's mean")] = 0.9
+    beta2: Annotated[float, Meta(ge=0, lt=1, description="decay of the gradient's square")] = 0.95
+    epsilon: Annotated[float, Meta(gt=0, description="added to the denominator")] = 1e-8
+    weight_decay: Annotated[float, Meta(ge=0, description="on matrices only, never on norms and biases")] = 0.01
+    max_grad_norm: Annotated[float, Meta(gt=0, description="each role's gradient is scaled down to this L2 norm")] = 1.0
+    critic_learning_rate: Annotated[
+        float | None, Meta(description="step size of a role named critic; null: learning_rate")
+    ] = None
+
+
+class TrainConfig(Record, frozen=True):
+    """How long, how much at once, and how often to save."""
+
+    steps: Annotated[int, Meta(ge=0, description="optimisation steps; 0: as many as `epochs` takes")] = 0
+    epochs: Annotated[float, Meta(ge=0, description="passes over the data; used where steps is 0")] = 1.0
+    units_per_step: Annotated[
+        int,
+        Meta(ge=1, description="prompts, pairs, groups or rows per step (documents: rows of one context)"),
+    ] = 32
+    minibatches: Annotated[int, Meta(ge=1, description="optimiser updates per step and inner epoch")] = 1
+    inner_epochs: Annotated[int, Meta(ge=1, description="passes over one step's batch")] = 1
+    micro_tokens: Annotated[int, Meta(ge=1, description="tokens per forward pass; memory only, never the result")] = (
+        8192
+    )
+    optimizer: OptimizerConfig = OptimizerConfig()
+    precision: Annotated[
+        Literal["auto", "float32", "bfloat16"], Meta(description="of matrix products; weights stay float32")
+    ] = "auto"
+    checkpointing: Annotated[bool, Meta(description="recompute activations in the backward pass to save memory")] = (
+        False
+    )
+    seed: Annotated[int, Meta(ge=0, description="of everything random in the run")] = 0
+    save_every: Annotated[int, Meta(ge=0, description="steps between checkpoints; 0: only at the end")] = 100
+    keep_checkpoints: Annotated[int, Meta(ge=1, description="newest checkpoints to keep")] = 2
+    keep_models_every: Annotated[
+        int,
+        Meta(ge=0, description="steps between models kept for good, as run:NAME@STEP; 0: only the last, as run:NAME"),
+    ] = 0
+    max_skipped: Annotated[int, Meta(ge=0, description="non-finite steps in a row before the run gives up")] = 3
+    dump_batches: Annotated[bool, Meta(description="write every step's batch for `runs replay`")] = False
+    validate_every: Annotated[int, Meta(ge=0, description="steps between measurements on held-out data; 0: never")] = 50
+    trackers: Annotated[
+        tuple[str, ...], Meta(description="where metrics go beside metrics.jsonl: tensorboard, wandb, mlflow")
+    ] = ()

@@ -1,0 +1,41 @@
+"""Cutting a global batch: into micro-batches (memory only) and into minibatches (one optimiser update each).
+
+A unit (a pair, all responses of a prompt) is never cut apart.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from amenable.batch import Batch
+
+
+def split(batch: Batch, *, max_tokens: int) -> list[Batch]:
+    """Micro-batches of whole units in the batch's order, each of at most max_tokens tokens (or one unit)."""
+    lengths = batch.length_B.tolist()
+    units: dict[int, list[int]] = {}
+    for row, unit in enumerate(batch.unit_B.tolist()):
+        units.setdefault(unit, []).append(row)
+    micros: list[list[int]] = [[]]
+    tokens = 0
+    for rows in units.values():
+        size = sum(lengths[r] for r in rows)
+        if micros[-1] and tokens + size > max_tokens:
+            micros.append([])
+            tokens = 0
+        micros[-1].extend(rows)
+        tokens += size
+    return [batch.select(rows) for rows in micros if rows]
+
+
+def divide(batch: Batch, parts: int, generator: torch.Generator) -> list[Batch]:
+    """`parts` minibatches of whole units, drawn without replacement in an order from the generator."""
+    if parts == 1:
+        return [batch]
+    unit_ids = torch.unique(batch.unit_B)
+    order = unit_ids[torch.randperm(len(unit_ids), generator=generator)]
+    pieces = [piece for piece in torch.tensor_split(order, parts) if len(piece)]
+    rows_of: dict[int, list[int]] = {}
+    for row, unit in enumerate(batch.unit_B.tolist()):
+        rows_of.setdefault(unit, []).append(row)
+    return [batch.select([r for u in piece.tolist() for r in rows_of[u]]) for piece in pieces]
