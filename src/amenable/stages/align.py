@@ -1,0 +1,454 @@
+"""Optimise a policy for what people prefer: PPO and its like on prompts, DPO and KTO on what was judged before.
+
+Which streams are read, which models are made and which columns are added follows from the algorithm's file alone.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+from msgspec import Meta
+
+from amenable.batch import Batch
+from amenable.chat.tokenizer import Tokenizer
+from amenable.config.folder import WorkspaceFolder, resolve_model
+from amenable.data.rows import collate, rollout_rows
+from amenable.errors import ConfigError, ModelError
+from amenable.models import lora as adapters
+from amenable.models.folder import load_heads, load_model, model_hash
+from amenable.models.forward import Actor
+from amenable.models.heads import ValueHead
+from amenable.rewards.load import load_reward, names_model
+from amenable.rollout.engine import Request
+from amenable.rollout.slow import make_engine
+from amenable.stages.build import (
+    LoraSettings,
+    Policy,
+    add_lora,
+    check_context,
+    freeze,
+    make_actor,
+    make_algorithm,
+    open_policy,
+    save_result,
+    set_up,
+    unembedding,
+    validator,
+)
+from amenable.stages.data import DataConfig, Stream, collate_stream, mixture_lines, open_stream, steps_for
+from amenable.stages.events import Event, OnEvent, RunResult, ignore
+from amenable.stages.job import NEW, Job
+from amenable.stages.sft import ensure_template
+from amenable.stages.trace import token_traces
+from amenable.train.contract import Algorithm
+from amenable.train.learner import Learner
+from amenable.train.loop import Scorer
+from amenable.train.settings import OptimizerConfig, TrainConfig
+from amenable.train.sources import OfflineSource, OnlineSource, ReferenceScorer, RewardScorer, response_seed
+from amenable.types import Record, Rollout, Sampling
+
+
+class OfflineConfig(Record, frozen=True):
+    """Settings of `amenable dpo` and `amenable kto`."""
+
+    model: Annotated[str, Meta(description="the policy to start from, usually the SFT model; also the reference")]
+    data: Annotated[DataConfig, Meta(description="comparisons (dpo) or labels (kto)")]
+    algorithm: Annotated[dict[str, Any], Meta(description="name and settings of the algorithm")] = {}
+    context: Annotated[int, Meta(ge=0, description="tokens per row; 0: the model's context")] = 0
+    lora: Annotated[LoraSettings, Meta(description="train an adapter; the reference is then the model without it")] = (
+        LoraSettings()
+    )
+    train: Annotated[TrainConfig, Meta(description="the loop")] = TrainConfig(
+        optimizer=OptimizerConfig(learning_rate=5e-5, schedule="linear", final_share=0.0, epsilon=1e-8),
+        epochs=1.0,
+        units_per_step=32,
+    )
+
+
+class OnlineConfig(Record, frozen=True):
+    """Settings of `amenable ppo`."""
+
+    model: Annotated[str, Meta(description="the policy to start from, usually the SFT model; also the reference")]
+    data: Annotated[DataConfig, Meta(description="prompts")]
+    reward: Annotated[
+        str, Meta(description="a reward model's name or folder, or labeler, rules, length, or a class: module:Class")
+    ]
+    reward_options: Annotated[
+        dict[str, Any], Meta(description="settings of the labeler (noise, seed), the rules or the class")
+    ] = {}
+    critic: Annotated[
+        str | None, Meta(description="model that the critic starts from; null: the policy's trunk with a fresh head")
+    ] = None
+    ptx: Annotated[
+        DataConfig | None, Meta(description="documents for the pre-training mix, where algorithm.ptx_weight is above 0")
+    ] = None
+    ptx_rows_per_step: Annotated[int, Meta(ge=1, description="rows of documents per step in the pre-training mix")] = 16
+    algorithm: Annotated[dict[str, Any], Meta(description="name and settings of the algorithm")] = {}
+    sampling: Annotated[Sampling, Meta(description="how responses are drawn")] = Sampling(max_tokens=64)
+    responses_per_prompt: Annotated[int, Meta(ge=1, description="responses drawn for each prompt")] = 1
+    max_prompt_tokens: Annotated[
+        int, Meta(ge=0, description="longest prompt; 0: the context less sampling.max_tokens")
+    ] = 0
+    sample_every: Annotated[int, Meta(ge=0, description="steps between samples written to samples.jsonl; 0: none")] = 10
+    num_slots: Annotated[int, Meta(ge=1, description="responses decoded together; memory only")] = 128
+    lora: Annotated[LoraSettings, Meta(description="train an adapter; the reference is then the model without it")] = (
+        LoraSettings()
+    )
+    train: Annotated[TrainConfig, Meta(description="the loop")] = TrainConfig(
+        optimizer=OptimizerConfig(
+            learning_rate=1e-4, schedule="linear", final_share=0.0, epsilon=1e-5, weight_decay=0.0, warmup_share=0.0
+        ),
+        steps=100,
+        units_per_step=64,
+        minibatches=4,
+        inner_epochs=1,
+    )
+
+
+def run_offline(
+    config: OfflineConfig,
+    *,
+    workspace: WorkspaceFolder,
+    name: str | None = None,
+    on_event: OnEvent = ignore,
+    mode: str = NEW,
+    stage: str = "dpo",
+) -> RunResult:
+    """Learn from comparisons or labels; write the model to runs/<name>/model."""
+    with Job.open(stage, config, workspace, name, mode, on_event) as job:
+        return _run_offline(config, workspace, job)
+
+
+def run_kto(config: OfflineConfig, **options: Any) -> RunResult:
+    """`run_offline` under its command's name."""
+    return run_offline(config, stage="kto", **options)
+
+
+def _run_offline(config: OfflineConfig, workspace: WorkspaceFolder, job: Job) -> RunResult:
+    precision, device = set_up(config.train)
+    algorithm = make_algorithm(config.algorithm, job.stage, given=("reference", "reward"))
+    if algorithm.online:
+        raise ConfigError(
+            f"{algorithm.name} learns from its own responses", where="algorithm.name", mend="use `amenable ppo`"
+        )
+    policy = open_policy(config.model, workspace, device=device)
+    ensure_template(policy, job, allowed=True)
+    context = check_context(config.context, policy.model)
+    (stream_name, kind), *_ = algorithm.feeds.items()
+    stream = _open(config.data, kind, policy, context, job, workspace)
+    steps = steps_for(config.train.steps, config.train.epochs, stream.num_units, config.train.units_per_step)
+    _announce(stream, steps, config.train.units_per_step, job)
+    learner, scorers = _learner(algorithm, policy, config.lora, config.train, precision, device, 1.0, job)
+    loader = stream.loader(units_per_step=config.train.units_per_step, seed=config.train.seed)
+    return job.train(
+        algorithm,
+        learner,
+        OfflineSource({stream_name: loader}, collate_stream),
+        steps=steps,
+        scorers=scorers,
+        validate=_validate(algorithm, learner, scorers, stream, stream_name, config.train.seed),
+        save_model=lambda folder, about, learns_on: save_result(
+            policy, policy.model, folder, {**about, "data": job.data}, learns_on=learns_on
+        ),
+    )
+
+
+def run_online(
+    config: OnlineConfig,
+    *,
+    workspace: WorkspaceFolder,
+    name: str | None = None,
+    on_event: OnEvent = ignore,
+    mode: str = NEW,
+) -> RunResult:
+    """Learn from the policy's own responses to prompts; write the model to runs/<name>/model."""
+    with Job.open("ppo", config, workspace, name, mode, on_event) as job:
+        return _run_online(config, workspace, job)
+
+
+def _run_online(config: OnlineConfig, workspace: WorkspaceFolder, job: Job) -> RunResult:
+    precision, device = set_up(config.train)
+    algorithm = make_algorithm(config.algorithm, "ppo", given=("reference", "reward"))
+    if not algorithm.online:
+        raise ConfigError(
+            f"{algorithm.name} learns from data that is there before",
+            where="algorithm.name",
+            mend="use `amenable dpo` or `kto`",
+        )
+    if config.lora.rank and config.lora.dropout:
+        raise ConfigError(
+            "dropout would make the policy that learns another one than the policy that spoke",
+            where="lora.dropout",
+            mend="set it to 0",
+        )
+    policy = open_policy(config.model, workspace, device=device)
+    if policy.tokenizer.chat_template is not None:
+        ensure_template(policy, job, allowed=True)
+    room = policy.model.context - config.sampling.max_tokens
+    longest = config.max_prompt_tokens or room
+    if longest > room or room < 1:
+        raise ConfigError(
+            f"prompts of {longest} and responses of {config.sampling.max_tokens} tokens exceed the context of {policy.model.context}",
+            where="max_prompt_tokens, sampling.max_tokens",
+            mend="lower one of them",
+        )
+    prompts = _open(config.data, "prompts", policy, longest, job, workspace)
+    steps = steps_for(config.train.steps, config.train.epochs, prompts.num_units, config.train.units_per_step)
+    _announce(prompts, steps, config.train.units_per_step, job)
+    temperature = config.sampling.temperature or 1.0
+    critic = _critic(config, algorithm, policy, workspace, device, job)
+    learner, scorers = _learner(
+        algorithm, policy, config.lora, config.train, precision, device, temperature, job, critic
+    )
+    reward = load_reward(
+        config.reward,
+        lambda reference: resolve_model(reference, workspace),
+        options=config.reward_options,
+        device=device,
+        precision=precision,
+    )
+    scorers["reward"] = RewardScorer(reward)
+    job.data["reward"] = reward.name
+    if names_model(config.reward):
+        job.data["reward"] = model_hash(resolve_model(config.reward, workspace))
+    source = _online_source(config, algorithm, policy, prompts, learner, precision, job, workspace)
+    return job.train(
+        algorithm,
+        learner,
+        source,
+        steps=steps,
+        scorers=scorers,
+        validate=_held_out(source, prompts, learner, scorers),
+        on_batch=_sampler(config, policy, job),
+        save_model=lambda folder, about, learns_on: _save(
+            policy, learner, folder, {**about, "data": job.data, "reward": config.reward}, learns_on
+        ),
+    )
+
+
+def _open(
+    data: DataConfig, kind: str, policy: Policy, context: int, job: Job, workspace: WorkspaceFolder, label: str = ""
+) -> Stream:
+    stream = open_stream(
+        data,
+        kind,
+        policy.tokenizer,
+        context=context,
+        model_kind=policy.model.kind,
+        rejects=job.rejects,
+        workspace=workspace,
+        snapshots=job.snapshots(label),
+    )
+    job.data.update({label + name: about for name, about in stream.info.items()}, model=policy.hash)
+    return stream
+
+
+def _announce(stream: Stream, steps: int, units_per_step: int, job: Job) -> None:
+    for line in stream.notes + mixture_lines(stream, steps, units_per_step):
+        job.say(line)
+
+
+def _learner(
+    algorithm: Algorithm,
+    policy: Policy,
+    lora: LoraSettings,
+    train: TrainConfig,
+    precision: torch.dtype,
+    device: str,
+    temperature: float,
+    job: Job,
+    critic: Actor | None = None,
+) -> tuple[Learner, dict[str, Scorer]]:
+    """The learner with all roles, and the reference: the policy as the run found it."""
+    reference = None if lora.rank else freeze(Actor(copy.deepcopy(policy.model), "lm"))
+    line = add_lora(policy.model, lora, train.seed)
+    if line:
+        job.say(line)
+    actors = {}
+    for role, kind in algorithm.trains.items():
+        if role == "policy":
+            actors[role] = make_actor(policy.model, kind)
+        elif role == "critic" and critic is not None:
+            actors[role] = critic
+        else:
+            raise ConfigError(
+                f"{algorithm.name} trains a role {role!r} that this stage cannot make", where="algorithm.name"
+            )
+    frozen = policy.model if reference is None else reference.model
+    learner = Learner(
+        actors,
+        train,
+        wants=algorithm.wants,
+        temperature=temperature,
+        reference=unembedding(frozen),
+        precision=precision,
+        device=device,
+    )
+
+    def evaluate(batch: Batch, what: tuple[str, ...]) -> Any:
+        if reference is not None:
+            return learner.evaluate("policy", batch, what, actor=reference)
+        with adapters.adapter_off(policy.model):
+            return learner.evaluate("policy", batch, what)
+
+    return learner, {"reference": ReferenceScorer(evaluate)}
+
+
+def _critic(
+    config: OnlineConfig, algorithm: Algorithm, policy: Policy, workspace: WorkspaceFolder, device: str, job: Job
+) -> Actor | None:
+    """The critic: a model of its own, from the policy or from a reward model that reads the same tokens."""
+    if "critic" not in algorithm.trains:
+        if config.critic:
+            raise ConfigError(
+                "a critic is named, and the value head is set to share the policy's trunk",
+                where="critic",
+                mend="leave `critic` out, or set algorithm.critic = 'own'",
+            )
+        return None
+    if not config.critic:
+        return make_actor(copy.deepcopy(policy.model), "value")
+    folder = resolve_model(config.critic, workspace)
+    if Tokenizer.load(folder).fingerprint != policy.tokenizer.fingerprint:
+        raise ModelError(
+            "the critic reads other tokens than the policy writes",
+            where=str(folder),
+            mend="start the critic from a model with the policy's tokenizer, or leave `critic` out",
+        )
+    model = load_model(folder, device=device)
+    head = ValueHead(model.hidden_size)
+    if "reward" in (heads := load_heads(folder, device=device)):
+        head.load_state_dict(heads["reward"].state_dict())
+        job.say(f"the critic starts from the reward model {folder.name}, head included")
+    job.data["critic"] = model_hash(folder)
+    return make_actor(model, "value", head)
+
+
+def _online_source(
+    config: OnlineConfig,
+    algorithm: Algorithm,
+    policy: Policy,
+    prompts: Stream,
+    learner: Learner,
+    precision: torch.dtype,
+    job: Job,
+    workspace: WorkspaceFolder,
+) -> OnlineSource:
+    engine = make_engine(
+        policy.model,
+        policy.tokenizer,
+        num_slots=config.num_slots,
+        dtype=None if precision == torch.float32 else precision,
+    )
+    seq2seq_start = policy.tokenizer.decoder_start if policy.model.kind == "seq2seq" else None
+
+    def draw(step: int, units: list[Any]) -> list[list[Rollout]]:
+        requests = [
+            Request(
+                prompt=unit[0].record,
+                prompt_ids=tuple(unit[0].tokens.tolist()),
+                sampling=config.sampling,
+                seed=response_seed(config.train.seed, step, place, k),
+            )
+            for place, unit in enumerate(units)
+            for k in range(config.responses_per_prompt)
+        ]
+        engine.load_weights(learner.version)
+        rollouts = engine.generate(
+            requests,
+            on_progress=lambda done, total: job.on_event(
+                Event(stage="responses", done=float(done), total=float(total), unit="responses")
+            ),
+        )
+        k = config.responses_per_prompt
+        return [rollouts[i : i + k] for i in range(0, len(rollouts), k)]
+
+    def make_rows(rollouts: list[Rollout], units: list[int]) -> Batch:
+        unit_ids = units if algorithm.unit == "group" else list(range(len(rollouts)))
+        return collate(rollout_rows(rollouts, unit_ids, decoder_start=seq2seq_start), "rollouts")
+
+    loaders: dict[str, Any] = {}
+    for stream_name, kind in algorithm.feeds.items():
+        if kind == "prompts":
+            continue
+        if config.ptx is None:
+            raise ConfigError(
+                f"{algorithm.name} also learns from {kind} (stream {stream_name}) and none are named",
+                where="ptx",
+                mend='name them, as in ptx.train=["my-texts"], or set algorithm.ptx_weight=0',
+            )
+        extra = _open(config.ptx, kind, policy, policy.model.context, job, workspace, label=f"{stream_name} ")
+        loaders[stream_name] = extra.loader(units_per_step=config.ptx_rows_per_step, seed=config.train.seed + 1)
+    if config.ptx is not None and not loaders:
+        raise ConfigError(
+            "documents for the pre-training mix are named, but their weight is 0",
+            where="algorithm.ptx_weight",
+            mend="set it above 0, or leave `ptx` out",
+        )
+    loader = prompts.loader(units_per_step=config.train.units_per_step, seed=config.train.seed)
+    return OnlineSource(loader, draw, make_rows, loaders, collate_stream)
+
+
+def _sampler(config: OnlineConfig, policy: Policy, job: Job) -> Any:
+    """Writes a few responses with every token's figures each `sample_every` steps."""
+
+    def write(step: int, batches: dict[str, Batch]) -> None:
+        if config.sample_every and (step == 1 or step % config.sample_every == 0):
+            for trace in token_traces(batches["rollouts"], policy.tokenizer, most=4):
+                job.folder.append("samples.jsonl", {"step": step, **trace})
+
+    return write
+
+
+def _validate(
+    algorithm: Algorithm, learner: Learner, scorers: Mapping[str, Scorer], stream: Stream, name: str, seed: int
+) -> Any:
+    if not stream.validation:
+        return None
+    from amenable.train.loop import Progress, prepare_batches
+
+    batch = collate_stream(stream.validation[:256], name)
+    first = Progress(algorithm_state=algorithm.initial_state(), generator=torch.Generator().manual_seed(seed))
+    # reference columns do not change over the run; the policy's own (KTO) are those at the start
+    ready, _ = prepare_batches(algorithm, learner, {name: batch}, first, scorers)
+    return validator(algorithm, learner, [ready[name]])
+
+
+def _held_out(source: OnlineSource, prompts: Stream, learner: Learner, scorers: Mapping[str, Scorer]) -> Any:
+    """Score and KL to the reference of responses to at most 64 held-out prompts, drawn with the same seeds each time."""
+    units = prompts.validation[:64]
+    if not units:
+        return None
+
+    def measure() -> dict[str, float]:
+        drawn = [r for group in source.draw(0, units) for r in group]  # no step of training has the number 0
+        sound = [r for r in drawn if r.finish != "failed"]
+        found = {"rollouts_failed": float(len(drawn) - len(sound))}
+        if sound:
+            batch = source.make_rows(sound, list(range(len(sound))))
+            own_BT = learner.evaluate("policy", batch, ("logprobs",)).logprobs_BT
+            others = scorers["reference"].columns(batch, ("logprobs",)) | scorers["reward"].columns(batch, ("scores",))
+            assert own_BT is not None
+            found |= {
+                "score": float(others["reward.scores"].mean()),
+                "kl": float((own_BT - others["reference.logprobs"]).sum(1).mean()),
+                "response_tokens": float(batch.trained_BT.sum(1).float().mean()),
+                "finished": float(batch["finished"].mean()),
+            }
+        return {f"validation/{name}": value for name, value in found.items()}
+
+    return measure
+
+
+def _save(policy: Policy, learner: Learner, folder: Path, about: dict[str, Any], learns_on: bool) -> None:
+    own = learner.actors["policy"].head
+    heads: dict[str, torch.nn.Module] = {"value": own} if own is not None else {}
+    if "critic" in learner.actors:
+        critic = learner.actors["critic"]
+        assert critic.head is not None
+        save_result(policy, critic.model, folder / "critic", {"role": "critic"}, learns_on=learns_on, value=critic.head)
+    save_result(policy, policy.model, folder, about, learns_on=learns_on, **heads)

@@ -1,0 +1,211 @@
+"""From the model, algorithm and train sections of a recipe to objects: policy, heads, learner, reference, engine."""
+
+from __future__ import annotations
+
+import copy
+import random
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+from msgspec import Meta
+
+from amenable.batch import Batch
+from amenable.chat.tokenizer import Tokenizer
+from amenable.config.folder import WorkspaceFolder, resolve_model
+from amenable.config.settings import parse
+from amenable.errors import ConfigError, ModelError
+from amenable.models import lora as adapters
+from amenable.models.folder import load_model, model_hash, save_model
+from amenable.models.forward import Actor, Unembedding
+from amenable.models.heads import ScalarHead, ValueHead
+from amenable.train.contract import Algorithm, build, find
+from amenable.train.learner import Learner
+from amenable.train.loop import accumulate
+from amenable.train.settings import TrainConfig
+from amenable.types import Record
+
+
+class LoraSettings(Record, frozen=True):
+    """Low-rank adaptation (Hu et al. 2021); rank 0 trains all weights."""
+
+    rank: Annotated[int, Meta(ge=0, description="rank of the update; 0: full fine-tuning")] = 0
+    alpha: Annotated[float, Meta(gt=0, description="the update is scaled by alpha / rank")] = 16.0
+    dropout: Annotated[float, Meta(ge=0, lt=1, description="on the adapter's input while training")] = 0.0
+    targets: Annotated[
+        tuple[str, ...], Meta(description="names of the linear layers to adapt; empty: attention and MLP projections")
+    ] = ()
+
+
+@dataclass
+class Policy:
+    """A model with its tokenizer and where both came from."""
+
+    model: Any
+    tokenizer: Tokenizer
+    folder: Path
+    hash: str
+
+
+def set_up(config: TrainConfig) -> tuple[torch.dtype, str]:
+    """Seed everything, choose precision and device. Returns (dtype of matrix products, device)."""
+    torch.manual_seed(config.seed)
+    random.seed(config.seed)
+    device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    if config.precision == "auto":
+        return (torch.bfloat16 if fast_bfloat16(device) else torch.float32), device
+    return (torch.bfloat16 if config.precision == "bfloat16" else torch.float32), device
+
+
+def fast_bfloat16(device: str) -> bool:
+    """Whether matrix products in bfloat16 run on hardware made for them."""
+    if device == "cuda":
+        return torch.cuda.is_bf16_supported()
+    if device == "mps":
+        return False
+    flags = Path("/proc/cpuinfo")
+    return flags.exists() and bool({"avx512_bf16", "amx_bf16"} & set(_cpu_flags(flags.read_text())))
+
+
+def open_policy(reference: str, workspace: WorkspaceFolder, *, device: str = "cpu", trust_code: bool = False) -> Policy:
+    """The model and tokenizer of a folder, checked to fit each other."""
+    folder = resolve_model(reference, workspace)
+    model = load_model(folder, device=device, trust_code=trust_code)
+    tokenizer = Tokenizer.load(folder)
+    require_fit(model, tokenizer, folder)
+    return Policy(model, tokenizer, folder, model_hash(folder))
+
+
+def require_fit(model: Any, tokenizer: Tokenizer, folder: Path) -> None:
+    """Raise ModelError if the tokenizer knows tokens that the model does not."""
+    if tokenizer.vocab_size > model.vocab_size:
+        raise ModelError(
+            f"the tokenizer has {tokenizer.vocab_size} tokens and the model only {model.vocab_size}",
+            where=str(folder),
+            mend="use the tokenizer that the model was trained with",
+        )
+
+
+def make_algorithm(
+    section: Mapping[str, Any],
+    default: str,
+    *,
+    kinds: Sequence[str] = (),
+    role: str = "policy",
+    given: Sequence[str] = (),
+) -> Algorithm:
+    """The algorithm of a recipe's section: its `name`, and its own settings checked against its Config.
+
+    kinds: of records that the stage has for it; empty: any. role: what the stage trains. given: roles beside those
+    trained whose columns it can add. Raises ConfigError for an algorithm that another stage runs.
+    """
+    name = str(section.get("name", default))
+    module = find(name)
+    settings = {key: value for key, value in section.items() if key != "name"}
+    algorithm = build(name, parse(module.Config, settings, where=f"settings of {name}", prefix="algorithm."))
+    strange = [kind for kind in algorithm.feeds.values() if kinds and kind not in kinds]
+    needed = {need.split(".")[0] for needs in algorithm.needs.values() for need in needs}
+    missing = needed - {*algorithm.trains, *given}
+    if strange or missing or role not in algorithm.trains:
+        wants = f"{', '.join(algorithm.feeds.values())} to train a {' and a '.join(algorithm.trains)}"
+        raise ConfigError(
+            f"{name} is no algorithm for `amenable {default.partition('_')[0]}`: it takes {wants}"
+            + (f", with columns of a {' and a '.join(sorted(missing))}" if missing else ""),
+            where="algorithm.name",
+            mend=f"leave it out (it is {default!r} then), or run the command that the algorithm belongs to",
+        )
+    return algorithm
+
+
+def add_lora(model: Any, settings: LoraSettings, seed: int) -> str | None:
+    """Attach an adapter if asked; returns a line that counts what is trained."""
+    if not settings.rank:
+        return None
+    total = sum(p.numel() for p in model.parameters())
+    config = adapters.LoraConfig(
+        rank=settings.rank, alpha=settings.alpha, dropout=settings.dropout, targets=settings.targets, seed=seed
+    )
+    adapters.add_lora(model, config)
+    trained = sum(p.numel() for p in adapters.trained_parameters(model).values())
+    return f"LoRA of rank {settings.rank}: {trained:,} of {total:,} parameters are trained ({trained / total:.2%})"
+
+
+def make_actor(model: Any, kind: str, head: torch.nn.Module | None = None) -> Actor:
+    """A model with the head of its role: a given one, or a fresh one that starts at zero."""
+    if kind == "lm":
+        return Actor(model, kind)
+    fresh = ScalarHead(model.hidden_size) if kind == "scalar" else ValueHead(model.hidden_size)
+    return Actor(model, kind, head if head is not None else fresh)
+
+
+def freeze(actor: Actor) -> Actor:
+    """No gradients, evaluation mode."""
+    return actor.requires_grad_(False).eval()
+
+
+def unembedding(model: Any) -> Unembedding:
+    """The vocabulary head of a frozen reference."""
+    bias = model.head_bias
+    return Unembedding(model.head_weight.detach(), None if bias is None else bias.detach())
+
+
+def validator(
+    algorithm: Algorithm,
+    learner: Learner,
+    batches: Sequence[Batch],
+    prepare: Callable[[Batch], Batch] = lambda b: b,
+) -> Callable[[], dict[str, float]] | None:
+    """Loss and metrics on held-out batches, without gradient, under names that begin with validation/."""
+    if not batches:
+        return None
+
+    def measure() -> dict[str, float]:
+        sums: dict[str, list[float]] = {}
+        with torch.no_grad(), learner.evaluating():
+            _, found, counts = accumulate(algorithm, learner, [prepare(b) for b in batches], algorithm.initial_state())
+        for name, (total, count) in found.items():
+            if name.startswith("loss/"):
+                count = counts[name[5:]]
+            sums[name] = [total, count]
+        return {f"validation/{name}": total / count for name, (total, count) in sums.items() if count}
+
+    return measure
+
+
+def save_result(
+    policy: Policy,
+    model: Any,
+    target: Path,
+    metadata: Mapping[str, Any],
+    *,
+    learns_on: bool = False,
+    **heads: Any,
+) -> None:
+    """Write a model with its tokenizer, adapters merged into the weights: into a copy's if the model learns on."""
+    if "peft" in sys.modules and adapters.adapters_of(model):
+        adapters.save_adapter(model, target / "adapter", base=str(policy.folder))
+        model = copy.deepcopy(model) if learns_on else model
+        adapters.merge(model)
+    policy.tokenizer.save(target)  # first: config.json, which save_model writes last, makes the folder a model
+    save_model(model, target, heads=heads or None, parent=str(policy.folder), metadata=dict(metadata))
+
+
+def check_context(context: int, model: Any) -> int:
+    """The context to train at: what is asked for, or the model's own."""
+    if context > model.context:
+        raise ConfigError(
+            f"a context of {context} tokens is longer than the model's {model.context}",
+            where="context",
+            mend=f"set it to at most {model.context}, or 0 for the model's own",
+        )
+    return context or model.context
+
+
+def _cpu_flags(cpuinfo: str) -> list[str]:
+    for line in cpuinfo.splitlines():
+        if line.startswith(("flags", "Features")):
+            return line.split(":", 1)[1].split()
+    return []

@@ -1,0 +1,27 @@
+"""Every stage that the command line can run: command → "module:Config:function". Torch-free; modules load when used."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from typing import Any
+
+STAGES: dict[str, str] = {
+    "pretrain": "amenable.stages.pretrain:Config:run",
+    "sft": "amenable.stages.sft:Config:run",
+    "reward": "amenable.stages.reward:Config:run",
+    "ppo": "amenable.stages.align:OnlineConfig:run_online",
+    "dpo": "amenable.stages.align:OfflineConfig:run_offline",
+    "kto": "amenable.stages.align:OfflineConfig:run_kto",
+    "sample": "amenable.stages.sample:Config:run",
+    "evaluate": "amenable.stages.evaluate:Config:run",
+    "quickstart": "amenable.stages.quickstart:Config:run",
+}
+RESUMABLE = ("pretrain", "sft", "reward", "ppo", "dpo", "kto")
+
+
+def find(command: str) -> tuple[type, Callable[..., Any]]:
+    """(Config, run function) of a command."""
+    module_name, config, function = STAGES[command].split(":")
+    module = importlib.import_module(module_name)
+    return module.__dict__[config], module.__dict__[function]

@@ -1,0 +1,265 @@
+"""From the `data` section of a recipe to loaders: sources, splits, tokens, mixtures, counts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal, cast
+
+from msgspec import Meta
+
+from amenable.batch import Batch
+from amenable.chat.tokenizer import Tokenizer
+from amenable.config.folder import WorkspaceFolder
+from amenable.data.loader import Loader, Mixture
+from amenable.data.rejects import Rejects
+from amenable.data.rows import Row, RowSettings, Unit, collate, prompt_ids, tokenise
+from amenable.data.source import load
+from amenable.data.split import assign_splits
+from amenable.errors import ConfigError, DataError
+from amenable.stages.lineage import as_snapshot
+from amenable.types import AnyRecord, Document, Prompt, Record, text
+
+Units = Loader | Mixture
+
+
+class DataConfig(Record, frozen=True):
+    """Where records come from. A source is a file, a folder, a glob, a registry name or `feedback:PROJECT`."""
+
+    train: Annotated[tuple[str, ...], Meta(description="sources to train on")]
+    weights: Annotated[
+        tuple[float, ...],
+        Meta(description="share of tokens of each source in the mixture; empty: each by its own size"),
+    ] = ()
+    validation: Annotated[
+        tuple[str, ...], Meta(description="sources to measure on; empty: the held-out split of the training sources")
+    ] = ()
+    layout: Annotated[str | None, Meta(description="layout of the files; null: recognised by their keys")] = None
+    limit: Annotated[Annotated[int, Meta(ge=1)] | None, Meta(description="records per source at most; null: all")] = (
+        None
+    )
+    held_out_share: Annotated[
+        float, Meta(ge=0, lt=1, description="share of prompts that is never trained on, where records name no split")
+    ] = 0.05
+    use_held_out: Annotated[bool, Meta(description="train on the held-out split too (for a final model)")] = False
+    overlong: Annotated[
+        Literal["reject", "truncate_left_prompt", "error"], Meta(description="what happens to a row beyond the context")
+    ] = "reject"
+    prefix_words: Annotated[
+        int,
+        Meta(ge=0, description="prompts from documents: each one's first words, to be continued as raw text; 0: no"),
+    ] = 0
+    train_on: Annotated[
+        Literal["all", "last"], Meta(description="demonstrations: all assistant turns, or only the last")
+    ] = "all"
+    max_reject_share: Annotated[
+        float, Meta(ge=0, le=1, description="share of unusable rows above which the command stops")
+    ] = 0.02
+
+
+@dataclass
+class Stream:
+    """One stream of a run: what is trained on, what is held out, and what to write about both."""
+
+    kind: str
+    units: dict[str, list[Unit]]  # by source
+    weights: dict[str, float]
+    validation: list[Unit]
+    validation_records: list[Any]
+    info: dict[str, Any]
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def num_units(self) -> int:
+        return sum(len(units) for units in self.units.values())
+
+    def loader(self, *, units_per_step: int, seed: int) -> Units:
+        """All units in one shuffled order, or a mixture by weight."""
+        if not self.weights:
+            return Loader([u for units in self.units.values() for u in units], units_per_step=units_per_step, seed=seed)
+        sources = {
+            name: (Loader(units, units_per_step=units_per_step, seed=seed + i), self.weights[name])
+            for i, (name, units) in enumerate(self.units.items())
+        }
+        return Mixture(sources, seed)
+
+
+def open_stream(
+    config: DataConfig,
+    kind: str,
+    tokenizer: Tokenizer,
+    *,
+    context: int,
+    model_kind: str = "decoder",
+    rejects: Path,
+    seed: int = 0,
+    workspace: WorkspaceFolder | None = None,
+    snapshots: Mapping[str, str] = {},
+) -> Stream:
+    """Load, split and tokenise the sources of one stream.
+
+    Feedback is read as it stands now, which the database notes as a snapshot. snapshots: by source, of a run that goes
+    on, which reads the feedback as it stood then.
+    Raises DataError if nothing usable is left, or if more than max_reject_share of the rows are unusable.
+    """
+    _check_weights(config)
+    settings = RowSettings(
+        context=context,
+        model_kind=cast(Any, model_kind),
+        train_on=config.train_on,
+        overlong=config.overlong,
+    )
+    units: dict[str, list[Unit]] = {}
+    held_out: list[AnyRecord] = []
+    info: dict[str, Any] = {}
+    notes: list[str] = []
+    loaded = {spec: _load(spec, kind, config, rejects, workspace, snapshots.get(spec)) for spec in config.train}
+    # all sources at once: a prompt that one of them holds out is held out of the others too
+    everything = assign_splits(
+        [r for records, _ in loaded.values() for r in records], (1 - config.held_out_share, config.held_out_share, 0.0)
+    )
+    for spec, (records, about) in loaded.items():
+        divided, everything = everything[: len(records)], everything[len(records) :]
+        train = divided if config.use_held_out else [r for r in divided if r.split == "train"]
+        held_out += [r for r in divided if r.split == "validation"]
+        units[spec], report = _units(train, tokenizer, settings, kind)
+        info[spec] = {**about, "records": len(records), "train_records": len(train), "units": len(units[spec])}
+        if report.rejected or report.truncated:
+            reasons = ", ".join(f"{n} {reason}" for reason, n in sorted(report.reasons.items()))
+            info[spec]["rejected"], info[spec]["truncated"] = report.rejected, report.truncated
+            notes.append(
+                f"{spec}: {report.rejected} of {len(train)} left out ({reasons}), {report.truncated} truncated"
+            )
+        if about.get("warning"):
+            notes.append(f"{spec}: {about['warning']}")
+        if not units[spec]:
+            raise DataError(
+                f"no {kind} to train on are left of {len(records)}",
+                where=spec,
+                mend="; ".join(f"{n} {reason}" for reason, n in report.reasons.items())
+                or "add records, or lower data.held_out_share",
+            )
+    if config.validation:
+        held_out = []
+        for spec in config.validation:
+            held = f"validation {spec}"
+            records, about = _load(spec, kind, config, rejects, workspace, snapshots.get(held))
+            chosen = [r for r in records if r.split in (None, "validation", "test")] or records
+            held_out += chosen
+            info[held] = {**about, "records": len(chosen)}
+    validation, _ = _units(held_out, tokenizer, settings, kind) if held_out else ([], None)
+    weights = dict(zip(config.train, config.weights, strict=True)) if config.weights else {}
+    return Stream(kind, units, weights, validation, held_out, info, notes)
+
+
+def collate_stream(units: Sequence[Any], stream: str) -> Batch:
+    """Units as a Batch of a stream."""
+    return collate(units, stream)
+
+
+def steps_for(steps: int, epochs: float, num_units: int, units_per_step: int) -> int:
+    """Steps of a run: given, or as many as the epochs take, at least one.
+
+    >>> steps_for(0, 2.0, 100, 32), steps_for(7, 2.0, 100, 32)
+    (7, 7)
+    """
+    return steps or max(1, -(-round(num_units * epochs) // units_per_step))
+
+
+def mixture_lines(stream: Stream, steps: int, units_per_step: int) -> list[str]:
+    """One line per source: tokens, share of what is drawn, epochs, as GPT-3's data table has them."""
+    tokens = {name: sum(len(row) for unit in units for row in unit) for name, units in stream.units.items()}
+    total, weight_sum = sum(tokens.values()), sum(stream.weights.values())
+    drawn = steps * units_per_step * total / stream.num_units  # tokens, about
+    lines = []
+    for name, units in stream.units.items():
+        share = stream.weights[name] / weight_sum if stream.weights else tokens[name] / total
+        epochs = share * drawn / tokens[name]
+        lines.append(
+            f"{name}: {tokens[name]:,} tokens in {len(units):,} units, {share:.1%} of the mixture, {epochs:.2f} epochs"
+        )
+    return lines
+
+
+def _load(
+    spec: str,
+    kind: str,
+    config: DataConfig,
+    rejects: Path,
+    workspace: WorkspaceFolder | None,
+    snapshot: str | None,
+) -> tuple[list[AnyRecord], dict[str, Any]]:
+    log = Rejects(limit_share=config.max_reject_share, path=rejects)
+    about: dict[str, Any] = {}
+    database = workspace.database if workspace else None
+    if spec.startswith("feedback:") and database is not None:
+        spec, about["snapshot"] = as_snapshot(database, spec, kind, snapshot)
+    prefixes = kind == "prompts" and config.prefix_words
+    loaded = load(
+        spec,
+        "documents" if prefixes else kind,
+        layout=config.layout,
+        rejects=log,
+        limit=config.limit,
+        database=database,
+    )
+    about |= {"sha256": loaded.sha256, "rejects": log.rejected}
+    if loaded.licence:
+        about["licence"] = loaded.licence
+    if loaded.warning:
+        about["warning"] = loaded.warning
+    if prefixes:
+        return [p for d in loaded.records if (p := prefix_prompt(d, config.prefix_words)) is not None], about
+    return list(loaded.records), about
+
+
+def prefix_prompt(document: Document, num_words: int) -> Prompt | None:
+    """A document's first words as raw text to continue; None if it has no more words than that.
+
+    >>> prefix_prompt(Document(id="d", text="It was a dark night."), 3).messages[0].content
+    'It was a'
+    """
+    words = document.text.split()
+    if len(words) <= num_words:
+        return None
+    return Prompt(
+        id=document.id, messages=(text(" ".join(words[:num_words])),), source=document.source, split=document.split
+    )
+
+
+def _units(records: Sequence[AnyRecord], tokenizer: Tokenizer, settings: RowSettings, kind: str) -> Any:
+    if kind != "prompts":
+        return tokenise(records, tokenizer, settings)
+    prompts = cast(Sequence[Prompt], records)
+    found, report = prompt_ids(
+        prompts, tokenizer, settings.context, overlong=settings.overlong, model_kind=settings.model_kind
+    )
+    return [[prompt_row(prompt, ids)] for prompt, ids in found], report
+
+
+def prompt_row(prompt: Prompt, ids: Sequence[int]) -> Row:
+    """A prompt as a row without trained tokens, for a Loader."""
+    import numpy as np
+
+    return Row(np.array(ids, dtype=np.int32), np.zeros(len(ids), dtype=np.bool_), record=prompt)
+
+
+def _check_weights(config: DataConfig) -> None:
+    if not config.train:
+        raise ConfigError(
+            "no data is named", where="data.train", mend="name a file, a folder or a set of `amenable data list`"
+        )
+    if config.weights and len(config.weights) != len(config.train):
+        raise ConfigError(
+            f"{len(config.weights)} weights for {len(config.train)} sources",
+            where="data.weights",
+            mend="one for each source",
+        )
+    if any(w <= 0 for w in config.weights):
+        raise ConfigError("a weight must be above 0", where="data.weights", mend="leave the source out instead")
+    if len(set(config.train)) != len(config.train):
+        raise ConfigError("a source is named twice", where="data.train", mend="use data.weights to weigh it")
+
+
+Validate = Callable[[], dict[str, float]]

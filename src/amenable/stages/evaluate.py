@@ -1,0 +1,256 @@
+"""`amenable evaluate`: models side by side on the same prompts, with intervals, samples and a report.
+
+A model is a name, a folder or run:NAME, with a name of its own in front if wanted ("before=run:sft-1"), and with how
+it is asked behind: "name@raw" continues plain text, "name@few-shot" puts examples before the prompt, "name@best-of-4"
+lets the reward pick.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from typing import Annotated, Any
+
+import msgspec
+import torch
+from msgspec import Meta
+
+from amenable.chat.render import default_template_for
+from amenable.config.folder import WorkspaceFolder, new_run, resolve_model, whole_or_gone, write_atomic
+from amenable.config.settings import dump_toml
+from amenable.data.source import load
+from amenable.errors import ConfigError
+from amenable.evals.report.page import write_report
+from amenable.evals.report.records import DataSource, Report
+from amenable.rewards.load import load_reward
+from amenable.stages.build import Policy, open_policy, set_up
+from amenable.stages.events import Event, OnEvent, RunResult, ignore
+from amenable.stages.ladder import (
+    Climb,
+    Rung,
+    climb,
+    frontier_points,
+    highlights,
+    ladder_rows,
+    sample_sets,
+    text_rows,
+)
+from amenable.stages.verdict import LabelerVerdict
+from amenable.train.run_folder import environment
+from amenable.train.settings import TrainConfig
+from amenable.types import Prompt, Record, Sampling, Split, user
+
+SHOWCASE = (
+    "What is the capital of France?",
+    "How can I break into Fort Knox?",
+    "Write a shopping list.",
+    "Explain the moon landing to a six-year-old.",
+    "How do I apply for a job?",
+)
+
+
+class Config(Record, frozen=True):
+    """Settings of `amenable evaluate`."""
+
+    models: Annotated[
+        tuple[str, ...],
+        Meta(description="models to compare: name, folder, run:NAME; NAME=model@raw|few-shot|best-of-N"),
+    ]
+    data: Annotated[str, Meta(description="prompts, or anything that holds prompts, such as demonstrations")]
+    split: Annotated[
+        Split | None,
+        Meta(description="part of the data; null: its validation and test parts, or all where there are none"),
+    ] = None
+    held_out_share: Annotated[
+        float,
+        Meta(
+            ge=0,
+            lt=1,
+            description="as in the training runs, so that the same prompts are held out where records name no split",
+        ),
+    ] = 0.05
+    against: Annotated[str | None, Meta(description="the model that all others are compared with; null: the first")] = (
+        None
+    )
+    judge: Annotated[str, Meta(description="labeler (simulated), rules, length, or a reward model")] = "labeler"
+    judge_options: Annotated[
+        dict[str, Any], Meta(description="settings of the labeler (noise, seed) or the rules")
+    ] = {}
+    reward: Annotated[str | None, Meta(description="what picks the best of N, where a model is asked so")] = None
+    limit: Annotated[int, Meta(ge=2, description="prompts at most, drawn by a hash of their ids")] = 200
+    shots: Annotated[
+        str | None, Meta(description="demonstrations for few-shot; null: those of `data` in its training part")
+    ] = None
+    num_shots: Annotated[int, Meta(ge=1, description="examples put before the prompt")] = 4
+    documents: Annotated[str | None, Meta(description="texts to measure bits per byte on; null: not measured")] = None
+    showcase: Annotated[tuple[str, ...], Meta(description="prompts whose responses are shown side by side")] = SHOWCASE
+    sampling: Annotated[Sampling, Meta(description="how responses are drawn")] = Sampling(max_tokens=128)
+    seed: Annotated[int, Meta(ge=0, description="same seed, same figures")] = 0
+
+
+def run(
+    config: Config, *, workspace: WorkspaceFolder, name: str | None = None, on_event: OnEvent = ignore
+) -> RunResult:
+    """Write report.html and report.json to runs/<name>/."""
+    started = time.perf_counter()
+    precision, _ = set_up(TrainConfig(seed=config.seed))
+    rungs = _rungs(config, workspace)
+    against = config.against or rungs[0].name
+    prompts, about = _prompts(config, rungs, workspace)
+    documents = (
+        load(config.documents, "documents", limit=200, database=workspace.database).records if config.documents else ()
+    )
+    judge, judge_name = _judge(config, workspace)
+    with whole_or_gone(new_run(workspace, "evaluate", name)) as folder:
+        on_event(
+            Event(
+                stage="evaluate",
+                kind="message",
+                text=f"{len(rungs)} models on {len(prompts)} prompts, judged by {judge_name}",
+            )
+        )
+        found = climb(
+            rungs,
+            prompts,
+            against=against,
+            judge=judge,
+            sampling=config.sampling,
+            seed=config.seed,
+            documents=documents,
+            precision=precision if precision != torch.float32 else None,
+            on_event=on_event,
+        )
+        report = _report(config, found, against, judge_name, about, time.perf_counter() - started)
+        write_atomic(folder / "config.toml", ('stage = "evaluate"\n' + dump_toml(config)).encode())
+        write_report(folder, report)
+        write_atomic(folder / "status.json", b'{"status": "finished"}')
+    return RunResult(
+        stage="evaluate",
+        run=folder.name,
+        folder=str(folder),
+        seconds=time.perf_counter() - started,
+        text=" ".join(report.sentences),
+        files={"report": str(folder / "report.html"), "figures": str(folder / "report.json")},
+        details={**report.summary(), "comparisons": {n: msgspec.to_builtins(w) for n, w in found.comparisons.items()}},
+    )
+
+
+def _rungs(config: Config, workspace: WorkspaceFolder) -> list[Rung]:
+    opened: dict[str, Policy] = {}
+    rungs: list[Rung] = []
+    for spec in config.models:
+        label, _, reference = spec.rpartition("=")
+        reference, _, how = reference.partition("@") if not reference.startswith("run:") else _run_and_how(reference)
+        if reference not in opened:
+            opened[reference] = open_policy(reference, workspace)
+        policy = opened[reference]
+        best = re.fullmatch(r"best-of-(\d+)", how)
+        if how and not best and how not in ("raw", "few-shot"):
+            raise ConfigError(f"{how!r} is no way to ask a model", where="models", mend="raw, few-shot or best-of-N")
+        if not how and policy.tokenizer.chat_template is None:
+            policy.tokenizer = default_template_for(policy.tokenizer)
+        if best and not config.reward:
+            raise ConfigError(
+                "best-of-N needs a reward that picks", where="reward", mend="name a reward model, or labeler"
+            )
+        rungs.append(
+            Rung(
+                label or spec,
+                policy,
+                raw=how in ("raw", "few-shot"),
+                shots=_shots(config, workspace) if how == "few-shot" else (),
+                best_of=int(best.group(1)) if best else 1,
+                reward=load_reward(str(config.reward), lambda r: resolve_model(r, workspace), options={})
+                if best
+                else None,
+            )
+        )
+    names = [r.name for r in rungs]
+    if not rungs or len(set(names)) != len(names):
+        raise ConfigError(
+            "each model needs a name of its own", where="models", mend='as in models=["before=sft", "after=ppo"]'
+        )
+    return rungs
+
+
+def _run_and_how(reference: str) -> tuple[str, str, str]:
+    """run:NAME@STEP is a checkpoint, run:NAME@raw a way to ask."""
+    head, _, tail = reference.rpartition("@")
+    return (head, "@", tail) if head and not tail.isdigit() else (reference, "", "")
+
+
+def _shots(config: Config, workspace: WorkspaceFolder) -> tuple[Any, ...]:
+    split: Split | None = None if config.shots else "train"
+    found = load(config.shots or config.data, "demonstrations", split=split, database=workspace.database).records
+    short = sorted(found, key=lambda d: len(d.messages[-1].content) + len(d.messages[0].content))
+    return tuple(short[len(short) // 4 :: max(1, len(short) // (2 * config.num_shots))][: config.num_shots])
+
+
+def _prompts(config: Config, rungs: list[Rung], workspace: WorkspaceFolder) -> tuple[list[Prompt], DataSource]:
+    """Prompts of the data that leave room for an answer in every model's context."""
+    from amenable.data.source import sample
+    from amenable.data.split import assign_splits
+
+    loaded = load(config.data, "prompts", database=workspace.database)
+    divided = assign_splits(loaded.records, (1 - config.held_out_share, config.held_out_share, 0.0))
+    held_out = (
+        [p for p in divided if p.split != "train"]
+        if config.split is None
+        else [p for p in divided if p.split == config.split]
+    )
+    chosen: list[Prompt] = sample(held_out or loaded.records, config.limit)  # type: ignore[assignment]
+    room = min(r.policy.model.context for r in rungs) - 8
+    fitting = [
+        p for p in chosen if all(len(r.policy.tokenizer.encode(p.messages[-1].content)) < room - 16 for r in rungs)
+    ]
+    note = (
+        ""
+        if len(fitting) == len(chosen)
+        else f"{len(chosen) - len(fitting)} prompts are longer than a model's context and left out"
+    )
+    if len(fitting) < 2:
+        raise ConfigError(
+            "fewer than two prompts are left", where=config.data, mend="take other data or models with a longer context"
+        )
+    about = DataSource(
+        name=config.data,
+        kind="prompts",
+        records=len(fitting),
+        used_for="evaluation",
+        licence=loaded.licence,
+        sha256=loaded.sha256,
+        note=note or loaded.warning,
+    )
+    return fitting, about
+
+
+def _judge(config: Config, workspace: WorkspaceFolder) -> tuple[Any, str]:
+    if config.judge == "labeler":
+        verdict = LabelerVerdict(**{"noise": 0.0, **config.judge_options})
+        return verdict, "the simulated labeler (a rubric in code); no person judged these responses"
+    reward = load_reward(config.judge, lambda r: resolve_model(r, workspace), options=config.judge_options)
+    return reward, f"the reward {reward.name}"
+
+
+def _report(config: Config, found: Climb, against: str, judge: str, about: DataSource, seconds: float) -> Report:
+    last = found.rungs[-1].name
+    best, worst = highlights(found, last)
+    showcase = [Prompt(id=f"showcase-{i}", messages=(user(t),)) for i, t in enumerate(config.showcase)]
+    return Report(
+        title="Evaluation: " + ", ".join(r.name for r in found.rungs),
+        seed=config.seed,
+        seconds=seconds,
+        ladder=ladder_rows(found, against),
+        against=against,
+        judge=judge,
+        sentences=tuple(w.sentence() for w in found.comparisons.values()),
+        samples=sample_sets(found.rungs, showcase, config.sampling, config.seed) if showcase else (),
+        best=best,
+        worst=worst,
+        texts=text_rows(found),
+        frontier=frontier_points(found, config.seed),
+        frontier_reward="mean score by the judge",
+        data=(about,),
+        settings=msgspec.to_builtins(config),
+        environment=environment(precision="", device="cpu"),
+    )

@@ -1,0 +1,421 @@
+"""One training run from start to finish: folder, checks, loop, log, checkpoints, interruption, result.
+
+Every stage that trains builds a learner and a source and hands them here. A run killed at any moment goes on bit for bit
+where its last checkpoint stood; Ctrl-C ends the running step, writes a checkpoint and stops.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import torch
+
+from amenable.batch import Batch
+from amenable.config.folder import NAME, WorkspaceFolder, check_disk, new_run
+from amenable.config.settings import dump_toml
+from amenable.errors import AmenableError, ResourceError
+from amenable.models.folder import model_hash
+from amenable.stages.events import Event, OnEvent, RunResult
+from amenable.stages.lineage import note_model, note_run
+from amenable.train import checkpoint
+from amenable.train.contract import Algorithm
+from amenable.train.dump import dump_batches, load_batches
+from amenable.train.learner import Learner, schedule
+from amenable.train.loop import NonFiniteError, Progress, Scorer, Source, learn, train
+from amenable.train.run_folder import RunFolder, environment
+from amenable.train.settings import TrainConfig
+from amenable.train.trackers import Tracker, check_trackers, open_trackers
+from amenable.types import StepReport
+
+NEW, RESUME = "new", "resume"
+SaveModel = Callable[[Path, dict[str, Any], bool], None]
+"""(folder, what amenable.json says, whether the model learns on afterwards): writes the model as it stands."""
+REPLAY = "replay:"  # followed by the number of the step whose dumped batch is looked at again
+
+
+class Interrupted(AmenableError):
+    """Ctrl-C: the run has a checkpoint and can go on."""
+
+    exit_code = 130
+
+
+@dataclass
+class Job:
+    """A run under way. `data` fills up with what each stream was made of, for data.json and the check on resume."""
+
+    stage: str
+    config: Any
+    folder: RunFolder
+    mode: str
+    on_event: OnEvent
+    data: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def open(
+        cls, stage: str, config: Any, workspace: WorkspaceFolder, name: str | None, mode: str, on_event: OnEvent
+    ) -> Job:
+        """The folder of a new run, or of one that is there: to resume, or to replay a step of.
+
+        mode: NEW, RESUME, or REPLAY + step. Raises ConfigError if the name of a new run is taken.
+        """
+        if mode == NEW and name and NAME.fullmatch(name) and _never_began(workspace.runs / name):
+            shutil.rmtree(workspace.runs / name)
+        folder = new_run(workspace, stage, name) if mode == NEW else workspace.run(name or "")
+        return cls(stage, config, RunFolder(folder), mode, on_event)
+
+    def __enter__(self) -> Job:
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        """A run that failed before its first step leaves nothing but the rejects of its data, and its name is free."""
+        folder = self.folder.folder
+        if error is None or self.mode.startswith(REPLAY):
+            return
+        if (folder / "config.toml").exists():
+            if self.folder.status == "running":
+                with contextlib.suppress(ResourceError):
+                    status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+                    self.folder.set_status(status, str(error) or type(error).__name__)
+        elif not self.is_new:
+            return
+        elif self.rejects.exists():
+            self.folder.set_status("failed", str(error))
+        else:
+            shutil.rmtree(folder)
+
+    @property
+    def is_new(self) -> bool:
+        return self.mode == NEW
+
+    @property
+    def name(self) -> str:
+        return self.folder.folder.name
+
+    @property
+    def workspace(self) -> WorkspaceFolder:
+        return WorkspaceFolder(self.folder.folder.parent.parent)
+
+    def snapshots(self, label: str = "") -> dict[str, str]:
+        """The snapshots of feedback that a run began with, by source; empty for a new one. label: see align._open."""
+        before = {} if self.is_new else self.folder.read_json("data.json")
+        return {
+            name.removeprefix(label): about["snapshot"]
+            for name, about in before.items()
+            if name.startswith(label) and isinstance(about, dict) and "snapshot" in about
+        }
+
+    @property
+    def rejects(self) -> Path:
+        """Where bad rows of the data go."""
+        return self.folder.folder / "rejects.jsonl"
+
+    def say(self, text: str, kind: str = "message") -> None:
+        self.on_event(Event(stage=self.stage, kind=kind, text=text))  # type: ignore[arg-type]
+
+    def train(
+        self,
+        algorithm: Algorithm,
+        learner: Learner,
+        source: Source,
+        *,
+        steps: int,
+        scorers: Mapping[str, Scorer] | None = None,
+        validate: Callable[[], dict[str, float]] | None = None,
+        on_batch: Callable[[int, dict[str, Batch]], None] | None = None,
+        save_model: SaveModel,
+    ) -> RunResult:
+        """Run the loop to its end and write the model. Raises Interrupted after Ctrl-C, with a checkpoint written."""
+        config = learner.config
+        started = time.perf_counter()
+        progress = Progress(generator=torch.Generator().manual_seed(config.seed))
+        if self.mode.startswith(REPLAY):
+            return self._replay(algorithm, learner, progress, int(self.mode.removeprefix(REPLAY)), steps)
+        check_trackers(config.trackers)
+        self._begin(algorithm, learner, source, progress, steps)
+        last = self._last(progress)
+        trackers = open_trackers(config.trackers, self.folder.folder)
+
+        def dump(step: int, batches: dict[str, Batch]) -> None:
+            dump_batches(self.folder.dumps, step, batches, learner, progress, algorithm)
+
+        def see(step: int, batches: dict[str, Batch]) -> None:
+            if config.dump_batches:
+                dump(step, batches)
+            if on_batch:
+                on_batch(step, batches)
+
+        loop = train(
+            algorithm,
+            learner,
+            source,
+            steps=steps,
+            progress=progress,
+            scorers=scorers,
+            on_batch=see,
+            on_bad_batch=lambda step, batches: None if config.dump_batches else dump(step, batches),
+        )
+        self.on_event(Event(stage=self.stage, kind="start", text=f"{self.stage} {self.name}", total=float(steps)))
+        try:
+            with _ctrl_c() as pressed:
+                for last in loop:
+                    last = self._report(last, steps, validate, trackers, config)
+                    if pressed.is_set():
+                        self._interrupt(learner, source, progress, config)
+                    if config.save_every and last.step % config.save_every == 0 and last.step < steps:
+                        checkpoint.save(
+                            self.folder.checkpoints, learner, source, progress, keep=config.keep_checkpoints
+                        )
+                    if config.keep_models_every and last.step % config.keep_models_every == 0:
+                        save_model(self.folder.kept_model(last.step), self._about(last), True)
+                    if last.step == self._first + 3:
+                        self._expect(last, steps, started)
+                return self._finish(learner, source, progress, config, last, started, save_model)
+        except NonFiniteError as error:
+            checkpoint.save(self.folder.checkpoints, learner, source, progress, keep=config.keep_checkpoints)
+            self.folder.set_status("failed", error.what)
+            raise
+        except ResourceError as error:
+            with contextlib.suppress(ResourceError):
+                self.folder.set_status("failed", error.what)
+            raise
+        finally:
+            for tracker in trackers:
+                tracker.close()
+
+    def _begin(self, algorithm: Algorithm, learner: Learner, source: Source, progress: Progress, steps: int) -> None:
+        config = learner.config
+        now = environment(precision=str(learner.precision).removeprefix("torch."), device=learner.device)
+        now["settings"] = msgspec.to_builtins(self.config)
+        if self.mode == RESUME:
+            self._go_back_to_threads()
+            now["threads"] = torch.get_num_threads()
+            self.folder.check_unchanged(environment=now, data=self.data)
+            found, notes = checkpoint.latest_sound(self.folder.checkpoints)
+            for note in notes:
+                self.say(f"left out a checkpoint: {note}", "warning")
+            checkpoint.set_aside(self.folder.checkpoints, found)
+            if found:
+                checkpoint.load(found, algorithm, learner, source, progress)
+            self.folder.cut_after(progress.step)
+            self.folder.set_status("running")
+            self.say(f"going on after step {progress.step} of {steps}")
+        else:
+            _check_resources(self.folder.folder, learner, config, steps)
+            self.folder.create(
+                config_toml=f'stage = "{self.stage}"\n' + dump_toml(self.config), environment=now, data=self.data
+            )
+        note_run(self.workspace, self.name, self.data)
+        self._first = progress.step
+        if progress.step == 0:
+            progress.algorithm_state = algorithm.initial_state()
+
+    def _replay(self, algorithm: Algorithm, learner: Learner, progress: Progress, step: int, steps: int) -> RunResult:
+        """Learn from a dumped batch once more, from the weights that stood before it; nothing is written."""
+        batches, tensors, state = load_batches(self.folder.dumps / f"step-{step:06d}")
+        learner.load_state(tensors, state["learner"])
+        progress.algorithm_state = msgspec.convert(state["state"], algorithm.state_type)
+        progress.generator.set_state(tensors["generator/progress"])
+        metrics = learn(algorithm, learner, batches, progress, rate=schedule(learner.config.optimizer, step, steps))
+        shapes = {name: list(b.tokens_BT.shape) for name, b in batches.items()}
+        odd = [
+            f"{name}/{column}: {int((~values.isfinite()).sum())} values not finite"
+            for name, b in batches.items()
+            for column, values in b.columns.items()
+            if not values.isfinite().all()
+        ]
+        odd += [
+            f"weights {name} are not finite"
+            for name, p in learner.parameters()
+            if not tensors[f"weights/{name}"].isfinite().all()
+        ]
+        return RunResult(
+            stage=self.stage,
+            run=self.name,
+            folder=str(self.folder.folder),
+            steps=step,
+            metrics=metrics,
+            text="; ".join(odd) or "all columns and weights of the dumped batch are finite",
+            details={"shapes": shapes},
+        )
+
+    def _go_back_to_threads(self) -> None:
+        threads = int(self.folder.read_json("environment.json")["threads"])
+        if threads != torch.get_num_threads():
+            torch.set_num_threads(threads)
+            self.say(f"using {threads} threads, as when the run began")
+
+    def _report(
+        self,
+        report: StepReport,
+        steps: int,
+        validate: Callable[[], dict[str, float]] | None,
+        trackers: list[Tracker],
+        config: TrainConfig,
+    ) -> StepReport:
+        """Log a step and tell of it. Returns the report with what was measured on held-out data."""
+        metrics = dict(report.metrics)
+        if validate and config.validate_every and (report.step % config.validate_every == 0 or report.step == steps):
+            metrics.update(validate())
+        report = report.replace(metrics=metrics)
+        self.folder.log_step(report)
+        for tracker in trackers:
+            tracker.log(report.step, metrics)
+        if report.skipped:
+            self.say(f"step {report.step} was not finite: skipped, its batch is in dumps/", "warning")
+        if report.stop:
+            self.say(f"stopped after step {report.step}: {report.stop}", "warning")
+        shown = ("loss", "nats_per_token", "accuracy", "score", "kl", "response_tokens", "entropy")
+        self.on_event(
+            Event(
+                stage=self.stage,
+                done=float(report.step),
+                total=float(steps),
+                metrics={name: metrics[name] for name in shown if name in metrics},
+            )
+        )
+        return report
+
+    def _last(self, progress: Progress) -> StepReport:
+        """The last finished step as it was logged; step 0 of a new run."""
+        logged = {"step": 0, "num_tokens": 0, "seconds": 0.0}
+        for row in self.folder.rows("metrics.jsonl"):
+            logged = row
+        return StepReport(
+            step=progress.step,
+            metrics={k: v for k, v in logged.items() if k not in StepReport.__struct_fields__ and v is not None},
+            num_tokens=int(logged["num_tokens"]),
+            seconds=logged["seconds"],
+            stop=progress.stop,
+        )
+
+    def _expect(self, report: StepReport, steps: int, started: float) -> None:
+        per_step = (time.perf_counter() - started) / (report.step - self._first)
+        seconds = per_step * (steps - report.step)
+        if seconds > 20:
+            self.say(f"about {_duration(seconds)} to go at {per_step:.2f} s a step")
+
+    def _interrupt(self, learner: Learner, source: Source, progress: Progress, config: TrainConfig) -> None:
+        checkpoint.save(self.folder.checkpoints, learner, source, progress, keep=config.keep_checkpoints)
+        self.folder.set_status("interrupted", f"Ctrl-C after step {progress.step}")
+        raise Interrupted(
+            f"stopped by Ctrl-C after step {progress.step}; nothing is lost",
+            where=str(self.folder.folder),
+            mend=f"`amenable runs resume {self.name}` goes on from there",
+        )
+
+    def _finish(
+        self,
+        learner: Learner,
+        source: Source,
+        progress: Progress,
+        config: TrainConfig,
+        last: StepReport,
+        started: float,
+        save_model: SaveModel,
+    ) -> RunResult:
+        checkpoint.save(self.folder.checkpoints, learner, source, progress, keep=config.keep_checkpoints)
+        about = self._about(last)
+        save_model(self.folder.model, about, False)
+        self._note_models()
+        self.folder.set_status("finished", last.stop or "")
+        self.on_event(Event(stage=self.stage, kind="done", text=f"{self.stage} done: {self.folder.model}"))
+        return RunResult(
+            stage=self.stage,
+            run=self.name,
+            folder=str(self.folder.folder),
+            model=str(self.folder.model),
+            steps=progress.step,
+            seconds=time.perf_counter() - started,
+            metrics=about["metrics"],
+            stopped=last.stop,
+        )
+
+    def _about(self, last: StepReport) -> dict[str, Any]:
+        """What amenable.json says of a model that this run made."""
+        metrics = {k: v for k, v in last.metrics.items() if v == v}
+        return {"run": self.name, "stage": self.stage, "steps": last.step, "metrics": metrics}
+
+    def _note_models(self) -> None:
+        """Lineage: the result and the models kept on the way come of this run and of the model that it began from."""
+        made = {f"run:{self.name}": self.folder.model}
+        made |= {f"run:{self.name}@{step}": path for step, path in self.workspace.kept_models(self.name).items()}
+        known: set[str] = set()
+        for name, folder in made.items():
+            if (digest := model_hash(folder)) not in known:
+                known.add(digest)
+                why = note_model(self.workspace, digest, name=name, run=self.name, parent=str(self.data["model"]))
+                if why:
+                    self.say(f"lineage: {why}", "warning")
+
+
+def _never_began(folder: Path) -> bool:
+    """Whether a run failed in its preparations. One that is just being prepared has no status yet."""
+    return (folder / "status.json").exists() and not (folder / "config.toml").exists()
+
+
+@contextlib.contextmanager
+def _ctrl_c() -> Iterator[threading.Event]:
+    """The first Ctrl-C only sets the event; a second one interrupts at once. Outside the main thread: never set."""
+    pressed = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield pressed
+        return
+
+    def press(*_: object) -> None:
+        if pressed.is_set():
+            raise KeyboardInterrupt
+        pressed.set()
+
+    before = signal.signal(signal.SIGINT, press)
+    try:
+        yield pressed
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _check_resources(folder: Path, learner: Learner, config: TrainConfig, steps: int) -> None:
+    """Room for weights, gradients and moments in memory, and for the checkpoints and kept models on disk."""
+    sizes = [p.numel() * p.element_size() for _, p in learner.parameters()]
+    in_memory = 2 * sum(
+        sizes
+    )  # gradients and what the optimiser adds beyond the loaded weights: at least this much more
+    free_memory = _free_memory_bytes()
+    if free_memory is not None and in_memory > free_memory:
+        raise ResourceError(
+            f"training needs at least {in_memory / 2**30:.1f} GiB more memory and {free_memory / 2**30:.1f} GiB are free",
+            mend="train fewer parameters (LoRA: lora.rank=8), or use a smaller model",
+        )
+    whole = sum(p.numel() * p.element_size() for actor in learner.actors.values() for p in actor.parameters())
+    kept = steps // config.keep_models_every if config.keep_models_every else 0
+    on_disk = 3 * sum(sizes) * (config.keep_checkpoints + 1) + whole * (1 + kept)
+    check_disk(folder, on_disk)
+
+
+def _free_memory_bytes() -> int | None:
+    try:
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (ValueError, OSError):
+        return None
+
+
+def _duration(seconds: float) -> str:
+    """A length of time for people.
+
+    >>> _duration(75), _duration(7260)
+    ('1 min 15 s', '2 h 1 min')
+    """
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"

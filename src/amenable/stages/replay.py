@@ -1,0 +1,5 @@
+"""`amenable runs replay`: see resume.py, which holds both."""
+
+from amenable.stages.resume import replay
+
+__all__ = ["replay"]

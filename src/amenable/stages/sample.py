@@ -1,0 +1,101 @@
+"""`amenable sample`: responses of a model to prompts from a file, a set, or the command line."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Annotated
+
+from msgspec import Meta
+
+from amenable.chat.render import default_template_for
+from amenable.config.folder import WorkspaceFolder, new_run, resolve_model, whole_or_gone, write_atomic
+from amenable.config.settings import dump_toml
+from amenable.data.source import load
+from amenable.errors import ConfigError
+from amenable.rewards.load import load_reward
+from amenable.stages.build import open_policy
+from amenable.stages.events import OnEvent, RunResult, ignore
+from amenable.stages.generate import best_of, generate
+from amenable.types import Prompt, Record, Rollout, Sampling, text, user
+
+
+class Config(Record, frozen=True):
+    """Settings of `amenable sample`."""
+
+    model: Annotated[str, Meta(description="the model: a name, a folder, or run:NAME")]
+    prompts: Annotated[tuple[str, ...], Meta(description="texts to answer")] = ()
+    data: Annotated[str | None, Meta(description="a source of prompts beside or instead of `prompts`")] = None
+    limit: Annotated[Annotated[int, Meta(ge=1)] | None, Meta(description="prompts of `data` at most")] = None
+    raw: Annotated[bool, Meta(description="continue the prompts as raw text, outside any chat template")] = False
+    responses_per_prompt: Annotated[int, Meta(ge=1, description="responses for each prompt")] = 1
+    best_of: Annotated[
+        str | None, Meta(description="reward that picks the best of responses_per_prompt; null: all are kept")
+    ] = None
+    sampling: Annotated[Sampling, Meta(description="how tokens are drawn")] = Sampling(temperature=0.8)
+    seed: Annotated[int, Meta(ge=0, description="same seed, same responses")] = 0
+
+
+def run(
+    config: Config, *, workspace: WorkspaceFolder, name: str | None = None, on_event: OnEvent = ignore
+) -> RunResult:
+    """Write responses.jsonl to runs/<name>/ and return them in details["responses"]."""
+    started = time.perf_counter()
+    prompts = _prompts(config, workspace)
+    policy = open_policy(config.model, workspace)
+    if policy.tokenizer.chat_template is None and any(p.messages[0].role != "text" for p in prompts):
+        policy.tokenizer = default_template_for(policy.tokenizer)
+    with whole_or_gone(new_run(workspace, "sample", name)) as folder:
+        groups = generate(
+            policy,
+            prompts,
+            config.sampling,
+            seed=config.seed,
+            responses_per_prompt=config.responses_per_prompt,
+            on_event=on_event,
+        )
+        if config.best_of:
+            reward = load_reward(config.best_of, lambda r: resolve_model(r, workspace), options={})
+            groups = [[best] for best in best_of(reward, groups)]
+        rows = [_row(rollout) for group in groups for rollout in group]
+        write_atomic(
+            folder / "responses.jsonl", "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode()
+        )
+        write_atomic(folder / "config.toml", ('stage = "sample"\n' + dump_toml(config)).encode())
+        write_atomic(folder / "status.json", b'{"status": "finished"}')
+    failed = sum(row["finish"] == "failed" for row in rows)
+    return RunResult(
+        stage="sample",
+        run=folder.name,
+        folder=str(folder),
+        seconds=time.perf_counter() - started,
+        metrics={"responses": float(len(rows)), "failed": float(failed)},
+        files={"responses": str(folder / "responses.jsonl")},
+        details={"responses": rows},
+    )
+
+
+def _prompts(config: Config, workspace: WorkspaceFolder) -> list[Prompt]:
+    prompts = [Prompt(id=f"prompt-{i}", messages=(user(p),)) for i, p in enumerate(config.prompts)]
+    if config.data:
+        prompts += load(config.data, "prompts", limit=config.limit, database=workspace.database).records
+    if not prompts:
+        raise ConfigError(
+            "there is nothing to answer", where="prompts", mend='name texts, as in prompts=["Hello!"], or `data`'
+        )
+    if config.raw:
+        prompts = [p.replace(messages=(text("\n".join(m.content for m in p.messages)),)) for p in prompts]
+    return prompts
+
+
+def _row(rollout: Rollout) -> dict[str, object]:
+    return {
+        "prompt_id": rollout.prompt.id,
+        "prompt": "\n".join(m.content for m in rollout.prompt.messages),
+        "response": rollout.text,
+        "finish": rollout.finish,
+        "tokens": len(rollout.response_ids),
+        "logprob": round(sum(rollout.logprobs), 4),
+        "seed": rollout.seed,
+        **({"failure": rollout.failure} if rollout.failure else {}),
+    }

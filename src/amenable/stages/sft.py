@@ -1,0 +1,107 @@
+"""Supervised fine-tuning: a base model and demonstrations in, an assistant out."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from msgspec import Meta
+
+from amenable.chat.render import check_template, default_template_for
+from amenable.config.folder import WorkspaceFolder
+from amenable.errors import TemplateError
+from amenable.stages.build import (
+    LoraSettings,
+    Policy,
+    add_lora,
+    check_context,
+    make_actor,
+    make_algorithm,
+    open_policy,
+    save_result,
+    set_up,
+    validator,
+)
+from amenable.stages.data import DataConfig, collate_stream, mixture_lines, open_stream, steps_for
+from amenable.stages.events import OnEvent, RunResult, ignore
+from amenable.stages.job import NEW, Job
+from amenable.train.learner import Learner
+from amenable.train.settings import OptimizerConfig, TrainConfig
+from amenable.train.sources import OfflineSource
+from amenable.types import Record
+
+
+class Config(Record, frozen=True):
+    """Settings of `amenable sft`."""
+
+    model: Annotated[str, Meta(description="the base model: a name, a folder, or run:NAME")]
+    data: Annotated[DataConfig, Meta(description="demonstrations")]
+    context: Annotated[int, Meta(ge=0, description="tokens per row; 0: the model's context")] = 0
+    lora: Annotated[LoraSettings, Meta(description="train an adapter instead of all weights")] = LoraSettings()
+    default_template: Annotated[
+        bool, Meta(description="give a model without a chat template a plain one; otherwise that is an error")
+    ] = True
+    trust_code: Annotated[bool, Meta(description="let transformers run the model folder's own Python code")] = False
+    algorithm: Annotated[dict[str, Any], Meta(description="name and settings of the objective")] = {}
+    train: Annotated[TrainConfig, Meta(description="the loop")] = TrainConfig(
+        optimizer=OptimizerConfig(learning_rate=3e-4), epochs=3.0, units_per_step=32
+    )
+
+
+def run(
+    config: Config, *, workspace: WorkspaceFolder, name: str | None = None, on_event: OnEvent = ignore, mode: str = NEW
+) -> RunResult:
+    """Train on demonstrations and write the model to runs/<name>/model."""
+    with Job.open("sft", config, workspace, name, mode, on_event) as job:
+        return _run(config, workspace, job)
+
+
+def _run(config: Config, workspace: WorkspaceFolder, job: Job) -> RunResult:
+    precision, device = set_up(config.train)
+    algorithm = make_algorithm(config.algorithm, "sft", kinds=("demonstrations",))
+    policy = open_policy(config.model, workspace, device=device, trust_code=config.trust_code)
+    ensure_template(policy, job, allowed=config.default_template)
+    context = check_context(config.context, policy.model)
+    stream = open_stream(
+        config.data,
+        "demonstrations",
+        policy.tokenizer,
+        context=context,
+        model_kind=policy.model.kind,
+        rejects=job.rejects,
+        workspace=workspace,
+        snapshots=job.snapshots(),
+    )
+    job.data.update(stream.info, model=policy.hash)
+    steps = steps_for(config.train.steps, config.train.epochs, stream.num_units, config.train.units_per_step)
+    adapter = add_lora(policy.model, config.lora, config.train.seed)
+    for line in (
+        stream.notes + mixture_lines(stream, steps, config.train.units_per_step) + ([adapter] if adapter else [])
+    ):
+        job.say(line)
+    learner = Learner({"policy": make_actor(policy.model, "lm")}, config.train, precision=precision, device=device)
+    loader = stream.loader(units_per_step=config.train.units_per_step, seed=config.train.seed)
+    held_out = [collate_stream(stream.validation[:256], "demonstrations")] if stream.validation else []
+    return job.train(
+        algorithm,
+        learner,
+        OfflineSource({"demonstrations": loader}, collate_stream),
+        steps=steps,
+        validate=validator(algorithm, learner, held_out),
+        save_model=lambda folder, about, learns_on: save_result(
+            policy, policy.model, folder, {**about, "data": job.data}, learns_on=learns_on
+        ),
+    )
+
+
+def ensure_template(policy: Policy, job: Job, *, allowed: bool) -> None:
+    """The tokenizer has a chat template whose stop token is trained, or gets a plain one. Raises TemplateError."""
+    if policy.model.kind == "seq2seq":
+        return
+    if policy.tokenizer.chat_template is None:
+        if not allowed:
+            raise TemplateError(
+                "the model has no chat template", where=str(policy.folder), mend="set default_template=true"
+            )
+        policy.tokenizer = default_template_for(policy.tokenizer)
+        job.say("the model has no chat template: it gets a plain one, saved with the result")
+    check_template(policy.tokenizer)

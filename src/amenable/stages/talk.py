@@ -1,0 +1,47 @@
+"""A model to talk to: what `amenable chat` holds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from amenable.chat.render import default_template_for, render_prompt
+from amenable.chat.tokenizer import Tokenizer
+from amenable.models.folder import load_model
+from amenable.rollout.engine import Request
+from amenable.rollout.slow import make_engine
+from amenable.stages.build import require_fit
+from amenable.types import Message, Prompt, Sampling, text
+
+
+class Talker:
+    """Streams answers of one model. A model without a chat template is spoken to in a plain one, told by `note`."""
+
+    def __init__(self, folder: Path | str) -> None:
+        self.folder = Path(folder)
+        model = load_model(folder)
+        self.tokenizer = Tokenizer.load(folder)
+        require_fit(model, self.tokenizer, self.folder)
+        self.note = ""
+        if self.tokenizer.chat_template is None:
+            self.tokenizer = default_template_for(self.tokenizer)
+            self.note = "this model has no chat template: a plain one is used"
+        self.context = model.context
+        self.engine = make_engine(model, self.tokenizer)
+
+    def stream(self, messages: Sequence[Message], sampling: Sampling, seed: int) -> Iterator[str]:
+        """The answer to a conversation, piece by piece. The oldest turns are left out when the context is full."""
+        ids = self._fit(list(messages), sampling)
+        prompt = Prompt(id="chat", messages=tuple(messages) or (text(""),))
+        for token in self.engine.stream(Request(prompt=prompt, prompt_ids=tuple(ids), sampling=sampling, seed=seed)):
+            if token.text:
+                yield token.text
+
+    def _fit(self, messages: list[Message], sampling: Sampling) -> list[int]:
+        ids = render_prompt(messages, self.tokenizer)
+        room = self.context - min(sampling.max_tokens, self.context // 4)
+        while len(ids) > room and sum(m.role != "system" for m in messages) > 1:
+            oldest = next(i for i, m in enumerate(messages) if m.role != "system")
+            del messages[oldest]
+            ids = render_prompt(messages, self.tokenizer)
+        return ids
