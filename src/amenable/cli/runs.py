@@ -1,0 +1,284 @@
+"""`amenable runs`: list, show and compare runs; go on with one; look at one of its steps again."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from amenable.cli.common import (
+    json_option,
+    number,
+    open_workspace,
+    print_json,
+    print_table,
+    quiet_option,
+    workspace_option,
+)
+from amenable.cli.main import Subcommands
+
+if TYPE_CHECKING:
+    from amenable.config.folder import WorkspaceFolder
+
+NOT_METRICS = {"step", "seconds", "num_tokens", "skipped"}
+SPARKS = "▁▂▃▄▅▆▇█"
+
+
+@click.command("runs", cls=Subcommands)
+def command() -> None:
+    """List, show, compare, resume and replay runs."""
+
+
+@command.command("list")
+@json_option
+@workspace_option
+def list_(as_json: bool, workspace_dir: Path | None) -> None:
+    """List the runs of the workspace, oldest first."""
+    workspace = open_workspace(workspace_dir)
+    found = [_about_if_sound(workspace.runs / name) for name in workspace.run_names()]
+    if as_json:
+        print_json(found)
+    elif not found:
+        click.echo("no runs yet: `amenable quickstart` makes some")
+    else:
+        keys = ["run", "stage", "status", "step", "model"]
+        print_table(keys, [[run[key] for key in keys] for run in found])
+
+
+@command.command("show")
+@click.argument("name")
+@json_option
+@workspace_option
+def show(name: str, as_json: bool, workspace_dir: Path | None) -> None:
+    """Show the settings, state and figures of the run NAME."""
+    folder = open_workspace(workspace_dir).run(name)
+    about, rows = _about(folder), list(metrics(folder))
+    series = _series(rows)
+    if as_json:
+        print_json({**about, "data": _json(folder / "data.json"), "last": {k: s[-1][1] for k, s in series.items()}})
+        return
+    for key, value in about.items():
+        if value not in (None, "", []):
+            click.echo(f"{key}: {', '.join(map(str, value)) if isinstance(value, list) else value}")
+    if series:
+        table = [[k, s[0][1], s[-1][1], sparkline([v for _, v in s])] for k, s in series.items()]
+        print_table(["metric", "first", "last", "course"], table)
+    if (folder / "config.toml").exists():
+        click.echo((folder / "config.toml").read_text("utf-8"))
+
+
+@command.command("compare")
+@click.argument("names", nargs=-1, required=True, metavar="NAME...")
+@click.option("--metric", "wanted", multiple=True, help="Only metrics with this in their name; may be given again.")
+@click.option("--plot", type=click.Path(dir_okay=False, path_type=Path), help="Draw the curves into this .png or .svg.")
+@json_option
+@workspace_option
+def compare(
+    names: tuple[str, ...], wanted: tuple[str, ...], plot: Path | None, as_json: bool, workspace_dir: Path | None
+) -> None:
+    """Put the figures of several runs side by side: their last values and the settings in which they differ."""
+    from amenable.errors import ConfigError
+
+    workspace = open_workspace(workspace_dir)
+    runs = {name: _series(list(metrics(workspace.run(name)))) for name in names}
+    shared = list(dict.fromkeys(key for series in runs.values() for key in series))
+    chosen = [key for key in shared if not wanted or any(word in key for word in wanted)]
+    if wanted and not chosen:
+        raise ConfigError(
+            f"no metric has {wanted[0]!r} in its name", where="--metric", mend=f"known: {', '.join(shared)}"
+        )
+    differing = _differences(workspace, names)
+    if plot is not None:
+        _plot(runs, chosen, plot)
+    last = {key: {name: runs[name][key][-1][1] if key in runs[name] else None for name in names} for key in chosen}
+    if as_json:
+        print_json({"settings": differing, "last": last, "plot": plot and str(plot)})
+        return
+    if differing:
+        print_table(["setting", *names], [[key, *values.values()] for key, values in differing.items()])
+    print_table(["metric, last", *names], [[key, *values.values()] for key, values in last.items()])
+    for key in chosen:
+        for name in names:
+            if key in runs[name]:
+                click.echo(f"{key:24} {name:16} {sparkline([v for _, v in runs[name][key]])}")
+    if plot is not None:
+        click.echo(f"plot: {plot}")
+
+
+@command.command("resume")
+@click.argument("name")
+@json_option
+@quiet_option
+@workspace_option
+def resume(name: str, as_json: bool, quiet: bool, workspace_dir: Path | None) -> None:
+    """Go on with the run NAME where its last checkpoint stood, bit for bit."""
+    from amenable.cli.progress import progress
+    from amenable.cli.training import print_result
+    from amenable.stages.resume import resume as go_on
+
+    folder = open_workspace(workspace_dir).run(name)
+    with progress(quiet=quiet) as on_event:
+        result = go_on(folder, on_event=on_event)
+    print_result(result, as_json=as_json)
+
+
+@command.command("replay")
+@click.argument("name")
+@click.argument("step", type=click.IntRange(min=1))
+@json_option
+@quiet_option
+@workspace_option
+def replay(name: str, step: int, as_json: bool, quiet: bool, workspace_dir: Path | None) -> None:
+    """Look again at the batch that the run NAME dumped at STEP (a step that failed, or any with train.dump_batches)."""
+    from amenable.cli.progress import progress
+    from amenable.cli.training import print_result
+    from amenable.stages.resume import replay as again
+
+    folder = open_workspace(workspace_dir).run(name)
+    with progress(quiet=quiet) as on_event:
+        result = again(folder, step, on_event=on_event)
+    print_result(result, as_json=as_json)
+
+
+def metrics(folder: Path) -> Iterator[dict[str, Any]]:
+    """The steps that a run logged; a last line cut short by a kill is left out.
+
+    Raises DataError at a line that is damaged otherwise.
+    """
+    from amenable.errors import DataError
+
+    path = folder / "metrics.jsonl"
+    lines = path.read_text("utf-8", errors="replace").split("\n") if path.exists() else []
+    for place, line in enumerate(lines, start=1):
+        try:
+            row = json.loads(line) if line.strip() else None
+        except ValueError:
+            if place == len(lines):
+                return
+            raise DataError("the line is damaged", where=f"{path}:{place}", mend="remove it") from None
+        if isinstance(row, dict):
+            yield row
+
+
+def sparkline(values: Sequence[float], width: int = 32) -> str:
+    """The course of some values in one line, each character the mean of its share.
+
+    >>> sparkline([0, 1, 2, 3, 4, 5, 6, 7])
+    '▁▂▃▄▅▆▇█'
+    """
+    width = min(width, len(values))
+    edges = [i * len(values) // width for i in range(width + 1)] if width else []
+    means = [sum(values[a:b]) / (b - a) for a, b in pairwise(edges)]
+    low, high = min(means, default=0.0), max(means, default=0.0)
+    spread = (high - low) or 1.0
+    return "".join(SPARKS[min(len(SPARKS) - 1, int((mean - low) / spread * len(SPARKS)))] for mean in means)
+
+
+def _series(rows: Sequence[dict[str, Any]]) -> dict[str, list[tuple[float, float]]]:
+    """(step, value) pairs by metric; values that are no numbers are left out."""
+    out: dict[str, list[tuple[float, float]]] = {}
+    for row in rows:
+        for key, value in row.items():
+            is_figure = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+            if key not in NOT_METRICS and is_figure:
+                out.setdefault(key, []).append((row.get("step", 0), float(value)))
+    return out
+
+
+def _about_if_sound(folder: Path) -> dict[str, Any]:
+    """As _about; of a damaged run only what is wrong with it."""
+    from amenable.errors import AmenableError
+
+    try:
+        return _about(folder)
+    except AmenableError as error:
+        bare: dict[str, Any] = dict.fromkeys(("stage", "step", "model")) | {"checkpoints": []}
+        why = f"{error.what} ({error.where})"
+        return {"run": folder.name, "status": "damaged", "why": why, "folder": str(folder), **bare}
+
+
+def _about(folder: Path) -> dict[str, Any]:
+    status = _json(folder / "status.json")
+    last = None
+    for row in metrics(folder):
+        last = row.get("step", last)
+    checkpoints = sorted(p.parent.name for p in folder.glob("checkpoints/step-*/COMPLETE"))
+    model = folder / "model"
+    return {
+        "run": folder.name,
+        "stage": _settings(folder).get("stage"),
+        "status": status.get("status", "unknown"),
+        "why": status.get("why", ""),
+        "step": last,
+        "checkpoints": checkpoints,
+        "model": str(model) if (model / "config.json").exists() else None,
+        "folder": str(folder),
+    }
+
+
+def _settings(folder: Path) -> dict[str, Any]:
+    from amenable.config.settings import load_toml
+
+    return load_toml(folder / "config.toml") if (folder / "config.toml").exists() else {}
+
+
+def _json(path: Path) -> dict[str, Any]:
+    from amenable.errors import DataError
+
+    try:
+        value = json.loads(path.read_text("utf-8")) if path.exists() else {}
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"the file is not JSON: {error}", where=str(path)) from None
+    return value if isinstance(value, dict) else {}
+
+
+def _differences(workspace: WorkspaceFolder, names: Sequence[str]) -> dict[str, dict[str, str]]:
+    """The settings that are not the same in all runs."""
+    flat = {name: dict(_flat(_settings(workspace.runs / name), "")) for name in names}
+    keys = sorted({key for settings in flat.values() for key in settings})
+    table = {key: {name: _shown(flat[name].get(key)) for name in names} for key in keys}
+    return {key: values for key, values in table.items() if len(set(values.values())) > 1}
+
+
+def _flat(table: dict[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
+    for key, value in table.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return number(value)
+    return "-" if value is None else str(value)
+
+
+def _plot(runs: dict[str, dict[str, list[tuple[float, float]]]], keys: Sequence[str], path: Path) -> None:
+    from amenable.errors import ConfigError
+
+    if path.suffix not in (".png", ".svg", ".pdf"):
+        raise ConfigError(
+            f"a plot is not written as {path.suffix or path.name!r}", where="--plot", mend="name it .png or .svg"
+        )
+    if not keys:
+        raise ConfigError("these runs have logged nothing to plot", where="--plot")
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 2.6 * len(keys)), layout="constrained")
+    for place, key in enumerate(keys, start=1):
+        axes = figure.add_subplot(len(keys), 1, place)
+        for name, series in runs.items():
+            if key in series:
+                axes.plot(*zip(*series[key], strict=True), label=name, linewidth=1.4)
+        axes.set_title(key, loc="left", fontsize=9)
+        axes.grid(alpha=0.3)
+        axes.legend(fontsize=8, frameon=False)
+    axes.set_xlabel("step")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=120)
