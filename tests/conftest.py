@@ -1,0 +1,25 @@
+"""Set-up of the whole suite: where the data mirror lies, few threads, no network."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # the suite runs in several processes
+
+MIRROR = Path(__file__).resolve().parents[1] / "../shared/data"
+if "AMENABLE_DATA_MIRROR" not in os.environ and (MIRROR / "mirror.toml").exists():
+    os.environ["AMENABLE_DATA_MIRROR"] = str(MIRROR.resolve())
+
+
+@pytest.fixture(scope="session")
+def mirror() -> Path:
+    """The folder of the data mirror; the test is skipped where there is none."""
+    folder = os.environ.get("AMENABLE_DATA_MIRROR")
+    if not folder:
+        pytest.skip("needs real data: set AMENABLE_DATA_MIRROR")
+    return Path(folder)

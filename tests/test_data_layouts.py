@@ -1,0 +1,289 @@
+"""Public layouts → records: what each gives, what it refuses, and how it is recognised."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from amenable.data.derive import derive
+from amenable.data.layouts import LAYOUTS, recognise
+from amenable.data.read import read
+from amenable.data.rejects import Rejects
+from amenable.errors import DataError
+from amenable.types import AnyRecord, Comparison, Demonstration, Label, Message, Ranking, assistant, user
+
+
+def rows(
+    tmp_path: Path, kind: str, *given: Any, layout: str | None = None, rejects: Rejects | None = None
+) -> list[Any]:
+    path = tmp_path / "rows.json"
+    path.write_text(json.dumps(list(given)))
+    return list(read(path, kind, rejects=rejects or Rejects(), layout=layout))
+
+
+def talk(messages: tuple[Message, ...]) -> list[str]:
+    return [f"{m.role}: {m.content}" for m in messages]
+
+
+HI = [{"role": "user", "content": "Hi"}]
+HELLO = {"role": "assistant", "content": "Hello!"}
+TURN = ["user: Hi", "assistant: Hello!"]
+
+
+@pytest.mark.parametrize(
+    "name, row",
+    [
+        ("own", {"id": "1", "messages": [*HI, HELLO], "author": "person"}),
+        ("messages", {"messages": [*HI, HELLO], "uuid": 7}),
+        (
+            "messages",
+            {"messages": [*HI, {"role": "assistant", "content": [{"type": "text", "text": "Hello!"}]}], "x": 1},
+        ),
+        ("sharegpt", {"conversations": [{"from": "human", "value": "Hi"}, {"from": "gpt", "value": "Hello!"}]}),
+        ("alpaca", {"instruction": "Hi", "input": "", "output": "Hello!"}),
+        ("dolly", {"instruction": "Hi", "context": "", "response": "Hello!"}),
+        ("prompt-completion", {"prompt": "Hi", "completion": "Hello!"}),
+        ("prompt-completion", {"prompt": HI, "completion": [HELLO]}),
+        ("prompt-completion", {"question": "Hi", "answer": "Hello!"}),
+    ],
+)
+def test_demonstrations_of_every_layout_say_the_same(tmp_path: Path, name: str, row: dict[str, Any]) -> None:
+    (found,) = rows(tmp_path, "demonstrations", row)
+    assert talk(found.messages) == TURN
+    assert recognise([row], "demonstrations", forced=None, where="").name == name
+    (prompt,) = rows(tmp_path, "prompts", row)
+    assert talk(prompt.messages) == TURN[:1] and prompt.references == ("Hello!",)
+
+
+def test_an_instructions_input_stands_under_it(tmp_path: Path) -> None:
+    (found,) = rows(tmp_path, "demonstrations", {"instruction": "Add.", "input": "1 2", "output": 3})
+    assert talk(found.messages) == ["user: Add.\n\n1 2", "assistant: 3"]
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"prompt": "Hi", "chosen": "Hello!", "rejected": "What?"},
+        {"prompt": HI, "chosen": [HELLO], "rejected": [{"role": "assistant", "content": "What?"}]},
+        {"chosen": [*HI, HELLO], "rejected": [*HI, {"role": "assistant", "content": "What?"}], "score_chosen": 7},
+        {"id": "", "prompt": HI, "chosen": "Hello!", "rejected": "What?"},
+        {"chosen": "\n\nHuman: Hi\n\nAssistant: Hello!", "rejected": "\n\nHuman: Hi\n\nAssistant: What?"},
+        {"prompt": "Hi", "responses": {"a": "What?", "b": "Hello!"}, "ranking": ["b", "a"]},
+        {"prompt": "Hi", "responses": ["What?", "Hello!"], "ranks": [2, 1]},
+    ],
+)
+def test_comparisons_of_every_layout_say_the_same(tmp_path: Path, row: dict[str, Any]) -> None:
+    (found,) = rows(tmp_path, "comparisons", row)
+    assert (talk(found.prompt), found.chosen, found.rejected) == (["user: Hi"], "Hello!", "What?")
+
+
+def test_dialogues_that_differ_before_the_last_turn_are_rejected(tmp_path: Path) -> None:
+    long = "\n\nHuman: Hi\n\nAssistant: Yes?\n\nHuman: {}\n\nAssistant: {}"
+    rejects = Rejects(limit_share=1.0)
+    good, bad = (
+        (long.format("Tea: hot?", "Here."), long.format("Tea: hot?", "No.")),
+        (long.format("Tea", "a"), long.format("Milk", "b")),
+    )
+    found = rows(tmp_path, "comparisons", *({"chosen": c, "rejected": r} for c, r in (good, bad)), rejects=rejects)
+    assert [talk(c.prompt)[-1] for c in found] == ["user: Tea: hot?"]
+    assert rejects.first[0].reason == "the two dialogues differ before the last turn"
+
+
+def test_rankings_keep_ties_and_give_all_pairs(tmp_path: Path) -> None:
+    row = {"prompt": "Hi", "responses": ["w", "x", "y", "z"], "ranking": [2, [0, 3], 1]}
+    (found,) = rows(tmp_path, "rankings", row)
+    assert found.tiers == (1, 2, 0, 1)
+    pairs = rows(tmp_path, "comparisons", row)
+    assert {(p.chosen, p.rejected) for p in pairs} == {("y", "w"), ("y", "z"), ("y", "x"), ("w", "x"), ("z", "x")}
+
+
+def test_labels_and_what_they_are_about(tmp_path: Path) -> None:
+    found = rows(tmp_path, "labels", {"text": "fine film", "label": "pos"}, {"text": "dull", "label": "neg"})
+    assert [(r.prompt, r.response, r.label, r.name) for r in found] == [
+        ((), "fine film", True, "positive"),
+        ((), "dull", False, "positive"),
+    ]
+    (kto,) = rows(tmp_path, "labels", {"prompt": "Hi", "completion": "Hello!", "label": True})
+    assert (talk(kto.prompt), kto.response, kto.label, kto.name) == (["user: Hi"], "Hello!", True, "good")
+    pair = rows(tmp_path, "labels", {"prompt": "Hi", "chosen": "Hello!", "rejected": "What?"})
+    assert [(r.response, r.label) for r in pair] == [("Hello!", True), ("What?", False)]
+
+
+def node(text: str, role: str, rank: int | None = None, *replies: Any, **more: Any) -> dict[str, Any]:
+    return {"message_id": text, "text": text, "role": role, "rank": rank, "replies": list(replies), **more}
+
+
+TREE = {
+    "message_tree_id": "t",
+    "prompt": node(
+        "Q", "prompter", None,
+        node("bad", "assistant", 2),
+        node("best", "assistant", 0, node("Why?", "prompter", 0, node("because", "assistant", 1), node("since", "assistant", 0)), node("And?", "prompter", 1)),
+        node("gone", "assistant", 1, deleted=True),
+    ),
+}  # fmt: skip
+
+
+def test_trees_give_the_best_path_the_rankings_and_the_prompts(tmp_path: Path) -> None:
+    (best,) = rows(tmp_path, "demonstrations", TREE)
+    assert talk(best.messages) == ["user: Q", "assistant: best", "user: Why?", "assistant: since"]
+    first, second = rows(tmp_path, "rankings", TREE)
+    assert (first.responses, first.tiers) == (("bad", "best"), (1, 0))
+    assert (talk(second.prompt)[-1], second.responses, second.tiers) == ("user: Why?", ("because", "since"), (1, 0))
+    assert [p.messages[-1].content for p in rows(tmp_path, "prompts", TREE)] == ["Q", "Why?", "And?"]
+    assert {(c.chosen, c.rejected) for c in rows(tmp_path, "comparisons", TREE)} == {
+        ("best", "bad"),
+        ("since", "because"),
+    }
+
+
+def test_a_tree_100000_deep_is_walked(tmp_path: Path) -> None:
+    leaf = node("end", "assistant", 0)
+    for n in range(100_000):
+        leaf = node("x", "assistant" if n % 2 else "prompter", 0, leaf)
+    layout = next(la for la in LAYOUTS if la.name == "oasst")
+    (found,) = layout.convert({"message_tree_id": "t", "prompt": leaf}, "demonstrations")
+    assert isinstance(found, Demonstration) and len(found.messages) == 100_001
+
+
+def chat_node(parent: str | None, children: list[str], role: str, *parts: Any, **more: Any) -> dict[str, Any]:
+    message = {
+        "author": {"role": role},
+        "content": {"content_type": "text", "parts": list(parts)},
+        "weight": 1.0,
+        **more,
+    }
+    return {"parent": parent, "children": children, "message": message}
+
+
+CHATGPT = {
+    "title": "A chat",
+    "conversation_id": "c1",
+    "current_node": "a2",
+    "mapping": {
+        "root": {"parent": None, "children": ["s"], "message": None},
+        "s": chat_node("root", ["u1"], "system", ""),
+        "u1": chat_node("s", ["a1", "a2"], "user", "Draw a cat", {"asset_pointer": "x"}),
+        "a1": chat_node("u1", [], "assistant", "No."),
+        "a2": chat_node("u1", ["u2"], "assistant", "Here it is.", metadata={"model_slug": "some-model"}),
+        "u2": chat_node("a2", [], "user", "Thanks"),
+    },
+}
+
+
+def test_a_chatgpt_export_gives_its_open_branch(tmp_path: Path) -> None:
+    (found,) = rows(tmp_path, "demonstrations", CHATGPT)
+    assert talk(found.messages) == ["user: Draw a cat", "assistant: Here it is."]
+    assert (found.id, found.author) == ("c1", "model:some-model")
+    (last_child,) = rows(tmp_path, "demonstrations", {**CHATGPT, "current_node": None})
+    assert talk(last_child.messages) == talk(found.messages)
+    circle = {
+        "mapping": {"a": chat_node("b", [], "user", "x"), "b": chat_node("a", [], "user", "y")},
+        "current_node": "a",
+    }
+    rejects = Rejects(limit_share=1.0)
+    rows(tmp_path, "demonstrations", CHATGPT, circle, rejects=rejects)
+    assert rejects.first[0].reason == "the messages run in a circle"
+
+
+def web(role: str, parent: str | None, content: str, rating: int | None = None) -> dict[str, Any]:
+    return {
+        "role": role,
+        "parentId": parent,
+        "content": content,
+        **({"annotation": {"rating": rating}} if rating else {}),
+    }
+
+
+WEB = {
+    "id": "w",
+    "chat": {
+        "history": {
+            "currentId": "a4",
+            "messages": {
+                "u1": web("user", None, "Joke?"),
+                "a1": web("assistant", "u1", "No.", -1),
+                "a2": web("assistant", "u1", "Knock knock.", 1),
+                "u2": web("user", "a2", "More"),
+                "a3": web("assistant", "u2", "Meh"),
+                "u3": web("user", "a3", "More!"),
+                "a4": web("assistant", "u3", "Stop it", -1),
+            },
+        }
+    },
+}
+
+
+def test_an_open_webui_export_gives_chats_thumbs_and_pairs(tmp_path: Path) -> None:
+    (chat,) = rows(tmp_path, "demonstrations", WEB)
+    assert talk(chat.messages) == ["user: Joke?", "assistant: Knock knock.", "user: More", "assistant: Meh"]
+    labels = rows(tmp_path, "labels", WEB)
+    assert [(r.response, r.label) for r in labels] == [("No.", False), ("Knock knock.", True), ("Stop it", False)]
+    assert talk(labels[2].prompt)[-2:] == ["assistant: Meh", "user: More!"]
+    (pair,) = rows(tmp_path, "comparisons", WEB)
+    assert (talk(pair.prompt), pair.chosen, pair.rejected) == (["user: Joke?"], "Knock knock.", "No.")
+
+
+FINE = {
+    "question": "Q?",
+    "passages": [["Title", "Text."]],
+    "gold": "gold answer",
+    **{f"prediction {n}": f"answer {n}" for n in (1, 2, 3, 4)},
+    "preference": [1, 0, 1, 2, 1, 1],
+    "feedback": {"corrected-prediction": "mended answer"},
+}
+
+
+def test_finegrained_feedback(tmp_path: Path) -> None:
+    # 1>2, 1=3, 1>4, 3>2, 2>4, 3>4: won minus lost: 1: +2, 2: -1, 3: +2, 4: -3
+    (ranking,) = rows(tmp_path, "rankings", FINE)
+    assert ranking.tiers == (0, 1, 0, 2) and ranking.meta == {"contradictions": 0}
+    pairs = {(c.chosen[-1], c.rejected[-1]) for c in rows(tmp_path, "comparisons", FINE)}
+    assert pairs == {("1", "2"), ("1", "4"), ("3", "2"), ("2", "4"), ("3", "4")}
+    assert [d.messages[1].content for d in rows(tmp_path, "demonstrations", FINE)] == ["gold answer", "mended answer"]
+
+
+def test_what_is_not_recognised_names_its_keys_and_the_nearest_layouts(tmp_path: Path) -> None:
+    with pytest.raises(
+        DataError, match=r"has the keys prompt_text, chosen, reject[^$]*preference \(prompt, chosen, rejected\)"
+    ):
+        rows(tmp_path, "comparisons", {"prompt_text": "a", "chosen": "b", "reject": "c"})
+    with pytest.raises(
+        DataError, match=r"hold demonstrations \(layout alpaca\), not comparisons[^$]*demonstrations or prompts"
+    ):
+        rows(tmp_path, "comparisons", {"instruction": "a", "output": "b"})
+    with pytest.raises(DataError, match="did you mean alpaca"):
+        rows(tmp_path, "demonstrations", {"instruction": "a", "output": "b"}, layout="alpacca")
+
+
+def test_one_odd_first_row_does_not_decide(tmp_path: Path) -> None:
+    rejects = Rejects(limit_share=0.5)
+    found = rows(
+        tmp_path,
+        "demonstrations",
+        {"text": "odd"},
+        *({"instruction": str(n), "output": "b"} for n in range(4)),
+        rejects=rejects,
+    )
+    assert len(found) == 4 and rejects.rejected == 1
+
+
+def test_derived_prompts_take_all_accepted_answers() -> None:
+    shown: list[AnyRecord] = [
+        Demonstration(id="d", messages=(user("a"), assistant("b")), meta={"answers": ["b", "c"]}),
+        Comparison(id="c", prompt=(user("a"),), chosen="b", rejected="c"),
+        Label(id="l", prompt=(), response="b", label=True),
+    ]
+    found = [list(derive(record, "prompts")) for record in shown]
+    assert found[0][0].references == ("b", "c") and talk(found[1][0].messages) == ["user: a"]  # type: ignore[union-attr]
+    assert found[2] == []
+    (ranking,) = derive(shown[1], "rankings")
+    assert isinstance(ranking, Ranking) and ranking.pairs() == ((0, 1),)
+
+
+def test_every_layout_has_a_name_of_its_own_and_says_its_keys() -> None:
+    assert len({layout.name for layout in LAYOUTS}) == len(LAYOUTS)
+    assert all(layout.keys for layout in LAYOUTS)

@@ -1,0 +1,423 @@
+"""Files of every format, and every kind of damage, through `read`."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import resource
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from amenable.data.export import export
+from amenable.data.formats import Limits
+from amenable.data.read import read
+from amenable.data.rejects import Rejects
+from amenable.errors import DataError, MissingExtraError, ResourceError
+from amenable.types import (
+    KINDS,
+    AnyRecord,
+    Comparison,
+    Demonstration,
+    Document,
+    Label,
+    Prompt,
+    Ranking,
+    Rating,
+    assistant,
+    user,
+)
+
+ASKED = (user("Name a colour."),)
+ONE_OF_EACH: dict[str, AnyRecord] = {
+    "documents": Document(id="1", text="Once upon a time.", source="s", split="train"),
+    "prompts": Prompt(id="1", messages=ASKED, references=("red",), meta={"k": [1, None]}),
+    "demonstrations": Demonstration(id="1", messages=(*ASKED, assistant("Red.")), author="person"),
+    "comparisons": Comparison(id="1", prompt=ASKED, chosen="Red.", rejected="Seven.", margin=1.5),
+    "rankings": Ranking(id="1", prompt=ASKED, responses=("Red.", "7", "Blue."), tiers=(0, 1, 0)),
+    "ratings": Rating(id="1", prompt=ASKED, response="Red.", score=6.5, labeler="ann"),
+    "labels": Label(id="1", prompt=(), response="Red.", label=True, name="positive"),
+}
+
+
+def write(path: Path, *rows: Any) -> Path:
+    path.write_bytes(b"\n".join(r if isinstance(r, bytes) else json.dumps(r).encode() for r in rows) + b"\n")
+    return path
+
+
+def reasons(path: Path, kind: str, **more: Any) -> tuple[list[AnyRecord], list[tuple[int, str]]]:
+    rejects = Rejects(limit_share=1.0)
+    found = list(read(path, kind, rejects=rejects, **more))
+    assert len(found) == rejects.kept
+    return found, [(r.line, r.reason) for r in rejects.first]
+
+
+GOOD = {"prompt": "Name a colour.", "completion": "Red."}
+
+
+# Formats --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("suffix", [".jsonl", ".jsonl.gz", ".jsonl.zst", ".parquet"])
+def test_what_export_writes_read_gives_back(tmp_path: Path, kind: str, suffix: str) -> None:
+    if suffix == ".parquet":
+        pytest.importorskip("pyarrow")
+    if suffix.endswith("zst"):
+        pytest.importorskip("zstandard")
+    record = ONE_OF_EACH[kind]
+    path = tmp_path / f"x{suffix}"
+    assert export([record], path) == 1
+    assert list(read(path, kind, rejects=Rejects())) == [record]
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]
+
+
+def test_every_format_gives_the_same_rows(tmp_path: Path) -> None:
+    rows = [{"prompt": f"Say {n}, please", "completion": f'"{n}"\nthere'} for n in range(5)]
+    (tmp_path / "a.jsonl").write_text("\r\n".join(json.dumps(r) for r in rows), "utf-8-sig")
+    (tmp_path / "a.json").write_text(json.dumps(rows))
+    (tmp_path / "b.json").write_text(json.dumps({"data": rows}))
+    (tmp_path / "lines.json").write_text("\n".join(json.dumps(r) for r in rows))
+    quoted = "".join('"{}","{}"\r\n'.format(r["prompt"], r["completion"].replace('"', '""')) for r in rows)
+    (tmp_path / "a.csv").write_bytes(b"\xef\xbb\xbfprompt,completion\r\n" + quoted.encode())
+    (tmp_path / "a.tsv").write_text("prompt\tcompletion\n" + quoted.replace('","', '"\t"'))
+    (tmp_path / "a.json.gz").write_bytes(gzip.compress(json.dumps(rows).encode()))
+    expected = [(r["prompt"], r["completion"]) for r in rows]
+    for path in sorted(tmp_path.iterdir()):
+        found = list(read(path, "demonstrations", rejects=Rejects()))
+        assert [tuple(m.content for m in d.messages) for d in found] == expected, path.name  # type: ignore[union-attr]
+
+
+def test_a_folder_of_texts_is_one_document_a_file_in_order_of_name(tmp_path: Path) -> None:
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "b.txt").write_bytes(b"\xef\xbb\xbfSecond.\r\nLine.")
+    (tmp_path / "a.md").write_text("# First")
+    (tmp_path / "sub" / "c.txt.gz").write_bytes(gzip.compress("Thïrd".encode()))
+    (tmp_path / "picture.png").write_bytes(b"\x89PNG")
+    (tmp_path / "empty.txt").write_bytes(b"")
+    rejects = Rejects(limit_share=0.5)
+    found = list(read(tmp_path, "documents", rejects=rejects))
+    assert [d.text for d in found] == ["# First", "Second.\nLine.", "Thïrd"]  # type: ignore[union-attr]
+    assert rejects.unread == [str(tmp_path / "picture.png")] and rejects.reasons == {"the file is empty": 1}
+
+
+def test_a_text_file_gives_one_prompt_a_line(tmp_path: Path) -> None:
+    path = tmp_path / "p.txt"
+    path.write_text("Name a colour.\n\nName a bird.\n")
+    found = list(read(path, "prompts", rejects=Rejects()))
+    assert [p.messages[0].content for p in found] == ["Name a colour.", "Name a bird."]  # type: ignore[union-attr]
+
+
+def test_a_text_over_the_limit_is_cut_at_empty_lines_and_nothing_is_lost(tmp_path: Path) -> None:
+    path = tmp_path / "long.txt"
+    text = "\n\n".join(f"Paragraph {n} is hére." for n in range(200))
+    path.write_text(text, "utf-8")
+    found = list(read(path, "documents", rejects=Rejects(), limits=Limits(line_bytes=500)))
+    assert "".join(d.text for d in found) == text  # type: ignore[union-attr]
+    assert len(found) > 5 and all(len(d.text.encode()) <= 500 for d in found)  # type: ignore[union-attr]
+
+
+def test_saved_datasets_are_read_with_their_splits(tmp_path: Path) -> None:
+    datasets = pytest.importorskip("datasets")
+    part = datasets.Dataset.from_list([{"text": "good film", "label": 1}, {"text": "bad film", "label": 0}])
+    datasets.DatasetDict({"train": part, "test": part.select([0]).map(lambda r: {"text": "new film"})}).save_to_disk(
+        tmp_path / "d"
+    )
+    found = list(read(tmp_path / "d", "labels", rejects=Rejects()))
+    assert [(r.response, r.label, r.split) for r in found] == [  # type: ignore[union-attr]
+        ("good film", True, "train"),
+        ("bad film", False, "train"),
+        ("new film", True, "test"),
+    ]
+
+
+# Damage ---------------------------------------------------------------------------------------------------------------
+
+
+def test_an_empty_or_missing_file_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "train.jsonl").write_bytes(b"")
+    (tmp_path / "blank.jsonl").write_bytes(b"\n\n")
+    with pytest.raises(DataError, match="empty"):
+        list(read(tmp_path / "train.jsonl", "prompts", rejects=Rejects()))
+    with pytest.raises(DataError, match="no row"):
+        list(read(tmp_path / "blank.jsonl", "prompts", rejects=Rejects()))
+    with pytest.raises(DataError, match=r"did you mean train\.jsonl"):
+        list(read(tmp_path / "trian.jsonl", "prompts", rejects=Rejects()))
+    (tmp_path / "x").mkdir()
+    with pytest.raises(DataError, match="no readable file"):
+        list(read(tmp_path / "x", "prompts", rejects=Rejects()))
+    with pytest.raises(DataError, match="did you mean prompts"):
+        read(tmp_path / "train.jsonl", "promts", rejects=Rejects())
+    (tmp_path / "x.docx").write_bytes(b"PK")
+    with pytest.raises(DataError, match="no known type"):
+        list(read(tmp_path / "x.docx", "documents", rejects=Rejects()))
+
+
+@pytest.mark.parametrize("suffix", ["gz", "zst"])
+def test_a_cut_archive_gives_its_rows_and_then_an_error_with_how_far_it_was_read(tmp_path: Path, suffix: str) -> None:
+    if suffix == "zst":
+        pytest.importorskip("zstandard")
+    import random
+
+    letters = random.Random(0)
+    rows = [Document(id=str(n), text="".join(letters.choices("abcdefgh ", k=500)) + ".") for n in range(2000)]
+    whole = tmp_path / f"d.jsonl.{suffix}"
+    export(rows, whole)
+    assert len(list(read(whole, "documents", rejects=Rejects()))) == 2000
+    path = tmp_path / f"cut.jsonl.{suffix}"
+    path.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
+    found: list[AnyRecord] = []
+    with pytest.raises(DataError, match=rf"after [\d,]+ unpacked bytes[^$]*cut\.jsonl\.{suffix}"):
+        for record in read(path, "documents", rejects=Rejects()):
+            found.append(record)
+    assert 500 < len(found) < 1500 and found == rows[: len(found)]
+
+
+def test_bytes_that_are_not_utf8_are_rejected_with_their_place(tmp_path: Path) -> None:
+    first = json.dumps(GOOD).encode()
+    path = write(tmp_path / "a.jsonl", first, b'{"prompt": "caf\xe9", "completion": "x"}')
+    found, bad = reasons(path, "demonstrations")
+    assert len(found) == 1
+    assert bad == [(2, f"not UTF-8 (byte {len(first) + 1 + 15} of the file)")]
+    path = tmp_path / "a.csv"
+    path.write_bytes(b"prompt,completion\na,b\ncaf\xe9,d\ne,f\n")
+    found, bad = reasons(path, "demonstrations")
+    assert len(found) == 2 and bad == [(3, "not UTF-8 (byte 25 of the file)")]
+    (tmp_path / "w.jsonl").write_text(json.dumps(GOOD), "utf-16")
+    with pytest.raises(DataError, match="UTF-16"):
+        list(read(tmp_path / "w.jsonl", "demonstrations", rejects=Rejects()))
+
+
+def test_a_line_of_50_mb_is_rejected_within_bounded_memory(tmp_path: Path) -> None:
+    path = tmp_path / "long.jsonl"
+    with path.open("wb") as file:
+        file.write(json.dumps(GOOD).encode() + b'\n{"prompt": "')
+        for _ in range(50):
+            file.write(b"x" * (1 << 20))
+        file.write(b'", "completion": "y"}\n' + json.dumps(GOOD | {"completion": "Blue."}).encode() + b"\n")
+    script = (
+        "import resource, sys\n"
+        "from amenable.data.read import read; from amenable.data.rejects import Rejects\n"
+        "r = Rejects(1.0); before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "n = len(list(read(sys.argv[1], 'demonstrations', rejects=r)))\n"
+        "print(n, r.first[0].line, r.first[0].reason, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024, sep='|')"
+    )
+    out = subprocess.run([sys.executable, "-c", script, str(path)], capture_output=True, text=True, check=True)
+    count, line, reason, grown_mb = out.stdout.strip().split("|")
+    assert (count, line) == ("2", "2") and "longer than 16,777,216 bytes (52,428,8" in reason
+    assert int(grown_mb) < 45  # the line's first 16 MB, and a copy
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss > 0
+
+
+@pytest.mark.parametrize("opening, closing", [(b"[", b"]"), (b'{"a":', b"}")])
+def test_json_nested_100000_deep_is_a_reject_not_a_crash(tmp_path: Path, opening: bytes, closing: bytes) -> None:
+    deep = opening * 100_000 + b"1" + closing * 100_000
+    path = write(tmp_path / "deep.jsonl", GOOD, b'{"prompt": "a", "completion": ' + deep + b"}")
+    found, bad = reasons(path, "demonstrations")
+    assert len(found) == 1 and bad == [(2, "the JSON is nested too deep")]
+    (tmp_path / "deep.json").write_bytes(deep)
+    with pytest.raises(DataError, match="nested too deep"):
+        list(read(tmp_path / "deep.json", "demonstrations", rejects=Rejects()))
+
+
+RATED = {"prompt": "Name a colour.", "response": "Red."}
+BAD_ROWS: list[tuple[str, Any, Any, str]] = [
+    ("demonstrations", GOOD, {"prompt": 5.5, "completion": ["x"]}, "a message must be an object"),
+    ("demonstrations", GOOD, {"prompt": "Name a colour."}, "not of the layout prompt-completion"),
+    ("demonstrations", GOOD, {"prompt": "Hi", "completion": "  "}, "a turn of the assistant is empty"),
+    ("demonstrations", GOOD, b"{", "not JSON"),
+    ("demonstrations", GOOD, b"[1]", "a row must be an object, not a list"),
+    ("demonstrations", GOOD, b'{"prompt": "a\x00", "completion": "b"}', "not JSON"),
+    (
+        "demonstrations",
+        {"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]},
+        {"messages": [{"role": "assistant", "content": "Hi"}, {"role": "user", "content": "x"}, {"role": "assistant", "content": "y"}]},
+        "the conversation starts with the assistant",
+    ),
+    (
+        "demonstrations",
+        {"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]},
+        {"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": ""}]},
+        "a turn of the assistant is empty",
+    ),
+    ("comparisons", {"prompt": "a", "chosen": "b", "rejected": "c"}, {"prompt": "a", "chosen": "b", "rejected": ""}, "the rejected response is empty"),
+    ("comparisons", {"prompt": "a", "chosen": "b", "rejected": "c"}, {"prompt": "a", "chosen": "b", "rejected": "b "}, "the same"),
+    ("ratings", RATED | {"rating": 5}, b'{"prompt": "a", "response": "b", "rating": NaN}', "NaN and Infinity"),
+    ("ratings", RATED | {"rating": 5}, RATED | {"rating": "nan"}, "not a finite number"),
+    ("ratings", RATED | {"rating": 5}, RATED | {"rating": 9}, "a score outside its scale (9 is not within 1 to 7)"),
+    ("ratings", RATED | {"rating": 5}, RATED | {"rating": True}, "must be a number"),
+    (
+        "ratings",
+        {"prompt": [{"role": "user", "content": "a"}], "response": "b", "score": 3},
+        {"prompt": [{"role": "user", "content": "a"}], "response": "b"},
+        "missing required field `score`",
+    ),
+    (
+        "rankings",
+        {"prompt": "a", "responses": {"x": "b", "y": "c"}, "ranking": ["y", "x"]},
+        {"prompt": "a", "responses": {"x": "b", "y": "c"}, "ranking": ["y", "z"]},
+        "the ranking names an unknown response: 'z'",
+    ),
+    (
+        "rankings",
+        {"prompt": [], "responses": ["b", "c"], "tiers": [0, 1]},
+        {"prompt": [], "responses": ["b", "c"], "tiers": [0, 1, 2]},
+        "3 tiers are given for 2 responses",
+    ),
+    ("labels", {"text": "a", "label": 1}, {"text": "b", "label": "maybe"}, "the label is neither yes nor no"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("kind, good, bad, reason", BAD_ROWS, ids=[f"{b[0]}-{n}" for n, b in enumerate(BAD_ROWS)])
+def test_a_bad_row_is_rejected_with_its_line_and_reason(
+    tmp_path: Path, kind: str, good: Any, bad: Any, reason: str
+) -> None:
+    found, why = reasons(write(tmp_path / "a.jsonl", good, bad), kind)
+    assert len(found) == 1
+    assert len(why) == 1 and why[0][0] == 2 and reason in why[0][1], why
+
+
+def test_an_id_twice_is_a_reject_or_the_same_row_a_counted_duplicate(tmp_path: Path) -> None:
+    rows = [{"id": "a", **GOOD}, {"id": "a", **GOOD}, {"id": "a", **GOOD, "completion": "Blue."}, GOOD, GOOD]
+    rejects = Rejects(limit_share=1.0)
+    found = list(read(write(tmp_path / "a.jsonl", *rows), "demonstrations", rejects=rejects))
+    assert [len(found), rejects.rejected, rejects.duplicates] == [2, 1, 2]
+    assert rejects.first[0].line == 3 and "'a' stands twice" in rejects.first[0].reason
+    again = list(read(tmp_path / "a.jsonl", "demonstrations", rejects=Rejects(1.0)))
+    assert [r.id for r in again] == [r.id for r in found]
+
+
+def test_ragged_and_broken_csv_rows_are_rejected(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_bytes(b'prompt,completion\na,b\nc\nd,e,f\n"g\nh",i\nj\x00,k\nl,m\n')
+    found, bad = reasons(path, "demonstrations")
+    assert [d.messages[0].content for d in found] == ["a", "g\nh", "l"]  # type: ignore[union-attr]
+    assert [line for line, _ in bad] == [3, 4, 7]
+    assert bad[0][1] == "the row has 1 fields, the header 2" and "NUL" in bad[2][1]
+    path.write_text("prompt,prompt\na,b\n")
+    with pytest.raises(DataError, match="each once"):
+        list(read(path, "demonstrations", rejects=Rejects()))
+
+
+def test_a_cut_parquet_file_is_an_error(tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow")
+    path = tmp_path / "a.parquet"
+    export([Document(id=str(n), text=f"text {n}") for n in range(100)], path)
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(DataError, match=r"cut short or damaged[^$]*a\.parquet"):
+        list(read(path, "documents", rejects=Rejects()))
+
+
+@pytest.mark.parametrize(
+    "package, name, extra", [("pyarrow", "a.parquet", "parquet"), ("zstandard", "a.jsonl.zst", "zstd")]
+)
+def test_a_missing_package_is_named_with_its_extra(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, package: str, name: str, extra: str
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    (tmp_path / name).write_bytes(b"x")
+    with pytest.raises(MissingExtraError, match=rf"pip install 'amenable\[{extra}\]'"):
+        list(read(tmp_path / name, "documents", rejects=Rejects()))
+    with pytest.raises(MissingExtraError, match=package):
+        export([Document(id="1", text="x")], tmp_path / "out" / name)
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_a_full_disk_leaves_the_old_file_as_it_was(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    export([Document(id="1", text="old")], path)
+    before = path.read_bytes()
+
+    def breaks() -> Any:
+        yield Document(id="2", text="new")
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(ResourceError, match="No space left"):
+        export(breaks(), path)
+    assert path.read_bytes() == before and len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_binary_file_named_txt_is_rejected(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_bytes(b"abc\x00\x01def")
+    (tmp_path / "b.txt").write_bytes(b"good\n\xff\xfe")
+    _, bad = reasons_of_error(tmp_path)
+    assert any("NUL" in r for r in bad) and "not UTF-8 (byte 5 of the file)" in bad
+
+
+def reasons_of_error(path: Path) -> tuple[int, list[str]]:
+    rejects = Rejects(limit_share=1.0)
+    with pytest.raises(DataError, match="no row"):
+        list(read(path, "documents", rejects=rejects))
+    return rejects.rejected, [r.reason for r in rejects.first]
+
+
+def test_too_many_rejects_stop_the_reading_and_are_written_down(tmp_path: Path) -> None:
+    rows = [GOOD | {"prompt": f"Say {n}."} for n in range(200)]
+    bad = [{"prompt": f"Say {n}.", "completion": ""} for n in range(5)]
+    path = write(tmp_path / "a.jsonl", *rows[:60], *bad, *rows[60:])
+    written = tmp_path / "out" / "rejects.jsonl"
+    seen = []
+    with pytest.raises(DataError, match=r"2 of 62 rows[^$]*a\.jsonl:61: a turn of the assistant is empty"):
+        for record in read(path, "demonstrations", rejects=Rejects(0.02, written)):
+            seen.append(record)
+    assert len(seen) == 60
+    rejects = Rejects(0.1, written)
+    assert len(list(read(path, "demonstrations", rejects=rejects))) == 200
+    lines = [json.loads(line) for line in written.read_text().splitlines()]
+    assert [line["line"] for line in lines] == [61, 62, 63, 64, 65] and lines[0]["file"] == str(path)
+    assert rejects.summary() == "5 of 205 rows rejected: 5 a turn of the assistant is empty"
+
+
+def test_ten_rows_with_one_bad_one_stop_at_the_end(tmp_path: Path) -> None:
+    path = write(
+        tmp_path / "a.jsonl", *[GOOD | {"prompt": f"Say {n}."} for n in range(9)], {"prompt": "x", "completion": ""}
+    )
+    with pytest.raises(DataError, match="1 of 10 rows"):
+        list(read(path, "demonstrations", rejects=Rejects()))
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.binary(max_size=400), st.sampled_from([".jsonl", ".json", ".csv", ".txt", ".jsonl.gz", ".parquet"]))
+def test_no_bytes_whatsoever_give_anything_but_records_and_data_errors(
+    tmp_path_factory: Any, data: bytes, suffix: str
+) -> None:
+    path = tmp_path_factory.mktemp("fuzz") / f"x{suffix}"
+    path.write_bytes(data)
+    for kind in ("documents", "demonstrations"):
+        try:
+            list(read(path, kind, rejects=Rejects(limit_share=1.0)))
+        except DataError as error:
+            assert str(error)
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.floats(allow_nan=False) | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(
+        st.sampled_from(["role", "content", "from", "value", "text", "rank", "replies", "message", "messages", "parent", "history", "id"]),
+        inner, max_size=4,
+    ),
+    max_leaves=12,
+)  # fmt: skip
+KEYS = ["prompt", "chosen", "rejected", "messages", "conversations", "mapping", "current_node", "message_tree_id", "instruction",
+        "output", "input", "text", "label", "response", "responses", "ranking", "ranks", "rating", "score", "completion", "question",
+        "preference", "prediction 1", "chat", "history", "id", "tiers"]  # fmt: skip
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(st.dictionaries(st.sampled_from(KEYS), json_values, min_size=1, max_size=6), min_size=1, max_size=3),
+    st.sampled_from(sorted(KINDS)),
+)
+def test_no_json_row_whatsoever_gives_anything_but_records_and_data_errors(
+    tmp_path_factory: Any, rows: list[dict[str, Any]], kind: str
+) -> None:
+    path = write(tmp_path_factory.mktemp("fuzz") / "x.jsonl", *rows)
+    try:
+        list(read(path, kind, rejects=Rejects(limit_share=1.0)))
+    except DataError as error:
+        assert str(error)

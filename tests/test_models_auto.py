@@ -1,0 +1,159 @@
+"""auto.py: other architectures behind the same interface give transformers' own logits."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+import transformers
+from torch import Tensor
+
+from amenable.batch import Inputs
+from amenable.errors import ModelError
+from amenable.models.auto import AutoModel
+from amenable.models.folder import load_model, save_model
+
+SHAPE = dict(vocab_size=61, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4)
+T5 = dict(vocab_size=61, d_model=32, d_kv=8, d_ff=48, num_layers=2, num_heads=4, decoder_start_token_id=0)
+
+
+def stored(model: transformers.PreTrainedModel, folder: Path) -> transformers.PreTrainedModel:
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.2)
+    model.save_pretrained(folder)
+    return model.eval()
+
+
+def padded() -> tuple[Inputs, Tensor]:
+    tokens_PL = torch.randint(3, 61, (2, 7), generator=torch.Generator().manual_seed(0))
+    valid_PL = torch.arange(7) < torch.tensor([[7], [4]])
+    positions_PL = torch.arange(7).expand(2, 7)
+    return Inputs(tokens_PL * valid_PL, positions_PL, torch.where(valid_PL, 0, -1)), valid_PL
+
+
+@pytest.mark.parametrize("capped", [None, 2.0])
+@torch.no_grad()
+def test_gemma_with_soft_capping(capped: float | None, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    config = transformers.Gemma2Config(
+        **SHAPE, num_key_value_heads=2, head_dim=8, final_logit_softcapping=capped, attn_logit_softcapping=None
+    )
+    theirs = stored(transformers.Gemma2ForCausalLM(config), tmp_path / "a")
+    ours = load_model(tmp_path / "a")
+    assert isinstance(ours, AutoModel) and ours.kind == "decoder" and not ours.packs
+    assert ours.linear_head is (capped is None)
+    inputs, valid = padded()
+    hidden = ours.hidden(inputs)
+    want = theirs(input_ids=inputs.tokens_PL, attention_mask=valid.long()).logits
+    torch.testing.assert_close(ours.logits(hidden)[valid], want[valid], atol=1e-4, rtol=0)
+    if capped:
+        assert ours.logits(hidden * 100).abs().max() <= capped
+        plain = torch.nn.functional.linear(hidden[valid], ours.head_weight)
+        torch.testing.assert_close(capped * torch.tanh(plain / capped), want[valid], atol=1e-4, rtol=0)
+    save_model(ours, tmp_path / "b")
+    again = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "b").eval()
+    after = again(input_ids=inputs.tokens_PL, attention_mask=valid.long()).logits
+    torch.testing.assert_close(after[valid], want[valid], atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("tied", [True, False])
+@torch.no_grad()
+def test_t5_predicts_the_next_decoder_token(tied: bool, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    kind = {} if tied else {"tie_word_embeddings": False, "feed_forward_proj": "gated-gelu"}
+    theirs = stored(transformers.T5ForConditionalGeneration(transformers.T5Config(**T5, **kind)), tmp_path)
+    ours = load_model(tmp_path)
+    assert isinstance(ours, AutoModel) and ours.kind == "seq2seq" and ours.start_id == 0
+    source, source_valid = padded()
+    labels = torch.randint(3, 61, (2, 5), generator=torch.Generator().manual_seed(1))
+    # a row of ours is the start token and then the labels: position t predicts label t, which is token t + 1
+    row = torch.cat((torch.full((2, 1), 0), labels), 1)
+    zeros = torch.zeros_like(row)
+    inputs = Inputs(row, torch.arange(6).expand(2, 6), zeros, source.tokens_PL, source_valid)
+    logits = ours.logits(ours.hidden(inputs))
+    want = theirs(input_ids=source.tokens_PL, attention_mask=source_valid.long(), labels=labels)
+    torch.testing.assert_close(logits[:, :-1], want.logits, atol=1e-4, rtol=0)
+    loss = torch.nn.functional.cross_entropy(logits[:, :-1].flatten(0, 1), row[:, 1:].flatten())
+    torch.testing.assert_close(loss, want.loss, atol=1e-5, rtol=0)
+
+
+@torch.no_grad()
+def test_bart_with_its_head_bias(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    config = transformers.BartConfig(
+        vocab_size=61,
+        d_model=32,
+        encoder_layers=1,
+        decoder_layers=1,
+        encoder_attention_heads=4,
+        decoder_attention_heads=4,
+        encoder_ffn_dim=48,
+        decoder_ffn_dim=48,
+        max_position_embeddings=32,
+        decoder_start_token_id=2,
+    )
+    model = transformers.BartForConditionalGeneration(config)
+    model.final_logits_bias.normal_()
+    theirs = stored(model, tmp_path)
+    ours = load_model(tmp_path)
+    assert not ours.linear_head and ours.context == 32
+    source, valid = padded()
+    row = torch.randint(3, 61, (2, 5))
+    inputs = Inputs(row, torch.arange(5).expand(2, 5), torch.zeros_like(row), source.tokens_PL, valid)
+    want = theirs(input_ids=source.tokens_PL, attention_mask=valid.long(), decoder_input_ids=row).logits
+    torch.testing.assert_close(ours.logits(ours.hidden(inputs)), want, atol=1e-4, rtol=0)
+
+
+@torch.no_grad()
+def test_bert_is_an_encoder(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    config = transformers.BertConfig(**SHAPE, max_position_embeddings=32)
+    theirs = stored(transformers.BertForMaskedLM(config), tmp_path)
+    ours = load_model(tmp_path)
+    assert ours.kind == "encoder" and not ours.linear_head
+    inputs, valid = padded()
+    want = theirs(input_ids=inputs.tokens_PL, attention_mask=valid.long()).logits
+    torch.testing.assert_close(ours.logits(ours.hidden(inputs))[valid], want[valid], atol=1e-4, rtol=0)
+
+
+def test_gradients_flow_and_dropout_is_off(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    config = transformers.T5Config(**T5, dropout_rate=0.5)
+    stored(transformers.T5ForConditionalGeneration(config), tmp_path)
+    model = load_model(tmp_path).train()
+    row = torch.randint(3, 61, (2, 5))
+    inputs = Inputs(
+        row, torch.arange(5).expand(2, 5), torch.zeros_like(row), row, torch.ones_like(row, dtype=torch.bool)
+    )
+    gradients = []
+    for checkpointing in (False, True):
+        model.checkpointing = checkpointing
+        model.zero_grad()
+        model.logits(model.hidden(inputs)).pow(2).mean().backward()
+        gradients.append({n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None})
+    assert len(gradients[0]) == len(list(model.parameters()))
+    for name, gradient in gradients[0].items():
+        torch.testing.assert_close(gradients[1][name], gradient, atol=1e-6, rtol=1e-5)
+
+
+def test_own_code_is_not_run(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "odd", "auto_map": {"AutoConfig": "odd.C"}}')
+    (tmp_path / "model.safetensors").write_bytes(b"")
+    (tmp_path / "odd.py").write_text("raise SystemExit('the code ran')")
+    with pytest.raises(ModelError, match="code of its own"):
+        load_model(tmp_path)
+
+
+def test_missing_tensors_are_errors(tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    stored(transformers.GPTNeoXForCausalLM(transformers.GPTNeoXConfig(**SHAPE)), tmp_path)
+    load_model(tmp_path)
+    file = tmp_path / "model.safetensors"
+    whole = load_file(file)
+    lost = next(n for n in whole if "final_layer_norm" in n)
+    save_file({n: t for n, t in whole.items() if n != lost}, file, metadata={"format": "pt"})
+    with pytest.raises(ModelError, match=lost):
+        load_model(tmp_path)

@@ -1,0 +1,506 @@
+"""Every option of the loop acts: each test sees the effect of one, on a run of a stage or on the learner itself."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import msgspec
+import pytest
+import torch
+
+import amenable.models.decoder as decoder_module
+from amenable.batch import Inputs
+from amenable.chat.render import render
+from amenable.chat.tokenizer import Tokenizer, train_bpe
+from amenable.config.settings import load_toml, parse
+from amenable.data.split import assign_splits
+from amenable.errors import CheckpointError, DataError
+from amenable.models.folder import load_heads, load_model, read_metadata
+from amenable.rewards.model import RewardModel
+from amenable.stages.catalog import find
+from amenable.stages.events import Event
+from amenable.stages.resume import replay, resume
+from amenable.train import checkpoint, loop
+from amenable.train.learner import Learner, schedule
+from amenable.train.loop import NonFiniteError
+from amenable.train.settings import OptimizerConfig, TrainConfig
+from amenable.types import Demonstration, Scored, assistant, user
+
+from .contract import actor, batches_of, gradients, make
+from .stage_makers import (
+    COLOURS,
+    THINGS,
+    assert_same_weights,
+    demonstrations,
+    question,
+    rows,
+    start,
+    toys,
+    weights,
+    workspace,
+    write_rows,
+)
+
+__all__ = ["toys", "workspace"]
+
+
+@pytest.fixture
+def sft(toys, workspace):
+    """Run sft with overrides: (name, *overrides) → RunResult."""
+
+    def run(name, *overrides, stage="sft", on_event=lambda e: None):
+        return start(stage, toys.mapping(stage, *overrides), workspace, name, on_event)
+
+    return run
+
+
+def column(run, name):
+    return [row[name] for row in rows(run.path) if name in row]
+
+
+def far_apart(a, b) -> float:
+    """Largest difference of any weight of two models."""
+    a, b = weights(a.path / "model"), weights(b.path / "model")
+    return max(float((a[n].double() - b[n].double()).abs().max()) for n in a)
+
+
+# Batches
+
+
+@pytest.mark.parametrize("stage", ["sft", "dpo", "ppo"])
+def test_micro_tokens_change_nothing_but_rounding(stage, sft):
+    wide = sft("wide", "train.micro_tokens=100000", "train.steps=2", "train.precision=float32", stage=stage)
+    narrow = sft("narrow", "train.micro_tokens=60", "train.steps=2", "train.precision=float32", stage=stage)
+    assert column(narrow, "loss") == pytest.approx(column(wide, "loss"), abs=2e-5)
+    # Adam divides by the gradient's size, so tiny gradients of another rounding move weights by up to one step size
+    assert far_apart(wide, narrow) < 1e-3
+
+
+def test_minibatches_and_inner_epochs_update_as_often(sft):
+    plain = sft("plain", "train.steps=2")
+    many = sft("many", "train.steps=2", "train.minibatches=2", "train.inner_epochs=3")
+    assert column(plain, "updates") == [1, 1] and column(many, "updates") == [6, 6]
+    assert far_apart(plain, many) > 1e-4
+
+
+def test_units_per_step_and_epochs_give_the_steps(sft):
+    run = sft("epochs", "train.steps=0", "train.epochs=2", "train.units_per_step=5")
+    units = json.loads((run.path / "data.json").read_text())
+    train = next(v for v in units.values() if isinstance(v, dict))["units"]
+    assert run.steps == math.ceil(2 * train / 5)
+    assert column(run, "epoch/demonstrations")[-1] == pytest.approx(run.steps * 5 / train)
+
+
+# Arithmetic
+
+
+def test_bfloat16_rounds_and_float32_does_not(sft):
+    exact = sft("exact", "train.precision=float32", "train.steps=3")
+    rounded = sft("rounded", "train.precision=bfloat16", "train.steps=3")
+    gap = max(abs(a - b) for a, b in zip(column(exact, "loss"), column(rounded, "loss"), strict=True))
+    assert 1e-6 < gap < 0.05
+    environments = [json.loads((r.path / "environment.json").read_text())["precision"] for r in (exact, rounded)]
+    assert environments == ["float32", "bfloat16"]
+    assert all(t.dtype == torch.float32 for t in weights(rounded.path / "model").values())
+
+
+def test_checkpointing_recomputes_and_gives_the_same_gradients(monkeypatch):
+    calls = []
+    real = decoder_module.Layer.forward
+    monkeypatch.setattr(decoder_module.Layer, "forward", lambda self, *a: (calls.append(1), real(self, *a))[1])
+    found, counted = [], []
+    for on in (False, True):
+        algorithm, _, _ = make("sft")
+        learner = Learner({"policy": actor("lm", 3)}, TrainConfig(checkpointing=on))
+        batch = batches_of(algorithm)["demonstrations"]
+        calls.clear()
+        learner.forward_backward(batch, lambda o, b, a=algorithm: a.loss(o, b, None), algorithm.counts(batch))
+        counted.append(len(calls))
+        found.append(gradients(learner))
+    assert counted == [2, 4]  # two layers, once more each in the backward pass
+    for name, gradient in found[0].items():
+        torch.testing.assert_close(found[1][name], gradient, atol=1e-12, rtol=0)
+
+
+def test_checkpointing_reaches_the_run(sft):
+    plain, again = sft("plain", "train.steps=2"), sft("again", "train.steps=2", "train.checkpointing=true")
+    assert column(plain, "loss") == pytest.approx(column(again, "loss"), abs=1e-6)
+
+
+# Optimiser
+
+
+def one_step(**options) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+    """(weights before, gradients, weights after) of one update."""
+    algorithm, _, _ = make("sft")
+    learner = Learner({"policy": actor("lm", 3)}, TrainConfig(optimizer=OptimizerConfig(**options)))
+    batch = batches_of(algorithm)["demonstrations"]
+    before = {n: p.detach().clone() for n, p in learner.parameters()}
+    loss, _ = learner.forward_backward(batch, lambda o, b: algorithm.loss(o, b, None), algorithm.counts(batch))
+    found = gradients(learner)
+    learner.step(rate=1.0, loss=loss)
+    return before, found, {n: p.detach().clone() for n, p in learner.parameters()}
+
+
+def test_the_first_adam_step_by_hand():
+    """m / (sqrt(v) + eps) is g / (|g| + eps) at the first step, whatever the betas."""
+    before, found, after = one_step(learning_rate=0.01, weight_decay=0.0, epsilon=1e-3, max_grad_norm=1e9)
+    for name, start_value in before.items():
+        by_hand = start_value - 0.01 * found[name] / (found[name].abs() + 1e-3)
+        torch.testing.assert_close(after[name], by_hand, atol=1e-9, rtol=0)
+
+
+def test_weight_decay_shrinks_matrices_and_nothing_else():
+    plain = one_step(learning_rate=0.01, weight_decay=0.0)[2]
+    before, _, decayed = one_step(learning_rate=0.01, weight_decay=0.5)
+    for name, value in before.items():
+        expected = plain[name] - (0.01 * 0.5 * value if value.dim() >= 2 else 0)
+        torch.testing.assert_close(decayed[name], expected, atol=1e-9, rtol=0)
+    assert any(v.dim() < 2 for v in before.values())
+
+
+def test_max_grad_norm_scales_the_gradient():
+    """Seen through Adam's epsilon: with a huge one the step is proportional to the gradient."""
+    options = {"learning_rate": 1.0, "weight_decay": 0.0, "epsilon": 1e3}
+    before, found, free = one_step(**options, max_grad_norm=1e9)
+    norm = math.sqrt(sum(float(g.square().sum()) for g in found.values()))
+    _, _, clipped = one_step(**options, max_grad_norm=norm / 4)
+    for name, value in before.items():
+        torch.testing.assert_close(clipped[name] - value, (free[name] - value) / 4, rtol=1e-3, atol=1e-9)
+
+
+def test_betas_and_schedule_reach_the_run(sft):
+    base = sft("base")
+    for name in ("beta1=0.5", "beta2=0.5", "epsilon=0.1", "weight_decay=0.9", "max_grad_norm=0.01"):
+        assert far_apart(base, sft(name.replace("=", "-"), f"train.optimizer.{name}")) > 1e-6, name
+    shapes = {
+        "constant": [3e-4] * 6,
+        "linear": [3e-4 * (0.5 + 0.5 * (1 - (s - 1) / 6)) for s in range(1, 7)],
+    }
+    for shape, rates in shapes.items():
+        run = sft(
+            shape, f"train.optimizer.schedule={shape}", "train.optimizer.final_share=0.5",
+            "train.optimizer.warmup_share=0.0",
+        )  # fmt: skip
+        assert column(run, "learning_rate") == pytest.approx(rates)
+    warm = sft("warm", "train.optimizer.schedule=constant", "train.optimizer.warmup_share=0.5")
+    assert column(warm, "learning_rate") == pytest.approx([1e-4, 2e-4, 3e-4, 3e-4, 3e-4, 3e-4])
+
+
+def test_the_cosine_by_hand():
+    config = OptimizerConfig(schedule="cosine", final_share=0.1, warmup_share=0.0)
+    assert schedule(config, 1, 10) == 1.0
+    assert schedule(config, 6, 10) == pytest.approx(0.1 + 0.9 * 0.5)  # half-way of 1..11
+    assert schedule(config, 11, 10) == pytest.approx(0.1)
+
+
+def test_the_critic_has_a_step_size_of_its_own(sft):
+    slow = sft("slow", "train.optimizer.critic_learning_rate=1e-9", stage="ppo")
+    fast = sft("fast", "train.optimizer.critic_learning_rate=1e-2", stage="ppo")
+    heads = [load_heads(r.path / "model" / "critic")["value"].weight.abs().max() for r in (slow, fast)]
+    assert heads[0] < 1e-6 < 1e-3 < heads[1]
+
+
+def test_the_seed_decides(sft):
+    first, second, third = sft("a"), sft("b"), sft("c", "train.seed=1")
+    assert rows(first.path) == rows(second.path) != rows(third.path)
+    assert_same_weights(first.path / "model", second.path / "model")
+
+
+# Saving, measuring, looking again
+
+
+def test_save_every_and_keep_checkpoints(sft):
+    def kept(*overrides):
+        run = sft("-".join(o.split(".")[1].replace("=", "") for o in overrides), *overrides)
+        return [int(p.name.split("-")[1]) for p in checkpoint.checkpoints(run.path / "checkpoints")]
+
+    assert kept("train.save_every=2", "train.keep_checkpoints=9") == [2, 4, 6]
+    assert kept("train.save_every=1", "train.keep_checkpoints=3") == [4, 5, 6]
+    assert kept("train.save_every=0", "train.keep_checkpoints=1") == [6]
+
+
+@pytest.mark.parametrize("stage", ["pretrain", "sft", "reward", "dpo", "kto", "ppo"])
+def test_validate_every_measures_what_is_held_out(stage, sft):
+    run = sft("v", "train.validate_every=4", stage=stage)
+    measured = [row["step"] for row in rows(run.path) if any(k.startswith("validation/") for k in row)]
+    assert measured == [4, 6]
+    never = sft("n", "train.validate_every=0", stage=stage)
+    assert not any(k.startswith("validation/") for row in rows(never.path) for k in row)
+    assert column(run, "loss") == column(never, "loss"), "measuring must not change the run"
+
+
+def test_the_validation_loss_is_that_of_the_held_out_rows(sft, toys):
+    """The same number from the saved model on the held-out demonstrations alone, computed here."""
+    run = sft("v", "train.validate_every=6", "train.precision=float32")
+    model, tokenizer = load_model(run.path / "model"), Tokenizer.load(run.path / "model")
+    held = [d for d in assign_splits(demonstrations(), (0.8, 0.2, 0.0)) if d.split == "validation"]
+    nats, count = 0.0, 0
+    for record in held:
+        rendered = render(record.messages, tokenizer)
+        ids = torch.tensor([rendered.ids])
+        inputs = Inputs(ids, torch.arange(ids.shape[1])[None], torch.zeros_like(ids))
+        with torch.no_grad():
+            logprobs = model.logits(model.hidden(inputs)).log_softmax(-1)
+        for at, trained in enumerate(rendered.trained):
+            if trained:
+                nats, count = nats - float(logprobs[0, at - 1, ids[0, at]]), count + 1
+    assert column(run, "validation/nats_per_token")[-1] == pytest.approx(nats / count, abs=1e-4)
+
+
+def test_a_dumped_batch_replays_to_the_same_loss(sft, workspace):
+    for stage, extra in (("sft", []), ("ppo", ["algorithm.critic=shared"])):
+        run = sft(f"dumped-{stage}", "train.dump_batches=true", *extra, stage=stage)
+        assert len(list((run.path / "dumps").iterdir())) == 6
+        before = (rows(run.path), weights(run.path / "model"))
+        again = replay(run.path, 4)
+        row = rows(run.path)[3]
+        assert again.metrics["loss"] == row["loss"] and again.steps == 4
+        assert "finite" in again.text
+        assert before[0] == rows(run.path)
+    with pytest.raises(CheckpointError, match="no dump of step 9"):
+        replay(run.path, 9)
+
+
+def poison(monkeypatch, steps):
+    """The loss of these steps is not a number."""
+    real, seen = loop.accumulate, []
+
+    def poisoned(algorithm, learner, minibatch, state):
+        seen.append(1)
+        loss, found, counts = real(algorithm, learner, minibatch, state)
+        return (math.nan if len(seen) in steps else loss), found, counts
+
+    monkeypatch.setattr(loop, "accumulate", poisoned)
+
+
+def test_a_step_that_is_not_finite_is_skipped_counted_and_dumped(sft, monkeypatch):
+    poison(monkeypatch, {3})
+    events: list[Event] = []
+    run = sft("skips", "train.validate_every=0", on_event=events.append)
+    lines = rows(run.path)
+    assert [row.get("skipped", False) for row in lines] == [False, False, True, False, False, False]
+    assert [p.name for p in (run.path / "dumps").iterdir()] == ["step-000003"]
+    assert any("step 3 was not finite" in e.text for e in events if e.kind == "warning")
+    assert lines[2]["loss"] is None and lines[2]["updates"] == 1
+    replayed = replay(run.path, 3)
+    assert math.isfinite(replayed.metrics["loss"])
+
+
+def test_too_many_in_a_row_end_the_run(sft, monkeypatch, workspace):
+    poison(monkeypatch, {2, 3, 4, 5, 6})
+    with pytest.raises(NonFiniteError, match="3 steps in a row") as caught:
+        sft("lost", "train.max_skipped=2", "train.validate_every=0")
+    assert "learning_rate" in str(caught.value.mend)
+    run = workspace.run("lost")
+    assert json.loads((run / "status.json").read_text())["status"] == "failed"
+    assert [row["step"] for row in rows(run)] == [1, 2, 3, 4]
+    monkeypatch.undo()
+    assert resume(run).steps == 6  # what made it fail is gone: it goes on
+
+
+def test_single_skips_do_not_add_up(sft, monkeypatch):
+    poison(monkeypatch, {1, 3, 5})
+    assert sft("odd", "train.max_skipped=1", "train.validate_every=0").steps == 6
+
+
+def test_tensorboard_gets_the_figures(sft):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    run = sft("tracked", 'train.trackers=["tensorboard"]')
+    events = EventAccumulator(str(run.path / "tensorboard")).Reload()
+    told = [(e.step, e.value) for e in events.Scalars("loss")]
+    assert told == [(i + 1, pytest.approx(v)) for i, v in enumerate(column(run, "loss"))]
+
+
+# Data
+
+
+def about(run, spec):
+    return json.loads((run.path / "data.json").read_text())[spec]
+
+
+def test_held_out_share_use_held_out_and_limit(sft, toys):
+    spec = toys.data["demonstrations"]
+    trained = {}
+    for share in (0.0, 0.2, 0.5):
+        trained[share] = about(sft(f"share-{share}", f"data.held_out_share={share}"), spec)["train_records"]
+    assert trained[0.0] == 60 and 36 <= trained[0.2] < 60 and 15 <= trained[0.5] < trained[0.2]
+    everything = sft("all", "data.use_held_out=true")
+    assert about(everything, spec)["train_records"] == 60 and column(everything, "validation/nats_per_token")
+    assert about(sft("few", "data.limit=10"), spec)["records"] == 10
+
+
+def test_validation_of_its_own(sft, toys, tmp_path):
+    path = write_rows(tmp_path / "held.jsonl", demonstrations()[:7])
+    run = sft("own", f"data.validation=[{json.dumps(path)}]", "data.held_out_share=0.0")
+    assert about(run, f"validation {path}")["records"] == 7 and len(column(run, "validation/nats_per_token")) == 2
+
+
+def test_weights_of_a_mixture(sft, toys, tmp_path):
+    """Nine tenths of the tokens come from the source of weight 9, however small it is."""
+    one = write_rows(tmp_path / "one.jsonl", demonstrations()[:30])
+    two = write_rows(tmp_path / "two.jsonl", demonstrations()[30:])
+    seen: list[str] = []
+    run = sft(
+        "mixed", f"data.train=[{json.dumps(one)}, {json.dumps(two)}]", "data.weights=[9.0, 1.0]", "train.steps=40",
+        "data.held_out_share=0.0", "train.save_every=0", "train.validate_every=0",
+        on_event=lambda e: seen.append(e.text),
+    )  # fmt: skip
+    state = json.loads((run.path / "checkpoints" / "step-000040" / "state.json").read_text())
+    tokens = [s["num_tokens"] for s in state["source"]["demonstrations"]["sources"].values()]
+    assert tokens[0] / sum(tokens) == pytest.approx(0.9, abs=0.05)
+    assert any(f"{one}:" in line and "90.0% of the mixture" in line for line in seen)
+
+
+def long_demonstrations(path: Path) -> str:
+    words = " ".join(f"{c} {t}" for c in COLOURS for t in THINGS)
+    long = Demonstration(id="long", messages=(user(words), assistant("Yes.")))
+    return write_rows(path, [*demonstrations()[:20], long])
+
+
+def test_overlong_rows_by_each_rule(sft, tmp_path):
+    spec = long_demonstrations(tmp_path / "long.jsonl")
+    data = (f"data.train=[{json.dumps(spec)}]", "data.held_out_share=0.0", "train.steps=1")
+    reject = about(sft("reject", *data), spec)
+    assert (reject["units"], reject["rejected"], reject["truncated"]) == (20, 1, 0)
+    cut = about(sft("cut", *data, "data.overlong=truncate_left_prompt"), spec)
+    assert (cut["units"], cut["rejected"], cut["truncated"]) == (21, 0, 1)
+    with pytest.raises(DataError, match="the limit is 64") as caught:
+        sft("error", *data, "data.overlong=error")
+    assert "long" in str(caught.value.where)
+
+
+def test_train_on_the_last_turn_only(sft, tmp_path):
+    talk = [
+        Demonstration(id=f"t{i}", messages=(user("a"), assistant("Yes."), user(question(c, "cat")), assistant("No.")))
+        for i, c in enumerate(COLOURS)
+    ]
+    spec = write_rows(tmp_path / "talk.jsonl", talk)
+    data = (f"data.train=[{json.dumps(spec)}]", "data.held_out_share=0.0", "train.steps=1", "train.units_per_step=6")
+    losses = {choice: column(sft(choice, *data, f"data.train_on={choice}"), "loss")[0] for choice in ("all", "last")}
+    assert losses["all"] != losses["last"]
+
+
+# LoRA
+
+
+def test_lora_trains_and_counts_the_adapter_alone(sft, toys):
+    told: list[str] = []
+    run = sft(
+        "lora",
+        "lora.rank=2",
+        "lora.alpha=8",
+        "train.optimizer.learning_rate=0.01",
+        on_event=lambda e: told.append(e.text),
+    )
+    config = load_model(toys.base).config
+    size, mlp = config.hidden_size, config.mlp_size
+    by_hand = 2 * 2 * (4 * 2 * size + 3 * (size + mlp))  # layers x rank x (q, k, v, o and gate, up, down)
+    total = load_model(toys.base).num_parameters()
+    assert f"LoRA of rank 2: {by_hand:,} of {total:,} parameters are trained" in "\n".join(told)
+    before, after = weights(toys.base), weights(run.path / "model")
+    moved = {n.split(":")[1] for n in before if not torch.equal(before[n], after[n])}
+    assert moved and all("_proj" in name for name in moved)
+
+
+def test_the_merged_model_equals_the_adapter_on_its_base_and_loads_in_peft(sft, toys):
+    import peft
+    import transformers
+
+    run = sft("lora", "lora.rank=2", "train.optimizer.learning_rate=0.01")
+    ids = torch.tensor([[1, 40, 50, 60, 70]])
+    base = transformers.AutoModelForCausalLM.from_pretrained(toys.base)
+    plain = base(ids).logits.detach().clone()
+    adapted = peft.PeftModel.from_pretrained(base, str(run.path / "model" / "adapter")).eval()
+    merged = transformers.AutoModelForCausalLM.from_pretrained(run.path / "model").eval()
+    with torch.no_grad():
+        torch.testing.assert_close(adapted(ids).logits, merged(ids).logits, atol=1e-4, rtol=0)
+    assert (plain - merged(ids).logits).abs().max() > 1e-2
+
+
+def test_lora_targets(sft):
+    run = sft("targets", "lora.rank=1", 'lora.targets=["q_proj"]')
+    adapter = json.loads((run.path / "model" / "adapter" / "adapter_config.json").read_text())
+    assert adapter["target_modules"] == ["q_proj"] and adapter["r"] == 1
+
+
+# Reward models
+
+
+def test_a_zero_head_begins_at_ln_2_and_a_small_one_does_not(sft):
+    zero = sft("zero", "train.steps=1", "algorithm.centering=0.0", stage="reward")
+    small = sft("small", "train.steps=1", "algorithm.centering=0.0", "head=small", stage="reward")
+    assert column(zero, "loss")[0] == pytest.approx(math.log(2), abs=1e-6)
+    assert column(small, "loss")[0] != pytest.approx(math.log(2), abs=1e-3)
+
+
+def test_centred_on_demonstrations(sft, toys):
+    data = toys.data["demonstrations"]
+    exact = ("train.precision=float32", "train.optimizer.learning_rate=0.01")
+    run = sft("centred", f"centre_on=[{json.dumps(data)}]", *exact, stage="reward")
+    model = RewardModel.load(run.path / "model")
+    items = [Scored(prompt=d.messages[:1], response=d.messages[1].content) for d in demonstrations()]
+    assert sum(model.score(items)) / len(items) == pytest.approx(0.0, abs=1e-4)
+    other = sft("other", *exact, stage="reward")
+    assert abs(sum(RewardModel.load(other.path / "model").score(items)) / len(items)) > 1e-3
+    assert read_metadata(run.path / "model")["reward"]["shift"] != 0
+
+
+# PPO
+
+
+def test_a_critic_from_a_reward_model_starts_with_its_head(sft, toys):
+    """With a critic that does not learn, the saved value head is the reward head."""
+    told: list[str] = []
+    run = sft(
+        "head", f"critic={json.dumps(toys.reward)}", "train.steps=1", "train.optimizer.critic_learning_rate=1e-12",
+        stage="ppo", on_event=lambda e: told.append(e.text),
+    )  # fmt: skip
+    ours, theirs = load_heads(run.path / "model" / "critic")["value"], load_heads(toys.reward)["reward"]
+    torch.testing.assert_close(ours.weight, theirs.weight, atol=1e-8, rtol=0)
+    torch.testing.assert_close(ours.bias, theirs.bias, atol=1e-8, rtol=0)
+    assert any("head included" in line for line in told)
+    trunk, source = weights(run.path / "model" / "critic"), weights(toys.reward)
+    for name in (n for n in source if n.startswith("model.safetensors")):
+        torch.testing.assert_close(trunk[name], source[name], atol=1e-7, rtol=0)
+
+
+def test_a_reward_model_with_another_tokenizer_works(sft, toys, workspace, tmp_path):
+    other = train_bpe(["quite other words, and a few more of them " * 3], 280)
+    other.save(tmp_path / "tokenizer")
+    base = sft("base2", f"tokenizer={json.dumps(str(tmp_path / 'tokenizer'))}", "train.steps=1", stage="pretrain")
+    reward = sft("reward2", f"model={json.dumps(base.model)}", "train.steps=2", stage="reward")
+    assert Tokenizer.load(reward.model).fingerprint != Tokenizer.load(toys.sft).fingerprint
+    run = sft("ppo2", f"reward={json.dumps(reward.model)}", "train.steps=2", stage="ppo")
+    items = [Scored(prompt=(user(s["prompt"]),), response=s["response"], finished=s["finish"] == "stop") for s in rows(run.path, "samples.jsonl")]  # fmt: skip
+    scores = [s["score"] for s in rows(run.path, "samples.jsonl")]
+    assert RewardModel.load(reward.model).score(items) == pytest.approx(scores, abs=1e-4)
+
+
+def test_responses_per_prompt_and_temperature_act(sft):
+    one = sft("one", "train.steps=1", stage="ppo")
+    three = sft("three", "train.steps=1", "responses_per_prompt=3", stage="ppo")
+    assert column(one, "num_responses") == [8] and column(three, "num_responses") == [24]
+    greedy = sft(
+        "greedy", "train.steps=1", "responses_per_prompt=2", "sampling.temperature=0.0", "sample_every=1", stage="ppo"
+    )
+    said = [s["response"] for s in rows(greedy.path, "samples.jsonl")]
+    assert said[0] == said[1] and said[2] == said[3]
+
+
+def test_sample_every(sft):
+    run = sft("s", "sample_every=3", stage="ppo")
+    assert sorted({s["step"] for s in rows(run.path, "samples.jsonl")}) == [1, 3, 6]
+    assert not (sft("none", "sample_every=0", stage="ppo").path / "samples.jsonl").exists()
+
+
+def test_the_saved_config_is_the_config(sft, toys):
+    run = sft("saved", "lora.rank=1", 'train.trackers=["tensorboard"]')
+    saved = load_toml(run.path / "config.toml")
+    assert saved.pop("stage") == "sft"
+    config_type, _ = find("sft")
+    given = parse(config_type, toys.mapping("sft", "lora.rank=1", 'train.trackers=["tensorboard"]'), where="test")
+    assert msgspec.to_builtins(parse(config_type, saved, where="saved")) == msgspec.to_builtins(given)
