@@ -306,6 +306,19 @@ def test_a_full_disk_is_told_of_and_loses_nothing(
     assert run(["models", "verify", "run:first", *room]) == 0
 
 
+def test_a_ctrl_c_that_met_an_exec_keeps_the_exit_code(tmp_path: Path) -> None:
+    source = """
+from amenable.cli.main import main
+try:
+    exec("raise KeyboardInterrupt")
+except KeyboardInterrupt:
+    main(["--version"])
+"""
+    (tmp_path / "interrupted.py").write_text(source)
+    done = subprocess.run([sys.executable, "-m", "interrupted"], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
 INTERRUPTED = {
     "tokenizer": ["tokenizer", "train", "{documents}", "--out", "tok-{i}", "--vocab-size", "1000"],
     "pretrain": ["pretrain", "data.train={documents}", "shape.context=64", "train.steps=200", "--name", "p-{i}"],
