@@ -118,7 +118,8 @@ def main(args: Sequence[str] | None = None) -> None:
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # transformers' own bars would break into ours
     code = run(args)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # it is over; a late Ctrl-C must not break the ending off
-    exec("")  # Python notes a Ctrl-C that met an exec (dataclasses use it) and would die of it at the end, caught or not
+    # Python notes a Ctrl-C that met an exec (dataclasses use it) and dies of it at the end, caught or not; this unsays it.
+    exec("")
     sys.exit(code)
 
 
