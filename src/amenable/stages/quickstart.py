@@ -72,16 +72,21 @@ def run(
     config: Config, *, workspace: WorkspaceFolder, name: str | None = None, on_event: OnEvent = ignore
 ) -> RunResult:
     """Walk the road; write report.html and report.json to runs/<name>/."""
-    started = time.perf_counter()
-    folder, spent = _open(config, workspace, name)
+    clock = _Clock(folder := _open(config, workspace, name))
     road = _Road(config, workspace, folder, on_event)
-    base = road.stage("pretrain", pretrain.Config, pretrain.run, _pretrain(config))
-    road.stage("sft", sft.Config, sft.run, _sft(config, base))
-    road.collect_preferences()
-    road.stage("reward", reward.Config, reward.run, _reward(road))
-    road.stage("ppo", align.OnlineConfig, align.run_online, _ppo(road))
-    seconds = spent + time.perf_counter() - started
-    report = road.measure(seconds)
+    try:
+        base = road.stage("pretrain", pretrain.Config, pretrain.run, _pretrain(config))
+        clock.note()
+        road.stage("sft", sft.Config, sft.run, _sft(config, base))
+        clock.note()
+        road.collect_preferences()
+        clock.note()
+        road.stage("reward", reward.Config, reward.run, _reward(road))
+        clock.note()
+        road.stage("ppo", align.OnlineConfig, align.run_online, _ppo(road))
+    finally:
+        clock.note()
+    report = road.measure(clock)
     write_report(folder, report)
     write_atomic(folder / "status.json", json.dumps({"status": "finished"}).encode())
     chat = f"amenable chat run:{folder.name}-ppo"
@@ -91,11 +96,27 @@ def run(
         run=folder.name,
         folder=str(folder),
         model=str(road.model("ppo")),
-        seconds=time.perf_counter() - started,
+        seconds=clock.seconds,
         text=" ".join(report.sentences[:2]),
         files={"report": str(folder / "report.html"), "figures": str(folder / "report.json")},
         details={**report.summary(), "chat": chat},
     )
+
+
+class _Clock:
+    """Seconds spent on a quickstart over all of its starts; what a kill takes is what ran since the last note."""
+
+    def __init__(self, folder: Path) -> None:
+        self.file = folder / "spent.json"
+        self.before = float(json.loads(self.file.read_text())["seconds"]) if self.file.exists() else 0.0
+        self.started = time.perf_counter()
+
+    @property
+    def seconds(self) -> float:
+        return self.before + time.perf_counter() - self.started
+
+    def note(self) -> None:
+        write_atomic(self.file, json.dumps({"seconds": round(self.seconds, 3)}).encode())
 
 
 class _Road:
@@ -178,7 +199,7 @@ class _Road:
             )
         )
 
-    def measure(self, seconds: float) -> Report:
+    def measure(self, clock: _Clock) -> Report:
         """The ladder and everything else on the report's page."""
         config = self.config
         precision, _ = set_up(TrainConfig(seed=config.seed))
@@ -206,7 +227,7 @@ class _Road:
             precision=half,
             on_event=self.on_event,
         )
-        return self._report(found, seconds)
+        return self._report(found, clock.seconds)
 
     def _report(self, found: Climb, seconds: float) -> Report:
         best, worst = highlights(found, "PPO")
@@ -301,8 +322,8 @@ def _ppo(road: _Road) -> dict[str, Any]:
     }
 
 
-def _open(config: Config, workspace: WorkspaceFolder, name: str | None) -> tuple[Path, float]:
-    """The folder of a new quickstart, or of the newest unfinished one with the same settings; and seconds spent on it."""
+def _open(config: Config, workspace: WorkspaceFolder, name: str | None) -> Path:
+    """The folder of a new quickstart, or of the newest unfinished one with the same settings."""
     text = 'stage = "quickstart"\n' + dump_toml(config)
     names = [
         n for n in workspace.run_names() if n.startswith(f"{PROJECT}-") and n.removeprefix(f"{PROJECT}-").isdigit()
@@ -311,12 +332,12 @@ def _open(config: Config, workspace: WorkspaceFolder, name: str | None) -> tuple
         folder = workspace.runs / str(known)
         file = folder / "config.toml"
         if file.exists() and file.read_text() == text and not (folder / "report.json").exists():
-            return folder, 0.0
+            return folder
     number = 1 + max((int(n.removeprefix(f"{PROJECT}-")) for n in names), default=0)
     folder = workspace.runs / (name or f"{PROJECT}-{number}")
     folder.mkdir(parents=True, exist_ok=True)
     write_atomic(folder / "config.toml", text.encode())
-    return folder, 0.0
+    return folder
 
 
 def _forget(folder: Path) -> None:
