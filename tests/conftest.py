@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
+import tempfile
 from pathlib import Path
 
 import hypothesis
@@ -15,6 +18,11 @@ hypothesis.settings.load_profile("amenable")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # the suite runs in several processes
+
+if "AMENABLE_TEST_CACHE" not in os.environ:  # what the suite measures goes to no one's home; shared by its processes
+    os.environ["AMENABLE_TEST_CACHE"] = tempfile.mkdtemp(prefix="amenable-cache-")
+    atexit.register(shutil.rmtree, os.environ["AMENABLE_TEST_CACHE"], ignore_errors=True)
+os.environ["XDG_CACHE_HOME"] = os.environ["AMENABLE_TEST_CACHE"]
 
 MIRROR = Path(__file__).resolve().parents[1] / "../shared/data"
 if "AMENABLE_DATA_MIRROR" not in os.environ and (MIRROR / "mirror.toml").exists():

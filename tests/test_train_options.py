@@ -101,7 +101,9 @@ def test_bfloat16_rounds_and_float32_does_not(sft):
     rounded = sft("rounded", "train.precision=bfloat16", "train.steps=3")
     gap = max(abs(a - b) for a, b in zip(column(exact, "loss"), column(rounded, "loss"), strict=True))
     assert 1e-6 < gap < 0.05
-    environments = [json.loads((r.path / "environment.json").read_text())["precision"] for r in (exact, rounded)]
+    environments = [
+        json.loads((r.path / "environment.json").read_text())["paths"]["training"] for r in (exact, rounded)
+    ]
     assert environments == ["float32", "bfloat16"]
     assert all(t.dtype == torch.float32 for t in weights(rounded.path / "model").values())
 

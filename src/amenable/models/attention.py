@@ -3,6 +3,8 @@
 "math"  batched matrix products and a softmax. On CPUs and rows of a few hundred tokens it is several times as
         fast as torch's flash kernel, forward and backward; it holds P*heads*L*S scores.
 "sdpa"  torch's scaled_dot_product_attention: memory in proportion to L; the choice on CUDA and MPS.
+"auto"  math on CPUs, sdpa elsewhere. A number: the same, but on CPUs only up to so many keys; where that lies is measured
+        (paths.py).
 
 Shape letters: P packed rows, L queries, S keys, A heads, K key-value heads, G heads per key-value head, D
 head_dim.
@@ -16,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-Path = Literal["auto", "math", "sdpa"]
+Path = Literal["auto", "math", "sdpa"] | int
 
 
 def attend(query_PLAD: Tensor, key_PKSD: Tensor, value_PKSD: Tensor, bias_PLS: Tensor | None, path: Path) -> Tensor:
@@ -24,9 +26,8 @@ def attend(query_PLAD: Tensor, key_PKSD: Tensor, value_PKSD: Tensor, bias_PLS: T
 
     bias_PLS: 0 where a query may look, the dtype's minimum where not; None: it may look everywhere.
     """
-    if path == "math" or (path == "auto" and query_PLAD.device.type == "cpu"):
-        return _math(query_PLAD, key_PKSD, value_PKSD, bias_PLS)
-    return _sdpa(query_PLAD, key_PKSD, value_PKSD, bias_PLS)
+    compute = _math if _by_products(query_PLAD, key_PKSD, path) else _sdpa
+    return compute(query_PLAD, key_PKSD, value_PKSD, bias_PLS)
 
 
 def bias_of(allowed_PLS: Tensor, dtype: torch.dtype) -> Tensor:
@@ -39,6 +40,13 @@ def bias_of(allowed_PLS: Tensor, dtype: torch.dtype) -> Tensor:
     """
     bias = torch.zeros(allowed_PLS.shape, dtype=dtype, device=allowed_PLS.device)
     return bias.masked_fill_(~allowed_PLS, torch.finfo(dtype).min)
+
+
+def _by_products(query_PLAD: Tensor, key_PKSD: Tensor, path: Path) -> bool:
+    if path == "math" or path == "sdpa" or query_PLAD.device.type != "cpu":
+        return path == "math"
+    decoding = query_PLAD.shape[1] == 1
+    return path == "auto" or decoding or key_PKSD.shape[2] <= path
 
 
 def _math(query_PLAD: Tensor, key_PKSD: Tensor, value_PKSD: Tensor, bias_PLS: Tensor | None) -> Tensor:

@@ -44,7 +44,7 @@ class Decoder(nn.Module):
 
     packs          several segments a packed row are allowed
     linear_head    the logits are hidden @ head_weightᵀ + head_bias and nothing more
-    attention      "auto", "math" or "sdpa", see attention.py
+    attention      "auto", "math", "sdpa" or a number of keys, see attention.py
     checkpointing  True: each layer's activations are computed again in the backward pass, for less memory
     """
 

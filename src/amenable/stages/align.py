@@ -26,6 +26,7 @@ from amenable.rewards.load import load_reward, names_model
 from amenable.rollout.engine import Request
 from amenable.rollout.slow import make_engine
 from amenable.stages.build import (
+    Compute,
     LoraSettings,
     Policy,
     add_lora,
@@ -35,7 +36,6 @@ from amenable.stages.build import (
     make_algorithm,
     open_policy,
     save_result,
-    set_up,
     unembedding,
     validator,
 )
@@ -129,20 +129,20 @@ def run_kto(config: OfflineConfig, **options: Any) -> RunResult:
 
 
 def _run_offline(config: OfflineConfig, workspace: WorkspaceFolder, job: Job) -> RunResult:
-    precision, device = set_up(config.train)
+    compute = job.set_up(config.train)
     algorithm = make_algorithm(config.algorithm, job.stage, given=("reference", "reward"))
     if algorithm.online:
         raise ConfigError(
             f"{algorithm.name} learns from its own responses", where="algorithm.name", mend="use `amenable ppo`"
         )
-    policy = open_policy(config.model, workspace, device=device)
+    policy = open_policy(config.model, workspace, compute)
     ensure_template(policy, job, allowed=True)
     context = check_context(config.context, policy.model)
     (stream_name, kind), *_ = algorithm.feeds.items()
     stream = _open(config.data, kind, policy, context, job, workspace)
     steps = steps_for(config.train.steps, config.train.epochs, stream.num_units, config.train.units_per_step)
     _announce(stream, steps, config.train.units_per_step, job)
-    learner, scorers = _learner(algorithm, policy, config.lora, config.train, precision, device, 1.0, job)
+    learner, scorers = _learner(algorithm, policy, config.lora, config.train, compute, 1.0, job)
     loader = stream.loader(units_per_step=config.train.units_per_step, seed=config.train.seed)
     return job.train(
         algorithm,
@@ -171,7 +171,7 @@ def run_online(
 
 
 def _run_online(config: OnlineConfig, workspace: WorkspaceFolder, job: Job) -> RunResult:
-    precision, device = set_up(config.train)
+    compute = job.set_up(config.train)
     algorithm = make_algorithm(config.algorithm, "ppo", given=("reference", "reward"))
     if not algorithm.online:
         raise ConfigError(
@@ -185,7 +185,7 @@ def _run_online(config: OnlineConfig, workspace: WorkspaceFolder, job: Job) -> R
             where="lora.dropout",
             mend="set it to 0",
         )
-    policy = open_policy(config.model, workspace, device=device)
+    policy = open_policy(config.model, workspace, compute)
     if policy.tokenizer.chat_template is not None:
         ensure_template(policy, job, allowed=True)
     room = policy.model.context - config.sampling.max_tokens
@@ -200,22 +200,20 @@ def _run_online(config: OnlineConfig, workspace: WorkspaceFolder, job: Job) -> R
     steps = steps_for(config.train.steps, config.train.epochs, prompts.num_units, config.train.units_per_step)
     _announce(prompts, steps, config.train.units_per_step, job)
     temperature = config.sampling.temperature or 1.0
-    critic = _critic(config, algorithm, policy, workspace, device, job)
-    learner, scorers = _learner(
-        algorithm, policy, config.lora, config.train, precision, device, temperature, job, critic
-    )
+    critic = _critic(config, algorithm, policy, workspace, compute, job)
+    learner, scorers = _learner(algorithm, policy, config.lora, config.train, compute, temperature, job, critic)
     reward = load_reward(
         config.reward,
         lambda reference: resolve_model(reference, workspace),
         options=config.reward_options,
-        device=device,
-        precision=precision,
+        device=compute.device,
+        precision=compute.precision,
     )
     scorers["reward"] = RewardScorer(reward)
     job.data["reward"] = reward.name
     if names_model(config.reward):
         job.data["reward"] = model_hash(resolve_model(config.reward, workspace))
-    source = _online_source(config, algorithm, policy, prompts, learner, precision, job, workspace)
+    source = _online_source(config, algorithm, policy, prompts, learner, compute, job, workspace)
     return job.train(
         algorithm,
         learner,
@@ -257,8 +255,7 @@ def _learner(
     policy: Policy,
     lora: LoraSettings,
     train: TrainConfig,
-    precision: torch.dtype,
-    device: str,
+    compute: Compute,
     temperature: float,
     job: Job,
     critic: Actor | None = None,
@@ -285,8 +282,8 @@ def _learner(
         wants=algorithm.wants,
         temperature=temperature,
         reference=unembedding(frozen),
-        precision=precision,
-        device=device,
+        precision=compute.precision,
+        device=compute.device,
     )
 
     def evaluate(batch: Batch, what: tuple[str, ...]) -> Any:
@@ -299,7 +296,7 @@ def _learner(
 
 
 def _critic(
-    config: OnlineConfig, algorithm: Algorithm, policy: Policy, workspace: WorkspaceFolder, device: str, job: Job
+    config: OnlineConfig, algorithm: Algorithm, policy: Policy, workspace: WorkspaceFolder, compute: Compute, job: Job
 ) -> Actor | None:
     """The critic: a model of its own, from the policy or from a reward model that reads the same tokens."""
     if "critic" not in algorithm.trains:
@@ -319,9 +316,9 @@ def _critic(
             where=str(folder),
             mend="start the critic from a model with the policy's tokenizer, or leave `critic` out",
         )
-    model = load_model(folder, device=device)
+    model = load_model(folder, device=compute.device, attention=compute.paths.attention)
     head = ValueHead(model.hidden_size)
-    if "reward" in (heads := load_heads(folder, device=device)):
+    if "reward" in (heads := load_heads(folder, device=compute.device)):
         head.load_state_dict(heads["reward"].state_dict())
         job.say(f"the critic starts from the reward model {folder.name}, head included")
     job.data["critic"] = model_hash(folder)
@@ -334,7 +331,7 @@ def _online_source(
     policy: Policy,
     prompts: Stream,
     learner: Learner,
-    precision: torch.dtype,
+    compute: Compute,
     job: Job,
     workspace: WorkspaceFolder,
 ) -> OnlineSource:
@@ -342,7 +339,7 @@ def _online_source(
         policy.model,
         policy.tokenizer,
         num_slots=config.num_slots,
-        dtype=None if precision == torch.float32 else precision,
+        dtype=compute.half,
     )
     seq2seq_start = policy.tokenizer.decoder_start if policy.model.kind == "seq2seq" else None
 

@@ -22,6 +22,7 @@ from amenable.models import lora as adapters
 from amenable.models.folder import load_model, model_hash, save_model
 from amenable.models.forward import Actor, Unembedding
 from amenable.models.heads import ScalarHead, ValueHead
+from amenable.models.paths import PLAIN, Paths, choose
 from amenable.train.contract import Algorithm, build, find
 from amenable.train.learner import Learner
 from amenable.train.loop import accumulate
@@ -50,30 +51,48 @@ class Policy:
     hash: str
 
 
-def set_up(config: TrainConfig) -> tuple[torch.dtype, str]:
-    """Seed everything, choose precision and device. Returns (dtype of matrix products, device)."""
+@dataclass(frozen=True)
+class Compute:
+    """Where and how a stage computes."""
+
+    device: str
+    paths: Paths
+
+    @property
+    def precision(self) -> torch.dtype:
+        """Of matrix products; weights stay float32."""
+        return self.paths.dtype
+
+    @property
+    def half(self) -> torch.dtype | None:
+        """What engines and rewards take: the precision, None where it is float32."""
+        return None if self.precision == torch.float32 else self.precision
+
+
+ON_CPU = Compute("cpu", PLAIN)
+
+
+def set_up(config: TrainConfig, began_with: Paths | None = None) -> Compute:
+    """Seed everything; choose the device and the compute paths, and put them in force in this process.
+
+    began_with: the paths of a run that goes on; else the fastest on this machine, or the plain ones (train.paths).
+    """
     torch.manual_seed(config.seed)
     random.seed(config.seed)
     device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    if config.precision == "auto":
-        return (torch.bfloat16 if fast_bfloat16(device) else torch.float32), device
-    return (torch.bfloat16 if config.precision == "bfloat16" else torch.float32), device
+    found = began_with or (PLAIN if config.paths == "plain" else choose(device).paths)
+    if not began_with and config.precision != "auto":
+        found = found.replace(training=config.precision)
+    found.apply()
+    return Compute(device, found)
 
 
-def fast_bfloat16(device: str) -> bool:
-    """Whether matrix products in bfloat16 run on hardware made for them."""
-    if device == "cuda":
-        return torch.cuda.is_bf16_supported()
-    if device == "mps":
-        return False
-    flags = Path("/proc/cpuinfo")
-    return flags.exists() and bool({"avx512_bf16", "amx_bf16"} & set(_cpu_flags(flags.read_text())))
-
-
-def open_policy(reference: str, workspace: WorkspaceFolder, *, device: str = "cpu", trust_code: bool = False) -> Policy:
+def open_policy(
+    reference: str, workspace: WorkspaceFolder, compute: Compute = ON_CPU, *, trust_code: bool = False
+) -> Policy:
     """The model and tokenizer of a folder, checked to fit each other."""
     folder = resolve_model(reference, workspace)
-    model = load_model(folder, device=device, trust_code=trust_code)
+    model = load_model(folder, device=compute.device, attention=compute.paths.attention, trust_code=trust_code)
     tokenizer = Tokenizer.load(folder)
     require_fit(model, tokenizer, folder)
     return Policy(model, tokenizer, folder, model_hash(folder))
@@ -202,10 +221,3 @@ def check_context(context: int, model: Any) -> int:
             mend=f"set it to at most {model.context}, or 0 for the model's own",
         )
     return context or model.context
-
-
-def _cpu_flags(cpuinfo: str) -> list[str]:
-    for line in cpuinfo.splitlines():
-        if line.startswith(("flags", "Features")):
-            return line.split(":", 1)[1].split()
-    return []

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import re
 import time
+from dataclasses import replace
 from typing import Annotated, Any
 
 import msgspec
-import torch
 from msgspec import Meta
 
 from amenable.chat.render import default_template_for
@@ -93,7 +93,7 @@ def run(
 ) -> RunResult:
     """Write report.html and report.json to runs/<name>/."""
     started = time.perf_counter()
-    precision, _ = set_up(TrainConfig(seed=config.seed))
+    compute = set_up(TrainConfig(seed=config.seed))
     rungs = _rungs(config, workspace)
     against = config.against or rungs[0].name
     prompts, about = _prompts(config, rungs, workspace)
@@ -117,10 +117,11 @@ def run(
             sampling=config.sampling,
             seed=config.seed,
             documents=documents,
-            precision=precision if precision != torch.float32 else None,
+            precision=compute.half,
             on_event=on_event,
         )
         report = _report(config, found, against, judge_name, about, time.perf_counter() - started)
+        report = replace(report, environment=environment(compute.paths, device="cpu"))
         write_atomic(folder / "config.toml", ('stage = "evaluate"\n' + dump_toml(config)).encode())
         write_report(folder, report)
         write_atomic(folder / "status.json", b'{"status": "finished"}')
@@ -252,5 +253,4 @@ def _report(config: Config, found: Climb, against: str, judge: str, about: DataS
         frontier_reward="mean score by the judge",
         data=(about,),
         settings=msgspec.to_builtins(config),
-        environment=environment(precision="", device="cpu"),
     )

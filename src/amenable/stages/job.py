@@ -25,6 +25,8 @@ from amenable.config.folder import NAME, WorkspaceFolder, check_disk, new_run
 from amenable.config.settings import dump_toml
 from amenable.errors import AmenableError, ResourceError
 from amenable.models.folder import model_hash
+from amenable.models.paths import Paths
+from amenable.stages.build import ON_CPU, Compute, set_up
 from amenable.stages.events import Event, OnEvent, RunResult
 from amenable.stages.lineage import note_model, note_run
 from amenable.train import checkpoint
@@ -59,6 +61,7 @@ class Job:
     mode: str
     on_event: OnEvent
     data: dict[str, Any] = field(default_factory=dict)
+    compute: Compute = ON_CPU
 
     @classmethod
     def open(
@@ -118,6 +121,12 @@ class Job:
     def rejects(self) -> Path:
         """Where bad rows of the data go."""
         return self.folder.folder / "rejects.jsonl"
+
+    def set_up(self, config: TrainConfig) -> Compute:
+        """Seed everything and choose how to compute; a run that goes on computes as it began."""
+        began = None if self.is_new else self.folder.read_json("environment.json").get("paths")
+        self.compute = set_up(config, msgspec.convert(began, Paths) if began else None)
+        return self.compute
 
     def say(self, text: str, kind: str = "message") -> None:
         self.on_event(Event(stage=self.stage, kind=kind, text=text))  # type: ignore[arg-type]
@@ -194,7 +203,7 @@ class Job:
 
     def _begin(self, algorithm: Algorithm, learner: Learner, source: Source, progress: Progress, steps: int) -> None:
         config = learner.config
-        now = environment(precision=str(learner.precision).removeprefix("torch."), device=learner.device)
+        now = environment(self.compute.paths, device=learner.device)
         now["settings"] = msgspec.to_builtins(self.config)
         if self.mode == RESUME:
             self._go_back_to_threads()

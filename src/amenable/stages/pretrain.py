@@ -13,13 +13,13 @@ from amenable.errors import ConfigError
 from amenable.models.decoder import DecoderConfig
 from amenable.models.folder import new_model
 from amenable.stages.build import (
+    Compute,
     Policy,
     check_context,
     make_actor,
     make_algorithm,
     open_policy,
     save_result,
-    set_up,
     validator,
 )
 from amenable.stages.data import DataConfig, collate_stream, mixture_lines, open_stream, steps_for
@@ -90,9 +90,9 @@ def run(
 
 
 def _run(config: Config, workspace: WorkspaceFolder, job: Job) -> RunResult:
-    precision, device = set_up(config.train)
+    compute = job.set_up(config.train)
     algorithm = make_algorithm(config.algorithm, "pretrain", kinds=("documents",))
-    policy = _start(config, workspace, job, device)
+    policy = _start(config, workspace, job, compute)
     context = check_context(config.context, policy.model)
     stream = open_stream(
         config.data, "documents", policy.tokenizer, context=context, rejects=job.rejects, workspace=workspace
@@ -102,7 +102,9 @@ def _run(config: Config, workspace: WorkspaceFolder, job: Job) -> RunResult:
     for line in stream.notes + mixture_lines(stream, steps, config.train.units_per_step):
         job.say(line)
     job.say(f"{policy.model.num_parameters():,} parameters, {policy.tokenizer.vocab_size:,} tokens, context {context}")
-    learner = Learner({"policy": make_actor(policy.model, "lm")}, config.train, precision=precision, device=device)
+    learner = Learner(
+        {"policy": make_actor(policy.model, "lm")}, config.train, precision=compute.precision, device=compute.device
+    )
     loader = stream.loader(units_per_step=config.train.units_per_step, seed=config.train.seed)
     held_out = [collate_stream(stream.validation[:64], "documents")] if stream.validation else []
     return job.train(
@@ -117,10 +119,10 @@ def _run(config: Config, workspace: WorkspaceFolder, job: Job) -> RunResult:
     )
 
 
-def _start(config: Config, workspace: WorkspaceFolder, job: Job, device: str) -> Policy:
+def _start(config: Config, workspace: WorkspaceFolder, job: Job, compute: Compute) -> Policy:
     """The model to train: an existing one, or a new one with a given or a newly trained tokenizer."""
     if config.model:
-        return open_policy(config.model, workspace, device=device)
+        return open_policy(config.model, workspace, compute)
     kept = job.folder.folder / "tokenizer"
     if not job.is_new:
         tokenizer = Tokenizer.load(kept)
@@ -130,7 +132,8 @@ def _start(config: Config, workspace: WorkspaceFolder, job: Job, device: str) ->
         tokenizer = _train_tokenizer(config, workspace, job)
     if job.is_new:
         tokenizer.save(kept)
-    model = new_model(config.shape.decoder(tokenizer), seed=config.train.seed).to(device)
+    model = new_model(config.shape.decoder(tokenizer), seed=config.train.seed).to(compute.device)
+    model.attention = compute.paths.attention
     return Policy(model, tokenizer, Path("new"), f"new {tokenizer.fingerprint}")
 
 

@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
-import torch
 from msgspec import Meta
 
 from amenable.config.folder import WorkspaceFolder, write_atomic
@@ -202,8 +201,7 @@ class _Road:
     def measure(self, clock: _Clock) -> Report:
         """The ladder and everything else on the report's page."""
         config = self.config
-        precision, _ = set_up(TrainConfig(seed=config.seed))
-        half = precision if precision != torch.float32 else None
+        half = set_up(TrainConfig(seed=config.seed)).half
         base, assistant, tuned = (open_policy(str(self.model(s)), self.workspace) for s in ("pretrain", "sft", "ppo"))
         scorer = RewardModel.load(self.model("reward"))
         shots = tuple(_of(world_records("demonstrations", seed=config.seed + 2, size=4, split="train")))

@@ -23,7 +23,6 @@ from amenable.stages.build import (
     make_algorithm,
     open_policy,
     save_result,
-    set_up,
     validator,
 )
 from amenable.stages.data import DataConfig, Stream, collate_stream, mixture_lines, open_stream, steps_for
@@ -68,9 +67,9 @@ def run(
 
 
 def _run(config: Config, workspace: WorkspaceFolder, job: Job) -> RunResult:
-    precision, device = set_up(config.train)
+    compute = job.set_up(config.train)
     algorithm = make_algorithm(config.algorithm, "reward_pairwise", role="reward")
-    policy = open_policy(config.model, workspace, device=device)
+    policy = open_policy(config.model, workspace, compute)
     (stream_name, kind), *_ = algorithm.feeds.items()
     if kind != "labels" or policy.tokenizer.chat_template is not None:
         ensure_template(policy, job, allowed=True)
@@ -93,10 +92,10 @@ def _run(config: Config, workspace: WorkspaceFolder, job: Job) -> RunResult:
     ):
         job.say(line)
     actor = make_actor(policy.model, "scalar", _head(config, policy.model.hidden_size))
-    learner = Learner({"reward": actor}, config.train, precision=precision, device=device)
+    learner = Learner({"reward": actor}, config.train, precision=compute.precision, device=compute.device)
     loader = stream.loader(units_per_step=config.train.units_per_step, seed=config.train.seed)
     held_out = [collate_stream(stream.validation[:256], stream_name)] if stream.validation else []
-    reward = RewardModel(actor, policy.tokenizer, name=job.name, precision=precision)
+    reward = RewardModel(actor, policy.tokenizer, name=job.name, precision=compute.precision)
 
     def save(folder: Path, metadata: dict[str, Any], learns_on: bool) -> None:
         if learns_on:  # neither shifted nor measured yet

@@ -18,7 +18,6 @@ from amenable.stages.build import (
     make_algorithm,
     open_policy,
     save_result,
-    set_up,
     validator,
 )
 from amenable.stages.data import DataConfig, collate_stream, mixture_lines, open_stream, steps_for
@@ -56,9 +55,9 @@ def run(
 
 
 def _run(config: Config, workspace: WorkspaceFolder, job: Job) -> RunResult:
-    precision, device = set_up(config.train)
+    compute = job.set_up(config.train)
     algorithm = make_algorithm(config.algorithm, "sft", kinds=("demonstrations",))
-    policy = open_policy(config.model, workspace, device=device, trust_code=config.trust_code)
+    policy = open_policy(config.model, workspace, compute, trust_code=config.trust_code)
     ensure_template(policy, job, allowed=config.default_template)
     context = check_context(config.context, policy.model)
     stream = open_stream(
@@ -78,7 +77,9 @@ def _run(config: Config, workspace: WorkspaceFolder, job: Job) -> RunResult:
         stream.notes + mixture_lines(stream, steps, config.train.units_per_step) + ([adapter] if adapter else [])
     ):
         job.say(line)
-    learner = Learner({"policy": make_actor(policy.model, "lm")}, config.train, precision=precision, device=device)
+    learner = Learner(
+        {"policy": make_actor(policy.model, "lm")}, config.train, precision=compute.precision, device=compute.device
+    )
     loader = stream.loader(units_per_step=config.train.units_per_step, seed=config.train.seed)
     held_out = [collate_stream(stream.validation[:256], "demonstrations")] if stream.validation else []
     return job.train(

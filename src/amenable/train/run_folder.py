@@ -25,12 +25,14 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import torch
 from safetensors import SafetensorError
 
 from amenable import __version__
 from amenable.config.folder import write_atomic
 from amenable.errors import ResumeError
+from amenable.models.paths import Paths
 from amenable.models.weights import full_disk
 from amenable.types import StepReport
 
@@ -134,7 +136,7 @@ def full_disk_named(path: Path) -> Iterator[None]:
         raise named from error
 
 
-def environment(*, precision: str, device: str) -> dict[str, Any]:
+def environment(paths: Paths, *, device: str) -> dict[str, Any]:
     """What the figures of a run may depend on."""
     import safetensors
     import tokenizers
@@ -147,8 +149,7 @@ def environment(*, precision: str, device: str) -> dict[str, Any]:
         "safetensors": safetensors.__version__,
         "threads": torch.get_num_threads(),
         "device": device,
-        "precision": precision,
-        "matmul_precision": torch.get_float32_matmul_precision(),
+        "paths": msgspec.to_builtins(paths),
         "machine": f"{platform.machine()} {platform.system()} {os.cpu_count()} cores",
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
     }

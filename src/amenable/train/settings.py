@@ -54,6 +54,10 @@ class TrainConfig(Record, frozen=True):
     precision: Annotated[
         Literal["auto", "float32", "bfloat16"], Meta(description="of matrix products; weights stay float32")
     ] = "auto"
+    paths: Annotated[
+        Literal["fastest", "plain"],
+        Meta(description="how products and attention are computed: as measured on this machine, or torch's float32"),
+    ] = "fastest"
     checkpointing: Annotated[bool, Meta(description="recompute activations in the backward pass to save memory")] = (
         False
     )

@@ -1,0 +1,243 @@
+"""The compute paths that are fastest on this machine: measured once in a few seconds, then kept in the user's cache.
+
+    matmul      float32 matrix products: "highest" is torch's own, "medium" lets oneDNN take the widest instructions. On
+                some CPUs "medium" rounds to bfloat16; it is chosen only where its result is as exact as float32's
+    training    whether forward and backward passes of a small decoder run faster in float32 or with matrix products in
+                bfloat16 (weights stay float32)
+    attention   longest row, in tokens, for which attention by batched matrix products beats torch's fused kernel, see
+                attention.py
+
+Nothing but this choice depends on a clock: a run notes the paths it began with, and goes on with the same.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import platform
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+import torch
+from msgspec import Meta
+
+from amenable.batch import Inputs
+from amenable.models.attention import attend, bias_of
+from amenable.models.config import DecoderConfig
+from amenable.models.decoder import Decoder
+from amenable.types import Record
+
+ROUNDING_LIMIT = 1e-5
+"""Largest error of a 512-long product, as a share of the largest entry, that still counts as float32's."""
+INSTRUCTION_SETS = (
+    *("avx2", "fma", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16", "amx_tile", "amx_bf16", "amx_int8"),
+    *("asimd", "bf16", "i8mm", "sve", "sve2"),
+)
+ATTENTION_LENGTHS = (64, 128, 256, 512, 1024)
+REPEATS = 4
+VERSION = 1
+"""Of the measurement: figures of another version are measured again."""
+
+
+class Paths(Record, frozen=True):
+    """What a run computes with. `amenable doctor` shows the choice and the figures behind it."""
+
+    matmul: Annotated[Literal["highest", "medium"], Meta(description="torch.set_float32_matmul_precision")] = "highest"
+    training: Annotated[Literal["float32", "bfloat16"], Meta(description="of matrix products")] = "float32"
+    attention: Annotated[
+        int, Meta(ge=0, description="rows up to this many tokens by matrix products, longer fused")
+    ] = 0
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return torch.bfloat16 if self.training == "bfloat16" else torch.float32
+
+    def apply(self) -> None:
+        """Put the choice of float32 products in force, in the whole process."""
+        torch.set_float32_matmul_precision(self.matmul)
+
+
+PLAIN = Paths(attention=1 << 30)
+"""The reference that every other path is held to: torch's float32, attention written out."""
+
+
+class Measured(Record, frozen=True):
+    """A choice and what it rests on: seconds, GFLOP/s, tokens/s, rounding errors, by name."""
+
+    machine: str
+    paths: Paths
+    figures: dict[str, float]
+    seconds: float
+
+
+def choose(device: str = "cpu") -> Measured:
+    """The fastest paths of this machine with this torch and this many threads, from the cache where they are known."""
+    machine = machine_key(device)
+    file = cache_folder() / f"paths-{hashlib.blake2b(machine.encode(), digest_size=6).hexdigest()}.json"
+    with contextlib.suppress(OSError, msgspec.DecodeError, msgspec.ValidationError):
+        known = msgspec.json.decode(file.read_bytes(), type=Measured)
+        if known.machine == machine:
+            return known
+    found = measure(device, machine)
+    with contextlib.suppress(OSError):  # a home that cannot be written to: measured again next time
+        file.parent.mkdir(parents=True, exist_ok=True)
+        part = file.with_suffix(f".{os.getpid()}")
+        part.write_bytes(msgspec.json.format(msgspec.json.encode(found), indent=2))
+        part.replace(file)
+    return found
+
+
+def measure(device: str, machine: str = "") -> Measured:
+    """Time the candidates against each other, turn by turn, the best of each; leaves torch as it was.
+
+    CUDA: bfloat16 where the card has it, TF32 never, and always torch's fused attention. MPS: plain float32.
+    """
+    if device != "cpu":
+        half = device.startswith("cuda") and torch.cuda.is_bf16_supported()
+        return Measured(
+            machine=machine, paths=Paths(training="bfloat16" if half else "float32"), figures={}, seconds=0.0
+        )
+    started = time.perf_counter()
+    before = torch.get_float32_matmul_precision()
+    random = torch.random.get_rng_state()
+    figures: dict[str, float] = {}
+    try:
+        torch.manual_seed(0)
+        matmul = _matmul(figures)
+        torch.set_float32_matmul_precision(matmul)
+        training = _training(figures)
+        attention = _attention(torch.bfloat16 if training == "bfloat16" else torch.float32, figures)
+    finally:
+        torch.set_float32_matmul_precision(before)
+        torch.random.set_rng_state(random)
+    paths = Paths(matmul=matmul, training=training, attention=attention)  # type: ignore[arg-type]
+    return Measured(machine=machine, paths=paths, figures=figures, seconds=time.perf_counter() - started)
+
+
+def cache_folder() -> Path:
+    """$XDG_CACHE_HOME/amenable, or ~/.cache/amenable."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "amenable"
+
+
+def machine_key(device: str = "cpu") -> str:
+    """What a measurement holds for: processor, instruction set in force, threads, torch, device."""
+    name = torch.cuda.get_device_name() if device.startswith("cuda") else processor()
+    capability = torch.backends.cpu.get_cpu_capability()
+    threads = torch.get_num_threads()
+    return f"{name}; {capability}; {threads} threads; torch {torch.__version__}; {device}; measurement {VERSION}"
+
+
+def processor() -> str:
+    """The processor's name and model numbers, as far as the system tells.
+
+    Virtual machines often leave the name vague; family and model tell the generations apart.
+    """
+    facts: dict[str, str] = {}
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().split("\n\n")[0].splitlines():
+            key, _, value = line.partition(":")
+            facts[key.strip()] = value.strip()
+    name = facts.get("model name") or platform.processor() or platform.machine()
+    if "cpu family" in facts:
+        name += f" (family {facts['cpu family']}, model {facts.get('model', '?')})"
+    return name
+
+
+def instruction_sets() -> list[str]:
+    """The processor's extensions that matter to matrix products; empty where the system does not tell."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith(("flags", "Features")):
+                have = set(line.split(":", 1)[1].split())
+                return [name for name in INSTRUCTION_SETS if name in have]
+    return []
+
+
+def matmul_flops(dtype: torch.dtype, size: int = 1024, *, device: str = "cpu", repeats: int = REPEATS) -> float:
+    """Operations per second of a square matrix product, under the float32 precision in force; the best of `repeats`."""
+    a = torch.randn(size, size, device=device).to(dtype)
+    b = torch.randn(size, size, device=device).to(dtype)
+    return 2.0 * size**3 / _best([lambda: a @ b], repeats, device)[0]
+
+
+def _matmul(figures: dict[str, float]) -> str:
+    a, b = torch.randn(512, 512), torch.randn(512, 1408)
+    exact = a.double() @ b.double()
+    candidates = ("highest", "medium")
+
+    def under(precision: str) -> Callable[[], torch.Tensor]:
+        def run() -> torch.Tensor:
+            torch.set_float32_matmul_precision(precision)
+            return a @ b
+
+        return run
+
+    seconds = _best([under(precision) for precision in candidates], 3 * REPEATS)
+    for precision, took in zip(candidates, seconds, strict=True):
+        figures[f"matmul.{precision}.gflops"] = 2 * 512 * 512 * 1408 / took / 1e9
+        error = (under(precision)().double() - exact).abs().max() / exact.abs().max()
+        figures[f"matmul.{precision}.error"] = float(error)
+    faster = figures["matmul.medium.gflops"] > 1.05 * figures["matmul.highest.gflops"]
+    return "medium" if faster and figures["matmul.medium.error"] <= ROUNDING_LIMIT else "highest"
+
+
+def _training(figures: dict[str, float]) -> str:
+    """Forward and backward of a small decoder on 1,024 tokens, under the float32 products in force."""
+    shape = DecoderConfig.tiny().replace(
+        vocab_size=2048, hidden_size=256, num_layers=2, num_heads=4, num_kv_heads=4, head_dim=64, mlp_size=704
+    )
+    model = Decoder(shape, attention="math").init_weights(torch.Generator().manual_seed(0))
+    tokens = torch.randint(0, 2048, (16, 64))
+    inputs = Inputs(tokens, torch.arange(64).expand(16, -1), torch.zeros_like(tokens))
+
+    def under(dtype: torch.dtype) -> Callable[[], None]:
+        def run() -> None:
+            model.zero_grad()
+            with torch.autocast("cpu", dtype=torch.bfloat16, enabled=dtype == torch.bfloat16):
+                logits = model.logits(model.hidden(inputs)).float()
+            torch.nn.functional.cross_entropy(logits.flatten(0, 1), tokens.flatten()).backward()
+
+        return run
+
+    seconds = _best([under(torch.float32), under(torch.bfloat16)], REPEATS)
+    for name, took in zip(("float32", "bfloat16"), seconds, strict=True):
+        figures[f"training.{name}.tokens_per_second"] = tokens.numel() / took
+    return "bfloat16" if seconds[1] < 0.95 * seconds[0] else "float32"
+
+
+def _attention(dtype: torch.dtype, figures: dict[str, float]) -> int:
+    """The longest of ATTENTION_LENGTHS up to which matrix products win at every length; 0 if at none."""
+    longest = 0
+    for length in ATTENTION_LENGTHS:
+        math, fused = _best([_attending(length, "math", dtype), _attending(length, "sdpa", dtype)], REPEATS - 1)
+        figures[f"attention.{length}.math_ms"], figures[f"attention.{length}.fused_ms"] = 1e3 * math, 1e3 * fused
+        if math > fused:
+            break
+        longest = length
+    return longest
+
+
+def _attending(length: int, path: Literal["math", "sdpa"], dtype: torch.dtype) -> Callable[[], None]:
+    """Attention forward and backward over 4,096 tokens in rows of `length`."""
+    rows = max(1, 4096 // length)
+    query, key, value = (torch.randn(rows, length, 4, 32, dtype=dtype, requires_grad=True) for _ in range(3))
+    bias = bias_of(torch.ones(rows, length, length, dtype=torch.bool).tril(), dtype)
+    return lambda: attend(query, key.transpose(1, 2), value.transpose(1, 2), bias, path).sum().backward()
+
+
+def _best(ways: Sequence[Callable[[], object]], repeats: int, device: str = "cpu") -> list[float]:
+    """Seconds of each way, the best of `repeats` turns taken one after the other; a first turn warms up."""
+    best = [float("inf")] * len(ways)
+    for turn in range(repeats + 1):
+        for place, way in enumerate(ways):
+            started = time.perf_counter()
+            way()
+            if device.startswith("cuda"):
+                torch.cuda.synchronize()
+            if turn:
+                best[place] = min(best[place], time.perf_counter() - started)
+    return best
