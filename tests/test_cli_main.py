@@ -47,7 +47,7 @@ def commands() -> Iterator[tuple[str, click.Command]]:
 
 def test_the_commands_that_were_asked_for_are_there() -> None:
     names = {name for name, _ in commands()}
-    assert names == {*ISSUE, *(f"{name} {part}" for name, parts in ISSUE.items() for part in parts)}
+    assert {*ISSUE, *(f"{name} {part}" for name, parts in ISSUE.items() for part in parts)} <= names
 
 
 @pytest.mark.parametrize("name", [name for name, _ in commands()])

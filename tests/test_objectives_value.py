@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from amenable.objectives.value import value_loss
+from amenable.objectives.value import explained_variance, value_loss
 
 NUMBER = st.floats(-5, 5)
 
@@ -38,3 +39,25 @@ def test_no_gradient_once_the_value_has_moved_far_enough() -> None:
     value = torch.tensor([0.75, 0.25], requires_grad=True)
     value_loss(value, torch.zeros(2), torch.ones(2), clip=0.5).sum().backward()
     assert value.grad is not None and value.grad.tolist() == [0.0, -0.75]
+
+
+def test_explained_variance_by_hand_and_at_its_ends() -> None:
+    t, all_ = torch.tensor, torch.ones(4, dtype=torch.bool)
+    returns = t([1.0, 2.0, 3.0, 4.0])
+    assert explained_variance(returns, returns, all_) == 1.0
+    assert explained_variance(torch.full((4,), 7.0), returns, all_) == pytest.approx(
+        0.0
+    )  # a constant, even a wrong one
+    assert explained_variance(-returns, returns, all_) == pytest.approx(-3.0)  # Var(2 x) = 4 Var(x)
+    assert explained_variance(returns, torch.ones(4), all_) == 0.0
+
+
+@given(st.lists(st.tuples(NUMBER, NUMBER, st.booleans()), min_size=1, max_size=12))
+def test_explained_variance_against_numpy(rows: list[tuple[float, float, bool]]) -> None:
+    values, returns, mask = (torch.tensor(column) for column in zip(*rows, strict=True))
+    kept = np.array([(v, r) for v, r, m in rows if m]).reshape(-1, 2)
+    spread = float(np.var(kept[:, 1])) if len(kept) else 0.0
+    if 0 < spread < 1e-6:
+        return  # rounding decides
+    want = 1 - np.var(kept[:, 1] - kept[:, 0]) / spread if spread else 0.0
+    assert explained_variance(values.double(), returns.double(), mask) == pytest.approx(want, abs=1e-6)

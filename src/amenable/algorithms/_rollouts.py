@@ -73,6 +73,7 @@ def measure(batch: Batch, scores_B: Tensor, returns_B: Tensor) -> dict[str, floa
     return {
         "score": float(batch["reward.scores"].double().mean()),
         "score_in_force": float(scores_B.double().mean()),
+        "score_spread": float(batch["reward.scores"].double().std(correction=0)),
         "kl": float(kl_B.double().mean()),
         "return": float(returns_B.double().mean()),
         "response_tokens": float(mask_BT.sum(1).double().mean()),

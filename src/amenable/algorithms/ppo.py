@@ -29,7 +29,7 @@ from amenable.objectives.rewards import (
     last_true,
     replace_unfinished,
 )
-from amenable.objectives.value import value_loss
+from amenable.objectives.value import explained_variance, value_loss
 from amenable.types import Record
 
 unit = "row"
@@ -160,6 +160,7 @@ def prepare(batch: Batch, config: Config, state: State) -> tuple[Batch, dict[str
     advantages_BT, returns_BT = gae(
         rewards_BT, values_BT, mask_BT, gamma=config.discount, lam=config.trace, bootstrap_B=bootstrap_B
     )
+    metrics["explained_variance"] = explained_variance(values_BT, returns_BT, mask_BT)
     if config.whiten_advantages:
         advantages_BT = whiten(advantages_BT, mask_BT)
     columns = {
@@ -272,6 +273,7 @@ def _measure(
     return {
         "score": float(batch["reward.scores"].float().mean()),
         "score_in_force": float(scores_B.float().mean()),
+        "score_spread": float(batch["reward.scores"].float().std(correction=0)),
         "kl": float(log_ratio_BT.sum(1).float().mean()),
         "return": float(rewards_BT.sum(1).float().mean()),
         "response_tokens": float(mask_BT.sum(1).float().mean()),

@@ -36,6 +36,7 @@ COMMANDS = (
     "evaluate",
     "chat",
     "runs",
+    "diagnose",
     "models",
 )
 """In the order of the road. Each is `command` in the module of its name."""

@@ -34,7 +34,7 @@ def read_curves(path: Path | str, *, run: str | None = None, metrics: Iterable[s
     path = Path(path)
     file = path / "metrics.jsonl" if path.is_dir() else path
     run = run or file.parent.name
-    rows = _rows(file)
+    rows = read_rows(file)
     names = list(metrics) if metrics is not None else _numeric(rows.values())
     curves = []
     for name in names:
@@ -80,7 +80,9 @@ def thin(curve: Curve, num_points: int = 400) -> Curve:
     )
 
 
-def _rows(file: Path) -> dict[int, Mapping[str, object]]:
+def read_rows(path: Path | str) -> dict[int, Mapping[str, object]]:
+    """Step -> its line, of a metrics.jsonl or of the run folder that holds one. Raises DataError as read_curves does."""
+    file = Path(path) / "metrics.jsonl" if Path(path).is_dir() else Path(path)
     try:
         lines = file.read_bytes().split(b"\n")
     except OSError as error:

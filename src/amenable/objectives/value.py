@@ -1,4 +1,4 @@
-"""The critic's loss.
+"""The critic's loss, and how much of the returns it foresees.
 
 Shape: any, usually [B, T]; the caller sums over the mask.
 """
@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+
+from amenable.objectives.masked import masked_var
 
 
 def value_loss(values: Tensor, old_values: Tensor, returns: Tensor, *, clip: float | None) -> Tensor:
@@ -25,3 +27,16 @@ def value_loss(values: Tensor, old_values: Tensor, returns: Tensor, *, clip: flo
         held = old_values + (values - old_values).clamp(-clip, clip)
         error = torch.maximum(error, (held - returns).square())
     return error / 2
+
+
+def explained_variance(values: Tensor, returns: Tensor, mask: Tensor) -> float:
+    """1 − Var(returns − values) / Var(returns) over the mask: 1 where the critic foresees everything, 0 where it
+    does as well as a constant, below 0 where worse. 0.0 where the returns do not vary.
+
+    Source: OpenAI baselines' explained_variance, logged beside every PPO run.
+
+    >>> explained_variance(torch.tensor([1.0, 2.0]), torch.tensor([1.0, 3.0]), torch.tensor([True, True]))
+    0.75
+    """
+    spread = float(masked_var(returns.double(), mask, unbiased=False))
+    return 1 - float(masked_var((returns - values).double(), mask, unbiased=False)) / spread if spread > 1e-12 else 0.0
