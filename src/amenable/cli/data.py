@@ -60,7 +60,8 @@ def command() -> None:
     """List, fetch, show, check, import and export data.
 
     A SOURCE is a file or folder (JSONL, JSON, CSV, Parquet, text; .gz, .zst), the name of a public set of
-    `amenable data list` (or NAME:PART), world (the project's own generated texts), or feedback:PROJECT.
+    `amenable data list` (or NAME:PART), feedback:PROJECT, or one that the package brings: world (generated texts), primer
+    (instruction data that the project wrote itself) and generated (sums, letters and the like).
     """
 
 
@@ -164,6 +165,12 @@ def show(
 @layout_option
 @click.option("--model", help="Model whose tokens the lengths are counted in; else characters.")
 @click.option("--context", type=click.IntRange(min=1), help="Longest that fits, in tokens of --model or characters.")
+@click.option("--spelling", is_flag=True, help="Look every word up in an English word list (amenable[spelling]).")
+@click.option(
+    "--words",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="File of words that are right too, as names; for --spelling.",
+)
 @rejects_options
 @json_option
 @workspace_option
@@ -173,14 +180,17 @@ def check(
     layout: str | None,
     model: str | None,
     context: int | None,
+    spelling: bool,
+    words: Path | None,
     max_reject_share: float,
     rejects: Path | None,
     as_json: bool,
     workspace_dir: Path | None,
 ) -> None:
-    """Lint SOURCE before training on it: duplicates, leakage, empty and cut texts, lengths, balance.
+    """Lint SOURCE before training on it: duplicates, leakage, empty and cut texts, lengths, balance, spelling.
 
-    Exit code 1 if there is an error among the findings.
+    Of primer, unless a --kind is named, everything is checked that it promises. Exit code 1 if there is an error among the
+    findings.
     """
     from amenable.data.check import check as lint
     from amenable.data.rejects import Rejects
@@ -195,7 +205,13 @@ def check(
         length = lambda text: len(tokenizer.encode(text))
     log = Rejects(limit_share=max_reject_share, path=rejects)
     loaded = _load(source, kind, workspace, layout=layout, rejects=log)
-    report = lint(loaded.records, length, context)
+    unknown = _unknown_words(source, words) if spelling or words else None
+    if source == "primer" and kind is None:
+        from amenable.data.primer_check import check_primer
+
+        report = check_primer(length, context, unknown)
+    else:
+        report = lint(loaded.records, length, context, unknown)
     if as_json:
         print_json(
             {"ok": report.ok, "records": report.num_records, "rejected": log.rejected, "findings": report.findings}
@@ -210,6 +226,14 @@ def check(
         click.echo("nothing stands in the way of training" if report.ok else "mend the errors before training on this")
     if not report.ok:
         raise click.exceptions.Exit(1)
+
+
+def _unknown_words(source: str, words: Path | None) -> Callable[[str], list[str]]:
+    from amenable.data.primer_check import own_words
+    from amenable.data.spelling import speller
+
+    names = words.read_text("utf-8").split() if words else []
+    return speller([*names, *(own_words() if source.partition(":")[0] == "primer" else ())])
 
 
 @command.command("import")
@@ -342,7 +366,7 @@ def _richest_kind(source: str, database: str | None) -> str:
     head, _, part = source.partition(":")
     if head == "feedback" and database is not None:
         held = _kinds_of_project(database, part)
-    elif head == "world":
+    elif head in ("world", "primer", "generated"):
         held = {"demonstrations"}
     else:
         from amenable.data.registry.entries import entry, names

@@ -60,10 +60,12 @@ def check(
     records: Sequence[AnyRecord],
     tokenizer_length: Callable[[str], int] | None = None,
     context: int | None = None,
+    unknown_words: Callable[[str], Sequence[str]] | None = None,
 ) -> CheckReport:
     """Lint records of one kind.
 
     tokenizer_length: tokens of a text; without it lengths are in characters. context: the model's, in the same unit.
+    unknown_words: those of a text (data/spelling.py); without it the spelling is not looked at.
     50,000 rows of 100 words take about 15 s on one core.
     """
     looks: tuple[Iterable[Finding], ...] = (
@@ -78,10 +80,17 @@ def check(
         _longer(records),
         _characters(records),
         _private(records),
+        _misspelt(records, unknown_words),
     )
+    return report(len(records), (f for look in looks for f in look))
+
+
+def report(num_records: int, findings: Iterable[Finding]) -> CheckReport:
+    """The findings as a report, errors first."""
     order = ("error", "warning", "info")
-    findings = sorted((f for look in looks for f in look), key=lambda f: order.index(f.severity))
-    return CheckReport(num_records=len(records), findings=tuple(findings))
+    return CheckReport(
+        num_records=num_records, findings=tuple(sorted(findings, key=lambda f: order.index(f.severity)))
+    )
 
 
 # What a record says ---------------------------------------------------------------------------------------------------
@@ -124,9 +133,10 @@ def _normal(text: str) -> str:
     return " ".join(text.casefold().split())
 
 
-def _found(
+def found(
     name: str, severity: Severity, hits: Sequence[str], of: int, message: str, *, count: int | None = None
 ) -> Iterator[Finding]:
+    """The finding, if there is anything: hits are ids of records (or lines that say more), `of` how many were looked at."""
     count = len(hits) if count is None else count
     if count:
         examples = tuple(hits[:_NUM_EXAMPLES])
@@ -144,7 +154,7 @@ def _unusable(records: Sequence[AnyRecord]) -> Iterator[Finding]:
         if reason := problem(record):
             by_reason[reason.split(" (")[0]].append(record.id)
     for reason, ids in by_reason.items():
-        yield from _found("unusable", "error", ids, len(records), reason)
+        yield from found("unusable", "error", ids, len(records), reason)
 
 
 def _exact_duplicates(records: Sequence[AnyRecord]) -> Iterator[Finding]:
@@ -156,7 +166,7 @@ def _exact_duplicates(records: Sequence[AnyRecord]) -> Iterator[Finding]:
         if key in first:
             hits.append(f"{record.id} = {first[key]}")
         first.setdefault(key, record.id)
-    yield from _found("duplicates", "warning", hits, len(records), "the same text again, case and spaces aside")
+    yield from found("duplicates", "warning", hits, len(records), "the same text again, case and spaces aside")
 
 
 def _near_duplicates(records: Sequence[AnyRecord]) -> Iterator[Finding]:
@@ -164,7 +174,7 @@ def _near_duplicates(records: Sequence[AnyRecord]) -> Iterator[Finding]:
     hits: dict[int, str] = {}
     for i, j, alike in near_pairs([_whole(record) for record in unique]):
         hits.setdefault(j, f"{unique[j].id} ~ {unique[i].id} ({alike:.0%})")
-    yield from _found(
+    yield from found(
         "near duplicates",
         "warning",
         list(hits.values()),
@@ -189,7 +199,7 @@ def _contradictions(records: Sequence[AnyRecord]) -> Iterator[Finding]:
         known, other = said.setdefault(key, (side, record.id))
         if known != side:
             hits.append(f"{record.id} against {other}")
-    yield from _found("contradictions", "warning", hits, len(records), "the same texts judged the other way round")
+    yield from found("contradictions", "warning", hits, len(records), "the same texts judged the other way round")
 
 
 def _leakage(records: Sequence[AnyRecord]) -> Iterator[Finding]:
@@ -201,7 +211,7 @@ def _leakage(records: Sequence[AnyRecord]) -> Iterator[Finding]:
             sides.setdefault(prompt_key(record), record.id)
     held_out = [record for record in placed if record.split != "train"]
     exact = [f"{r.id} in {sides[prompt_key(r)]}" for r in held_out if prompt_key(r) in sides]
-    yield from _found("leakage", "error", exact, len(held_out), "held-out prompts that stand in the training part")
+    yield from found("leakage", "error", exact, len(held_out), "held-out prompts that stand in the training part")
     leaked = {record.id for record in held_out if prompt_key(record) in sides}
     prompts: dict[str, AnyRecord] = {}
     for record in [r for r in placed if r.split == "train"] + [r for r in held_out if r.id not in leaked]:
@@ -211,7 +221,7 @@ def _leakage(records: Sequence[AnyRecord]) -> Iterator[Finding]:
     for i, j, _ in near_pairs([_asked(record) for record in kept]):
         if kept[i].split == "train" and kept[j].split != "train":
             near.setdefault(j, f"{kept[j].id} ~ {kept[i].id}")
-    yield from _found(
+    yield from found(
         "near leakage", "warning", list(near.values()), len(held_out), "held-out prompts nearly in the training part"
     )
 
@@ -228,7 +238,7 @@ def _cut(records: Sequence[AnyRecord]) -> Iterator[Finding]:
     trained = [(r.id, text.strip()) for r in records for text in responses_of(r)[:1] if len(text.split()) >= 8]
     hits = [id for id, text in trained if text and not _END.search(text[-8:])]
     severity: Severity = "warning" if len(hits) > 0.1 * len(trained) else "info"
-    yield from _found("cut texts", severity, hits, len(trained), "texts of 8 words or more without a mark at their end")
+    yield from found("cut texts", severity, hits, len(trained), "texts of 8 words or more without a mark at their end")
 
 
 def _lengths(
@@ -247,12 +257,12 @@ def _lengths(
     if len(sizes) > 1:
         cuts = quantiles(sizes, n=100, method="inclusive")
         message = f"{unit}: median {cuts[49]:.0f}, 90 % {cuts[89]:.0f}, 99 % {cuts[98]:.0f}, longest {max(sizes)}"
-        yield from _found("lengths", "info", [], len(records), message, count=len(sizes))
+        yield from found("lengths", "info", [], len(records), message, count=len(sizes))
     if context is not None:
         hits = [r.id for r, size in zip(records, sizes, strict=True) if size > context]
         documents = bool(records) and isinstance(records[0], Document)
         severity: Severity = "info" if documents else "warning"
-        yield from _found("over context", severity, hits, len(records), f"longer than the context of {context} {unit}")
+        yield from found("over context", severity, hits, len(records), f"longer than the context of {context} {unit}")
 
 
 def _balance(records: Sequence[AnyRecord]) -> Iterator[Finding]:
@@ -313,12 +323,12 @@ def _characters(records: Sequence[AnyRecord]) -> Iterator[Finding]:
             if len(scripts) > 1 and scripts != ["Kana", "Han"]:
                 mixed.append(f"{record.id}: {', '.join(scripts)}")
     total = len(records)
-    yield from _found("control characters", "warning", control, total, "texts with control characters")
-    yield from _found("lost characters", "warning", lost, total, "texts with U+FFFD: something was not decoded")
-    yield from _found(
+    yield from found("control characters", "warning", control, total, "texts with control characters")
+    yield from found("lost characters", "warning", lost, total, "texts with U+FFFD: something was not decoded")
+    yield from found(
         "special tokens", "warning", special, total, "texts with marks of special tokens, as <|end|> or </s>"
     )
-    yield from _found("mixed scripts", "info", mixed, total, "texts with letters of several scripts")
+    yield from found("mixed scripts", "info", mixed, total, "texts with letters of several scripts")
 
 
 _EMAIL = re.compile(r"\b[\w.+-]{1,64}@[\w-]{1,63}(?:\.[\w-]{2,63})+\b")
@@ -329,4 +339,25 @@ def _private(records: Sequence[AnyRecord]) -> Iterator[Finding]:
     """What looks like a person's address or number; ids only, so that a report does not spread it."""
     for name, pattern in (("e-mail addresses", _EMAIL), ("telephone numbers", _PHONE)):
         hits = [record.id for record in records if pattern.search(_whole(record))]
-        yield from _found(name, "warning", hits, len(records), f"texts with what looks like {name}")
+        yield from found(name, "warning", hits, len(records), f"texts with what looks like {name}")
+
+
+def _misspelt(records: Sequence[AnyRecord], unknown_words: Callable[[str], Sequence[str]] | None) -> Iterator[Finding]:
+    """Texts with words that no word list knows; of what is judged only the texts that are preferred are looked at."""
+    if unknown_words is None:
+        return
+    hits = [f"{r.id}: {', '.join(words)}" for r in records if (words := unknown_words(_written_well(r)))]
+    yield from found("spelling", "warning", hits, len(records), "texts with words that the word list does not know")
+
+
+def _written_well(record: AnyRecord) -> str:
+    match record:
+        case Comparison():
+            return f"{prompt_of(record)}\n{record.chosen}"
+        case Ranking():
+            best = [r for r, tier in zip(record.responses, record.tiers, strict=False) if tier == min(record.tiers)]
+            return "\n".join((prompt_of(record), *best))
+        case Rating() | Label():
+            return prompt_of(record)
+        case _:
+            return _whole(record)

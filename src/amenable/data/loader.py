@@ -3,6 +3,9 @@
 The order of epoch e is a permutation drawn from (seed, e) alone, so a cursor of a few numbers resumes exactly. Where a step
 reaches over the end of an epoch, the units that it has already taken wait until the step is full: no unit comes twice in
 a step, unless there are fewer units than a step needs.
+
+Several wordings of one example (data/templates.py) are spread evenly over the epoch, each example from a start of its own: of n
+wordings in an epoch of N units, two stand about N / n units apart, so that no step repeats an example.
 """
 
 from __future__ import annotations
@@ -15,8 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from amenable.data.rows import Unit
+from amenable.data.templates import EXAMPLE
 from amenable.errors import ConfigError, DataError, ResumeError
-from amenable.types import Record
+from amenable.types import Demonstration, Prompt, Record
 
 
 class LoaderState(Record, frozen=True):
@@ -55,6 +59,7 @@ class Loader:
         if units_per_step < 1:
             raise ConfigError("a step needs at least one unit", where="units_per_step", mend="set it to 1 or more")
         self.units, self.units_per_step, self.seed, self.shuffle = units, units_per_step, seed, shuffle
+        self._examples = _examples(units)
         self.load_state(LoaderState(num_units=len(units)))
 
     def next_units(self) -> list[Unit]:
@@ -114,11 +119,43 @@ class Loader:
     def _epoch_order(self) -> NDArray[np.int64]:
         order = np.arange(len(self.units))
         if self.shuffle:
-            order = np.random.default_rng([self.seed, self._state.epoch]).permutation(order)
+            generator = np.random.default_rng([self.seed, self._state.epoch])
+            order = generator.permutation(order)
+            if self._examples is not None:
+                order = _spread(order, self._examples, generator)
         if not self._state.held:
             return order
-        first = order[~np.isin(order, self._state.held)][: self._state.num_clear]
+        held = np.array(self._state.held)
+        waits = np.isin(order, held).astype(np.int64)
+        if self._examples is not None:
+            waits += np.isin(self._examples[order], self._examples[held])
+        first = order[np.argsort(waits, kind="stable")][: self._state.num_clear]
         return np.concatenate([first, order[~np.isin(order, first)]])
+
+
+def _examples(units: Sequence[Unit]) -> NDArray[np.int64] | None:
+    """A number for the example behind each unit; None if no unit says that it is a wording of one."""
+    records = [unit[0].record for unit in units]
+    asked = [r if isinstance(r, Demonstration | Prompt) else None for r in records]
+    if not any(r is not None and EXAMPLE in r.meta for r in asked):
+        return None
+    examples = [f"\0{n}" if r is None else str(r.meta.get(EXAMPLE, r.id)) for n, r in enumerate(asked)]
+    numbers = {name: number for number, name in enumerate(dict.fromkeys(examples))}
+    return np.array([numbers[name] for name in examples])
+
+
+def _spread(
+    order: NDArray[np.int64], examples: NDArray[np.int64], generator: np.random.Generator
+) -> NDArray[np.int64]:
+    """The order with the n units of each example put 1 / n of the epoch apart, from a start drawn per example."""
+    counts = np.bincount(examples)
+    starts = generator.random(len(counts))
+    at = examples[order]
+    by_example = np.argsort(at, kind="stable")
+    first = np.concatenate([[0], np.cumsum(counts)[:-1]])
+    rank = np.empty(len(order), np.int64)
+    rank[by_example] = np.arange(len(order)) - first[at[by_example]]
+    return order[np.argsort((rank + starts[at]) / counts[at], kind="stable")]
 
 
 class MixtureState(Record, frozen=True):

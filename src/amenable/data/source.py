@@ -3,6 +3,8 @@
     stories.jsonl  texts/  "runs/*.jsonl"    files, folders, patterns (a bare name of a public set means the set: ./gsm8k the folder)
     sentence-polarity  t0:paws_labeled_...   a public set of the registry, or one part of it
     world  world:seed=3,size=2000            the project's own generated texts (data/world.py)
+    primer  primer:templates=3               the instruction data that the project wrote itself (data/primer.py)
+    generated:size=500                       sums, counting, letters and the like, with exact answers (data/generated.py)
     feedback:PROJECT                         what people answered in a project of the feedback database
     feedback:PROJECT@HASH                    the same as it stood when a run took that snapshot (data.json of the run)
 
@@ -30,6 +32,8 @@ from amenable.data.split import assign_splits
 from amenable.errors import DataError, nearest
 from amenable.types import AnyRecord, Split
 
+OWN = {"primer": "amenable.data.primer", "generated": "amenable.data.generated"}
+"""Sources that the package brings, by name: modules with KINDS, and source_records(options, kind)."""
 SNAPSHOT = re.compile(r"feedback:(.+)@([0-9a-f]{64})")
 
 
@@ -106,6 +110,8 @@ def _loaded(
     head, _, part = spec.partition(":")
     if head == "world":
         return LoadedData(_world(part, kind, rejects), "", "")
+    if head in OWN:
+        return LoadedData(_own(head, part, kind, rejects), "", "")
     if head == "feedback" and part:
         return LoadedData(_feedback(part, kind, database, rejects), "", "")
     if head in names():
@@ -156,6 +162,17 @@ def _world(options: str, kind: str, rejects: Rejects) -> list[AnyRecord]:
     return records if native == kind else [r for record in records for r in derive(record, kind)]
 
 
+def _own(name: str, options: str, kind: str, rejects: Rejects) -> list[AnyRecord]:
+    module = import_module(OWN[name])
+    native = next((k for k in (kind, *SOURCES.get(kind, ())) if k in module.KINDS), None)
+    if native is None:
+        mend = f"`amenable data list --kind {kind}` shows sets that hold them"
+        raise DataError(f"{name} holds {', '.join(module.KINDS)}, not {kind}", where=name, mend=mend)
+    placed = ((Where(name, n), record) for n, record in enumerate(module.source_records(options, native), 1))
+    found = list(admit(placed, rejects, source=name, where=name))
+    return found if native == kind else [r for record in found for r in derive(record, kind)]
+
+
 def _feedback(project: str, kind: str, database: str | None, rejects: Rejects) -> list[AnyRecord]:
     if database is None:
         raise DataError(
@@ -182,6 +199,7 @@ def _paths(spec: str) -> list[Path]:
     known = [
         *names(),
         "world",
+        *OWN,
         "feedback:",
         *(str(folder / p.name) for p in (folder.iterdir() if folder.is_dir() else ())),
     ]

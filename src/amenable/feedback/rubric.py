@@ -38,6 +38,12 @@ WEIGHTS: dict[str, float] = {
 
 FLOOR = 0.08
 
+META = (
+    "form", "answer", "wrong", "number", "must_include", "items", "min_items", "max_items", "passage", "target", "source",
+    "reason", "topic", "offer", "refuse", "min_words", "max_words",
+)  # fmt: skip
+"""The keys of a prompt's meta that are read here."""
+
 _COMMON = frozenset(
     words(
         "a an the and or but if so of to in on at by for from with about as is are was were be been am do does did has have had"

@@ -1,0 +1,308 @@
+"""The primer: instruction data in simple English that this project wrote itself, as a source: `primer`.
+
+    primer                                      all that is written, each record on its side of the split
+    primer:clusters=facts+lists,templates=3     two clusters, each example in three further wordings
+    primer:held_out=train,generated=0.25        the held-out clusters trained on too, a quarter of it generated
+    primer:seed=1                               other wordings are drawn, and others are generated
+
+Two clusters are held out (HELD_OUT): all of their records are on the test side, so that training leaves them alone and
+what a model does with a kind of request that it never saw can be measured. The other records are put on a side by what they
+ask, as data/split.py does; with them go all wordings, whatever shares a passage, a word or a first turn, and near
+relatives (data/relatives.py). docs/primer.md is the data card.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any, Literal, cast
+
+import msgspec
+from msgspec import Meta
+
+from amenable.data.derive import derive
+from amenable.data.generated import generated_records
+from amenable.data.options import parse_options
+from amenable.data.relatives import groups
+from amenable.data.templates import Task, read_task, wordings
+from amenable.errors import DataError, nearest
+from amenable.splitting import first_turn, plain, split_of
+from amenable.types import (
+    AnyRecord,
+    Demonstration,
+    Document,
+    Label,
+    Messages,
+    Prompt,
+    Ranking,
+    Rating,
+    Record,
+    Split,
+)
+
+SOURCE = "primer"
+AUTHOR = "project"
+FOLDER = Path(__file__).with_name("primer")
+FRACTIONS = (0.8, 0.1, 0.1)
+CLUSTERS = (
+    "story_writing",
+    "story_continuation",
+    "passage_questions",
+    "one_sentence_summary",
+    "sentiment",
+    "word_relations",
+    "yes_no_reason",
+    "common_sense",
+    "rewriting",
+    "lists",
+    "explanations",
+    "facts",
+    "letters",
+    "small_talk",
+)
+HELD_OUT = ("sentiment", "yes_no_reason")
+"""The held-out clusters. Both have few possible answers, so that right and wrong, and what guessing would reach, are known.
+yes_no_reason is near to what is trained (common_sense teaches the reasons), sentiment is far (nothing else asks for
+the mood of a text). An assistant misses least without them: stories, letters, lists, facts and talk all stay."""
+
+KINDS = ("demonstrations", "prompts", "rankings", "ratings", "labels", "documents")
+FLAGS = ("fails_task", "inappropriate", "made_up_facts", "violates_constraint", "harmful_advice")
+TAGS = ("refusal", "unsure", "conversation")
+
+
+class Options(Record, frozen=True):
+    """What may stand behind `primer:`."""
+
+    clusters: Annotated[tuple[str, ...], Meta(description="only these clusters, joined by +; empty: all")] = ()
+    held_out: Annotated[
+        Literal["test", "train", "only"],
+        Meta(description="held-out clusters: on the test side; split as the others; or nothing but them"),
+    ] = "test"
+    templates: Annotated[int, Meta(ge=0, description="further wordings of each example, from its templates")] = 0
+    generated: Annotated[
+        float, Meta(ge=0, lt=1, description="share of generated examples among demonstrations and prompts")
+    ] = 0.0
+    flags: Annotated[tuple[str, ...], Meta(description="labels: only these flags, joined by +; empty: all five")] = ()
+    seed: Annotated[int, Meta(ge=0, description="which wordings are drawn and what is generated")] = 0
+
+
+class Judged(Record, frozen=True):
+    """One response of a ranking as it stands in the files: what it is worth and what is wrong with it."""
+
+    text: str
+    rating: Annotated[int, Meta(ge=1, le=7)]
+    tier: Annotated[int, Meta(ge=0)]
+    flags: tuple[Literal["fails_task", "inappropriate", "made_up_facts", "violates_constraint", "harmful_advice"], ...]
+
+
+class Ranked(Record, frozen=True):
+    """A prompt with its judged responses, as it stands in the files of rankings."""
+
+    id: str
+    task: str
+    author: str
+    messages: Messages
+    responses: tuple[Judged, ...]
+    meta: dict[str, Any] = {}
+
+
+def primer_records(kind: str, options: Options = Options()) -> list[AnyRecord]:
+    """The records of one kind of KINDS, each with its side.
+
+    ratings: one a response; labels: one a response and flag; rankings carry ratings and flags in their meta.
+    documents: the passages and stories of the training side as running text, nothing else.
+    Raises DataError for a cluster or a flag that the primer does not have.
+    """
+    _check("cluster", options.clusters, CLUSTERS)
+    _check("flag", options.flags, FLAGS)
+    makers: dict[str, Callable[[Options], Iterable[AnyRecord]]] = {
+        "demonstrations": _with_generated,
+        "prompts": _prompts,
+        "rankings": _rankings,
+        "ratings": _ratings,
+        "labels": _labels,
+        "documents": _documents,
+    }
+    return list(makers[kind](options))
+
+
+def source_records(options: str, kind: str) -> list[AnyRecord]:
+    """The records of `primer:OPTIONS`."""
+    return primer_records(kind, parse_options(Options, options, SOURCE))
+
+
+def tasks() -> dict[str, Task]:
+    """The task of every cluster that has templates, by cluster."""
+    return {path.stem: _task(path) for path in sorted((FOLDER / "templates").glob("*.toml"))}
+
+
+# From files to records ------------------------------------------------------------------------------------------------
+
+
+@cache
+def _task(path: Path) -> Task:
+    return read_task(path)
+
+
+@cache
+def written_demonstrations() -> tuple[Demonstration, ...]:
+    """All demonstrations as they stand in the files, without sides."""
+    return tuple(cast(Iterator[Demonstration], _lines("demonstrations", Demonstration)))
+
+
+@cache
+def written_rankings() -> tuple[Ranked, ...]:
+    """All ranked prompts as they stand in the files, without sides."""
+    return tuple(cast(Iterator[Ranked], _lines("rankings", Ranked)))
+
+
+def _lines(folder: str, kind: type[Record]) -> Iterator[Record]:
+    for path in sorted((FOLDER / folder).glob("*.jsonl")):
+        for number, line in enumerate(path.read_text("utf-8").splitlines(), 1):
+            try:
+                yield kind.from_json(line)
+            except msgspec.MsgspecError as error:
+                raise DataError(f"the line is no record of the primer: {error}", where=f"{path}:{number}") from error
+
+
+@cache
+def sides() -> Mapping[str, Split]:
+    """The side of every record by id, the held-out clusters split like the others: relatives on one side."""
+    records = [(r.id, r.task, r.messages, r.meta) for r in (*written_demonstrations(), *written_rankings())]
+    keys = [_keys(task, messages, meta) for _, task, messages, meta in records]
+    group = groups(keys, [_asked(messages) for _, _, messages, _ in records])
+    names: dict[int, str] = defaultdict(str)
+    for number, (_, _, messages, _) in zip(group, records, strict=True):
+        name = first_turn(messages)
+        names[number] = min(names[number] or name, name)
+    return {
+        id: split_of(names[number], FRACTIONS) for number, (id, _, _, _) in zip(group, records, strict=True)
+    }
+
+
+def _keys(task: str, messages: Messages, meta: Mapping[str, Any]) -> list[str]:
+    """What ties a record to its relatives: its first turn, the longer parts of its request, a word asked about."""
+    keys = [first_turn(messages)]
+    for name, value in meta.get("fields", {}).items():
+        text = plain(str(value))
+        if name == "word":
+            keys.append(f"{task}:{text}")
+        elif len(text.split()) >= 6:
+            keys.append(text)
+    return keys
+
+
+def _asked(messages: Messages) -> str:
+    said = [m for m in messages if m.role == "user"]
+    return said[0].content if said else ""
+
+
+def _side(id: str, task: str, options: Options) -> Split:
+    return "test" if task in HELD_OUT and options.held_out == "test" else sides()[id]
+
+
+def _taken(task: str, options: Options) -> bool:
+    wanted = not options.clusters or task in options.clusters
+    return wanted and (options.held_out != "only" or task in HELD_OUT)
+
+
+def _check(what: str, names: Iterable[str], known: Sequence[str]) -> None:
+    for name in names:
+        if name not in known:
+            hint = nearest(name, known)
+            raise DataError(
+                f"the primer has no {what} {name!r}",
+                where=f"primer:{what}s",
+                mend=f"did you mean {hint}?" if hint else f"{what}s: {', '.join(known)}",
+            )
+
+
+# The kinds ------------------------------------------------------------------------------------------------------------
+
+
+def _demonstrations(options: Options) -> Iterator[Demonstration]:
+    known = tasks()
+    for written in written_demonstrations():
+        if not _taken(written.task, options):
+            continue
+        record = written.replace(source=SOURCE, split=_side(written.id, written.task, options))
+        yield record
+        if options.templates and record.task in known:
+            yield from wordings(known[record.task], record, options.templates, options.seed)
+
+
+def _with_generated(options: Options) -> list[Demonstration]:
+    """With so many generated ones that they make up the share that was asked for."""
+    held = list(_demonstrations(options))
+    number = round(len(held) * options.generated / (1 - options.generated))
+    return held + (generated_records(seed=options.seed, size=number) if number else [])
+
+
+def _prompts(options: Options) -> Iterator[AnyRecord]:
+    """The prompts of the demonstrations, then those of the rankings, with the responses that got the highest mark."""
+    for shown in _with_generated(options):
+        yield from derive(shown, "prompts")
+    for ranked, side in _ranked(options):
+        yield Prompt(
+            id=ranked.id, messages=ranked.messages, task=ranked.task,
+            references=tuple(r.text for r in ranked.responses if r.rating == 7),
+            source=SOURCE, split=side, meta=ranked.meta,
+        )  # fmt: skip
+
+
+def _ranked(options: Options) -> Iterator[tuple[Ranked, Split]]:
+    for ranked in written_rankings():
+        if _taken(ranked.task, options):
+            yield ranked, _side(ranked.id, ranked.task, options)
+
+
+def _rankings(options: Options) -> Iterator[Ranking]:
+    for ranked, side in _ranked(options):
+        yield Ranking(
+            id=ranked.id, prompt=ranked.messages, responses=tuple(r.text for r in ranked.responses),
+            tiers=tuple(r.tier for r in ranked.responses), labeler=AUTHOR, source=SOURCE, split=side,
+            meta={**ranked.meta, "task": ranked.task, "ratings": [r.rating for r in ranked.responses],
+                  "flags": [list(r.flags) for r in ranked.responses]},
+        )  # fmt: skip
+
+
+def _ratings(options: Options) -> Iterator[Rating]:
+    for ranked, side in _ranked(options):
+        for number, judged in enumerate(ranked.responses):
+            yield Rating(
+                id=f"{ranked.id}/{number}", prompt=ranked.messages, response=judged.text, score=float(judged.rating),
+                labeler=AUTHOR, source=SOURCE, split=side, meta={**ranked.meta, "task": ranked.task},
+            )  # fmt: skip
+
+
+def _labels(options: Options) -> Iterator[Label]:
+    for ranked, side in _ranked(options):
+        for number, judged in enumerate(ranked.responses):
+            for name in options.flags or FLAGS:
+                yield Label(
+                    id=f"{ranked.id}/{number}/{name}", prompt=ranked.messages, response=judged.text,
+                    label=name in judged.flags, name=name, labeler=AUTHOR, source=SOURCE, split=side,
+                    meta={"task": ranked.task},
+                )  # fmt: skip
+
+
+def _documents(options: Options) -> Iterator[Document]:
+    """Passages, and stories whole: a continuation follows its beginning. None twice."""
+    seen = set[str]()
+    for record in _demonstrations(options.replace(templates=0)):
+        text = _running_text(record)
+        if record.split == "train" and text and plain(text) not in seen:
+            seen.add(plain(text))
+            yield Document(id=f"{record.id}/text", text=text, source=SOURCE, split="train")
+
+
+def _running_text(record: Demonstration) -> str:
+    """The passage or the story in a record; "" if it holds none."""
+    fields, answer = record.meta.get("fields", {}), record.messages[-1].content
+    if record.task == "story_writing" and fields:
+        return answer
+    if record.task == "story_continuation" and fields:
+        return f"{fields['beginning']} {answer}"
+    return str(fields.get("passage", ""))
