@@ -88,9 +88,7 @@ def check(
 def report(num_records: int, findings: Iterable[Finding]) -> CheckReport:
     """The findings as a report, errors first."""
     order = ("error", "warning", "info")
-    return CheckReport(
-        num_records=num_records, findings=tuple(sorted(findings, key=lambda f: order.index(f.severity)))
-    )
+    return CheckReport(num_records=num_records, findings=tuple(sorted(findings, key=lambda f: order.index(f.severity))))
 
 
 # What a record says ---------------------------------------------------------------------------------------------------

@@ -144,9 +144,7 @@ def _examples(units: Sequence[Unit]) -> NDArray[np.int64] | None:
     return np.array([numbers[name] for name in examples])
 
 
-def _spread(
-    order: NDArray[np.int64], examples: NDArray[np.int64], generator: np.random.Generator
-) -> NDArray[np.int64]:
+def _spread(order: NDArray[np.int64], examples: NDArray[np.int64], generator: np.random.Generator) -> NDArray[np.int64]:
     """The order with the n units of each example put 1 / n of the epoch apart, from a start drawn per example."""
     counts = np.bincount(examples)
     starts = generator.random(len(counts))

@@ -9,10 +9,10 @@ import msgspec
 from amenable.errors import DataError, nearest
 from amenable.types import Record
 
-O = TypeVar("O", bound=Record)
+R = TypeVar("R", bound=Record)
 
 
-def parse_options(kind: type[O], text: str, source: str) -> O:
+def parse_options(kind: type[R], text: str, source: str) -> R:
     """Options `name=value` parted by commas, lists joined by "+". Raises DataError that names the nearest known one.
 
     >>> class Options(Record, frozen=True):

@@ -108,13 +108,14 @@ class Ranked(Record, frozen=True):
     meta: dict[str, Any] = {}
 
 
-def primer_records(kind: str, options: Options = Options()) -> list[AnyRecord]:
+def primer_records(kind: str, options: Options | None = None) -> list[AnyRecord]:
     """The records of one kind of KINDS, each with its side.
 
     ratings: one a response; labels: one a response and flag; rankings carry ratings and flags in their meta.
     documents: the passages and stories of the training side as running text, nothing else.
     Raises DataError for a cluster or a flag that the primer does not have.
     """
+    options = options or Options()
     _check("cluster", options.clusters, CLUSTERS)
     _check("flag", options.flags, FLAGS)
     makers: dict[str, Callable[[Options], Iterable[AnyRecord]]] = {
@@ -170,16 +171,15 @@ def _lines(folder: str, kind: type[Record]) -> Iterator[Record]:
 @cache
 def sides() -> Mapping[str, Split]:
     """The side of every record by id, the held-out clusters split like the others: relatives on one side."""
-    records = [(r.id, r.task, r.messages, r.meta) for r in (*written_demonstrations(), *written_rankings())]
+    records = [(r.id, r.task, r.messages, r.meta) for r in written_demonstrations()]
+    records += [(r.id, r.task, r.messages, r.meta) for r in written_rankings()]
     keys = [_keys(task, messages, meta) for _, task, messages, meta in records]
     group = groups(keys, [_asked(messages) for _, _, messages, _ in records])
     names: dict[int, str] = defaultdict(str)
     for number, (_, _, messages, _) in zip(group, records, strict=True):
         name = first_turn(messages)
         names[number] = min(names[number] or name, name)
-    return {
-        id: split_of(names[number], FRACTIONS) for number, (id, _, _, _) in zip(group, records, strict=True)
-    }
+    return {id: split_of(names[number], FRACTIONS) for number, (id, _, _, _) in zip(group, records, strict=True)}
 
 
 def _keys(task: str, messages: Messages, meta: Mapping[str, Any]) -> list[str]:
@@ -199,8 +199,9 @@ def _asked(messages: Messages) -> str:
     return said[0].content if said else ""
 
 
-def _side(id: str, task: str, options: Options) -> Split:
-    return "test" if task in HELD_OUT and options.held_out == "test" else sides()[id]
+def side(id: str, task: str, held_out: str = "test") -> Split:
+    """Where a record stands; held_out as in Options."""
+    return "test" if task in HELD_OUT and held_out == "test" else sides()[id]
 
 
 def _taken(task: str, options: Options) -> bool:
@@ -227,7 +228,7 @@ def _demonstrations(options: Options) -> Iterator[Demonstration]:
     for written in written_demonstrations():
         if not _taken(written.task, options):
             continue
-        record = written.replace(source=SOURCE, split=_side(written.id, written.task, options))
+        record = written.replace(source=SOURCE, split=side(written.id, written.task, options.held_out))
         yield record
         if options.templates and record.task in known:
             yield from wordings(known[record.task], record, options.templates, options.seed)
@@ -244,46 +245,46 @@ def _prompts(options: Options) -> Iterator[AnyRecord]:
     """The prompts of the demonstrations, then those of the rankings, with the responses that got the highest mark."""
     for shown in _with_generated(options):
         yield from derive(shown, "prompts")
-    for ranked, side in _ranked(options):
+    for ranked, place in _ranked(options):
         yield Prompt(
             id=ranked.id, messages=ranked.messages, task=ranked.task,
             references=tuple(r.text for r in ranked.responses if r.rating == 7),
-            source=SOURCE, split=side, meta=ranked.meta,
+            source=SOURCE, split=place, meta=ranked.meta,
         )  # fmt: skip
 
 
 def _ranked(options: Options) -> Iterator[tuple[Ranked, Split]]:
     for ranked in written_rankings():
         if _taken(ranked.task, options):
-            yield ranked, _side(ranked.id, ranked.task, options)
+            yield ranked, side(ranked.id, ranked.task, options.held_out)
 
 
 def _rankings(options: Options) -> Iterator[Ranking]:
-    for ranked, side in _ranked(options):
+    for ranked, place in _ranked(options):
         yield Ranking(
             id=ranked.id, prompt=ranked.messages, responses=tuple(r.text for r in ranked.responses),
-            tiers=tuple(r.tier for r in ranked.responses), labeler=AUTHOR, source=SOURCE, split=side,
+            tiers=tuple(r.tier for r in ranked.responses), labeler=AUTHOR, source=SOURCE, split=place,
             meta={**ranked.meta, "task": ranked.task, "ratings": [r.rating for r in ranked.responses],
                   "flags": [list(r.flags) for r in ranked.responses]},
         )  # fmt: skip
 
 
 def _ratings(options: Options) -> Iterator[Rating]:
-    for ranked, side in _ranked(options):
+    for ranked, place in _ranked(options):
         for number, judged in enumerate(ranked.responses):
             yield Rating(
                 id=f"{ranked.id}/{number}", prompt=ranked.messages, response=judged.text, score=float(judged.rating),
-                labeler=AUTHOR, source=SOURCE, split=side, meta={**ranked.meta, "task": ranked.task},
+                labeler=AUTHOR, source=SOURCE, split=place, meta={**ranked.meta, "task": ranked.task},
             )  # fmt: skip
 
 
 def _labels(options: Options) -> Iterator[Label]:
-    for ranked, side in _ranked(options):
+    for ranked, place in _ranked(options):
         for number, judged in enumerate(ranked.responses):
             for name in options.flags or FLAGS:
                 yield Label(
                     id=f"{ranked.id}/{number}/{name}", prompt=ranked.messages, response=judged.text,
-                    label=name in judged.flags, name=name, labeler=AUTHOR, source=SOURCE, split=side,
+                    label=name in judged.flags, name=name, labeler=AUTHOR, source=SOURCE, split=place,
                     meta={"task": ranked.task},
                 )  # fmt: skip
 

@@ -71,8 +71,20 @@ def check_primer(
     for name, records in kinds:
         general = check(records, tokenizer_length, context, unknown_words)
         findings += [f.replace(message=f"{name}: {f.message}") for f in general.findings]
-    findings += [*_records(shown), *_rankings(), *_between(shown, ranked), *_counts(shown, ranked), *_shares(shown)]
+    findings += promises(shown, primer.written_rankings())
     return report(len(shown) + len(ranked), findings)
+
+
+def promises(shown: Sequence[Demonstration], ranked: Sequence[primer.Ranked]) -> list[Finding]:
+    """What only the primer must keep. shown: with sides; ranked: as they stand in the files."""
+    looks = (
+        _records(shown, ranked),
+        _rankings(ranked),
+        _between(shown, ranked),
+        _counts(shown, ranked),
+        _shares(shown),
+    )
+    return [finding for look in looks for finding in look]
 
 
 def _words(text: str) -> int:
@@ -86,13 +98,15 @@ def _errors(hits: Sequence[str], of: int, name: str, message: str) -> Iterator[F
 # Each record ----------------------------------------------------------------------------------------------------------
 
 
-def _records(shown: Sequence[Demonstration]) -> Iterator[Finding]:
+def _records(shown: Sequence[Demonstration], ranked: Sequence[primer.Ranked]) -> Iterator[Finding]:
     """Ids, authors, clusters, meta, lengths of the demonstrations and of the ranked prompts."""
-    everything = [(r.id, r.task, r.author, r.messages, r.meta) for r in primer.written_demonstrations()]
-    everything += [(r.id, r.task, r.author, r.messages, r.meta) for r in primer.written_rankings()]
+    everything = [(r.id, r.task, r.author, r.messages, r.meta) for r in shown]
+    everything += [(r.id, r.task, r.author, r.messages, r.meta) for r in ranked]
     wrong = [f"{id}: {p}" for id, task, author, said, meta in everything for p in _problems(task, author, said, meta)]
     yield from _errors(wrong, len(everything), "schema", "records that are not as the primer's files must be")
-    yield from _errors(list(_misnumbered()), len(everything), "ids", "ids are not numbered from 001 without gaps")
+    yield from _errors(
+        list(_misnumbered(shown, ranked)), len(everything), "ids", "ids are not numbered from 001 without gaps"
+    )
     unfit = [f"{r.id}: {p}" for r in shown if (p := _fields_problem(r))]
     yield from _errors(unfit, len(shown), "fields", "the parts of the request do not fit the cluster")
     turns = [f"{r.id}" for r in shown if (_turns(r) > 1) != ("conversation" in r.meta.get("tags", ()))]
@@ -101,7 +115,9 @@ def _records(shown: Sequence[Demonstration]) -> Iterator[Finding]:
     long += [id for id, _, _, said, _ in everything if _words(said[0].content) > MAX_PROMPT_WORDS]
     yield from _errors(long, len(everything), "long texts", f"answers over {MAX_ANSWER_WORDS} words or longer prompts")
     repeated = [id for id, n in Counter(r.messages[-1].content for r in shown).items() if n > 2 and _words(id) > 6]
-    yield from found("same answers", "warning", repeated, len(shown), "answers of over six words that stand three times")
+    yield from found(
+        "same answers", "warning", repeated, len(shown), "answers of over six words that stand three times"
+    )
 
 
 def _problems(task: str, author: str, said: Messages, meta: dict[str, object]) -> Iterator[str]:
@@ -121,12 +137,10 @@ def _problems(task: str, author: str, said: Messages, meta: dict[str, object]) -
             yield "spaces where none belong"
 
 
-def _misnumbered() -> Iterator[str]:
+def _misnumbered(shown: Sequence[Demonstration], ranked: Sequence[primer.Ranked]) -> Iterator[str]:
     for task in primer.CLUSTERS:
-        for mark, ids in (
-            ("-", [r.id for r in primer.written_demonstrations() if r.task == task]),
-            ("-r", [r.id for r in primer.written_rankings() if r.task == task]),
-        ):
+        kinds = (("-", [r.id for r in shown if r.task == task]), ("-r", [r.id for r in ranked if r.task == task]))
+        for mark, ids in kinds:
             wanted = [f"{task}{mark}{n:03}" for n in range(1, len(ids) + 1)]
             yield from (f"{id} instead of {right}" for id, right in zip(ids, wanted, strict=True) if id != right)
 
@@ -151,18 +165,21 @@ def _turns(record: Demonstration) -> int:
 # Rankings -------------------------------------------------------------------------------------------------------------
 
 
-def _rankings() -> Iterator[Finding]:
-    records = primer.written_rankings()
+def _rankings(records: Sequence[primer.Ranked]) -> Iterator[Finding]:
     few = [f"{r.id}: {len(r.responses)}" for r in records if len(r.responses) != RESPONSES]
     yield from _errors(few, len(records), "responses", f"rankings with another number of responses than {RESPONSES}")
     yield from _errors(
         [r.id for r in records if not _agrees(r)], len(records), "tiers", "tiers that contradict the ratings"
     )
-    gaps = [r.id for r in records if sorted({j.tier for j in r.responses}) != list(range(len({j.tier for j in r.responses})))]
+    gaps = [
+        r.id
+        for r in records
+        if sorted({j.tier for j in r.responses}) != list(range(len({j.tier for j in r.responses})))
+    ]
     yield from _errors(gaps, len(records), "tier numbers", "tiers are not counted from 0 without gaps")
     flat = [r.id for r in records if max(j.rating for j in r.responses) - min(j.rating for j in r.responses) < 3]
     yield from found("flat rankings", "warning", flat, len(records), "rankings whose ratings lie within two points")
-    flags = Counter(flag for r in records for j in r.responses for flag in j.flags)
+    flags = Counter(str(flag) for r in records for j in r.responses for flag in j.flags)
     missing = [flag for flag in primer.FLAGS if not flags[flag]]
     yield from _errors(missing if records else [], len(primer.FLAGS), "flags", "flags that are never set")
     praised = [r.id for r in records for j in r.responses if j.rating == 7 and j.flags]
@@ -184,29 +201,26 @@ def _agrees(ranked: primer.Ranked) -> bool:
 # All together ---------------------------------------------------------------------------------------------------------
 
 
-def _between(shown: Sequence[Demonstration], ranked: Sequence[Ranking]) -> Iterator[Finding]:
+def _between(shown: Sequence[Demonstration], ranked: Sequence[primer.Ranked]) -> Iterator[Finding]:
     """Ranked prompts that a demonstration has, too; relatives that stand on two sides; passages that are held out."""
-    asked = [r.messages[0].content for r in shown] + [r.prompt[0].content for r in ranked]
-    names = [r.id for r in (*shown, *ranked)]
-    near = [f"{names[j]} ~ {names[i]}" for i, j, _ in near_pairs(asked) if i < len(shown) <= j]
-    yield from found("ranked again", "error", near, len(ranked), "ranked prompts that nearly are demonstrations'")
-    split = [r.split for r in (*shown, *ranked)]
+    asked = [r.messages[0].content for r in shown] + [r.messages[0].content for r in ranked]
+    placed = [(r.id, r.task, r.split) for r in shown]
+    placed += [(r.id, r.task, primer.side(r.id, r.task)) for r in ranked]
+    near = [f"{placed[j][0]} ~ {placed[i][0]}" for i, j, _ in near_pairs(asked) if i < len(shown) <= j]
+    yield from _errors(near, len(ranked), "ranked again", "ranked prompts that nearly are demonstrations'")
     together = groups([()] * len(asked), asked)
-    trained = {group for group, side in zip(together, split, strict=True) if side == "train"}
+    trained = {group for group, (_, _, side) in zip(together, placed, strict=True) if side == "train"}
     apart = [
-        name for name, group, side, record in zip(names, together, split, (*shown, *ranked), strict=True)
-        if side != "train" and group in trained and _task_of(record) not in primer.HELD_OUT
-    ]  # fmt: skip
-    yield from _errors(apart, len(names), "relatives", "held-out prompts with a near relative in training")
-    held_out = [r for r in shown if r.task in primer.HELD_OUT and r.split != "test"]
-    yield from _errors([r.id for r in held_out], len(shown), "held out", "records of held-out clusters in training")
+        name
+        for group, (name, task, side) in zip(together, placed, strict=True)
+        if side != "train" and group in trained and task not in primer.HELD_OUT
+    ]
+    yield from _errors(apart, len(placed), "relatives", "held-out prompts with a near relative in training")
+    held_out = [r.id for r in shown if r.task in primer.HELD_OUT and r.split != "test"]
+    yield from _errors(held_out, len(shown), "held out", "records of held-out clusters in training")
 
 
-def _task_of(record: Demonstration | Ranking) -> str:
-    return record.task if isinstance(record, Demonstration) else str(record.meta["task"])
-
-
-def _counts(shown: Sequence[Demonstration], ranked: Sequence[Ranking]) -> Iterator[Finding]:
+def _counts(shown: Sequence[Demonstration], ranked: Sequence[primer.Ranked]) -> Iterator[Finding]:
     tags = Counter(tag for r in shown for tag in r.meta.get("tags", ()))
     clusters = Counter(r.task for r in shown)
     tasks = primer.tasks()

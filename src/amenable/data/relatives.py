@@ -17,11 +17,13 @@ ALIKE = 0.6
 
 _WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)*")
 _EMPTY = frozenset(
-    "a an the and or but if so of to in on at by for from with about as is are was were be been am do does did has have had"
-    " i you he she it we they me him her us them my your his its our their this that these those there then than not no yes"
-    " can could will would shall should may might must what which who whom whose when where why how please tell give write"
-    " make say some any all one very just into out up down over it's i'm don't because name short sentence word words text"
-    " question answer following passage story".split()
+    _WORD.findall(
+        "a an the and or but if so of to in on at by for from with about as is are was were be been am do does did has have had"
+        " i you he she it we they me him her us them my your his its our their this that these those there then than not no"
+        " yes can could will would shall should may might must what which who whom whose when where why how please tell give"
+        " write make say some any all one very just into out up down over it's i'm don't because name short sentence word"
+        " words text question answer following passage story"
+    )
 )
 _COMMON_SHARE = 0.1
 
@@ -70,17 +72,12 @@ def _alike(texts: Sequence[str]) -> Iterable[tuple[int, int]]:
     """Pairs that share most of their words with meaning; at least one such word must be an unusual one."""
     sets = [content(text) for text in texts]
     holders: dict[str, list[int]] = defaultdict(list)
-    for i, its in enumerate(sets):
-        for word in its:
+    for i, found in enumerate(sets):
+        for word in found:
             holders[word].append(i)
     usual = max(8, int(_COMMON_SHARE * len(texts)))
-    shared: dict[tuple[int, int], int] = defaultdict(int)
+    pairs = set[tuple[int, int]]()
     for its in holders.values():
         if len(its) <= usual:
-            for at, i in enumerate(its):
-                for j in its[at + 1 :]:
-                    shared[i, j] += 1
-    for (i, j), _ in shared.items():
-        both = len(sets[i] & sets[j])
-        if both / len(sets[i] | sets[j]) >= ALIKE:
-            yield i, j
+            pairs.update((i, j) for at, i in enumerate(its) for j in its[at + 1 :])
+    return [(i, j) for i, j in pairs if len(sets[i] & sets[j]) / len(sets[i] | sets[j]) >= ALIKE]

@@ -15,7 +15,7 @@ from importlib import resources
 from typing import Any
 
 TOKEN = re.compile(r"[^\W\d_]+(?:'[^\W\d_]+)*|\d+|[.,!?:;]")
-SENTENCE = re.compile(r'(?<=[.!?])["”]?\s+|\n+')
+SENTENCE = re.compile(r'(?<=[.!?])\s+|(?<=[.!?]["”])\s+(?![a-z])|\n+')
 _WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)*")
 _BULLET = re.compile(r"^\s*(?:[-*•]|\d+[.)])\s+")
 START = "^"
