@@ -22,7 +22,9 @@ import click
 from amenable.cli.main import cli
 from amenable.config.folder import WorkspaceConfig
 from amenable.config.settings import Setting, describe
+from amenable.data import primer
 from amenable.data.layouts import LAYOUTS, kinds_of
+from amenable.data.primer_agreement import agreement
 from amenable.data.registry.entries import entry
 from amenable.data.registry.entries import names as set_names
 from amenable.rewards import labeler, rules
@@ -327,6 +329,28 @@ def ladder(report: dict[str, Any]) -> str:
     return f"{table(head, rows)}\n\n{about}"
 
 
+def primer_counts() -> str:
+    shown, ranked, tasks = primer.written_demonstrations(), primer.written_rankings(), primer.tasks()
+
+    def row(name: str, clusters: Sequence[str]) -> list[str]:
+        here = [r for r in shown if r.task in clusters]
+        tagged = [str(sum(tag in r.meta.get("tags", ()) for r in here)) for tag in primer.TAGS]
+        rankings = sum(r.task in clusters for r in ranked)
+        return [name, str(len(here)), *tagged, str(rankings), str(sum(len(tasks[c].templates) for c in clusters))]
+
+    rows = [row(f"`{name}`{', held out' * (name in primer.HELD_OUT)}", [name]) for name in primer.CLUSTERS]
+    columns = ["cluster", "demonstrations", *(f"of them {tag}" for tag in primer.TAGS), "rankings", "templates"]
+    return table(columns, [*rows, row("all", primer.CLUSTERS)])
+
+
+def primer_agreement() -> str:
+    found = agreement()
+    rows = [["all", f"{found.overall:.2f}"]]
+    rows += [[f"part: {name}", f"{value:.2f}"] for name, value in found.by_part.items()]
+    rows += [[f"`{name}`", f"{value:.2f}"] for name, value in found.by_cluster.items()]
+    return table([f"{found.num_responses:,} rated responses", "Spearman"], rows)
+
+
 PARTS: dict[str, Callable[[], str]] = {
     "stage-settings": stage_settings,
     "shared-settings": shared_sections,
@@ -336,6 +360,8 @@ PARTS: dict[str, Callable[[], str]] = {
     "layouts": layouts,
     "registry": registry,
     "modules": modules,
+    "primer-counts": primer_counts,
+    "primer-agreement": primer_agreement,
 }
 
 if __name__ == "__main__":

@@ -12,8 +12,9 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 
 from amenable.data import primer
-from amenable.data.check import CheckReport, Finding, check, found, report
+from amenable.data.check import CheckReport, Finding, Severity, check, found, report
 from amenable.data.near import near_pairs
+from amenable.data.primer_agreement import agreement
 from amenable.data.relatives import groups
 from amenable.data.validate import conversation_problem
 from amenable.feedback.rubric import META
@@ -28,6 +29,7 @@ MINIMUM = {
     "unsure": 60,
     "conversation": 80,
 }
+MIN_AGREEMENT = 0.6
 RESPONSES = 4
 MAX_ANSWER_WORDS, MAX_PROMPT_WORDS = 130, 140
 MAX_SHARE = 0.15
@@ -71,7 +73,8 @@ def check_primer(
     for name, records in kinds:
         general = check(records, tokenizer_length, context, unknown_words)
         findings += [f.replace(message=f"{name}: {f.message}") for f in general.findings]
-    findings += promises(shown, primer.written_rankings())
+    written = primer.written_rankings()
+    findings += [*promises(shown, written), *relations(shown, written), *_labeler(ranked)]
     return report(len(shown) + len(ranked), findings)
 
 
@@ -80,11 +83,23 @@ def promises(shown: Sequence[Demonstration], ranked: Sequence[primer.Ranked]) ->
     looks = (
         _records(shown, ranked),
         _rankings(ranked),
-        _between(shown, ranked),
         _counts(shown, ranked),
         _shares(shown),
     )
     return [finding for look in looks for finding in look]
+
+
+def _labeler(ranked: Sequence[Ranking]) -> Iterator[Finding]:
+    """Whether the simulated labeler sees the responses as the ratings do."""
+    if ranked:
+        found = agreement()
+        severity: Severity = "info" if found.overall >= MIN_AGREEMENT else "error"
+        message = (
+            f"the simulated labeler's agreement with the {found.num_responses:,} ratings: Spearman {found.overall:.2f}"
+        )
+        yield Finding(
+            name="agreement", severity=severity, count=found.num_responses, share=found.overall, message=message
+        )
 
 
 def _words(text: str) -> int:
@@ -201,7 +216,7 @@ def _agrees(ranked: primer.Ranked) -> bool:
 # All together ---------------------------------------------------------------------------------------------------------
 
 
-def _between(shown: Sequence[Demonstration], ranked: Sequence[primer.Ranked]) -> Iterator[Finding]:
+def relations(shown: Sequence[Demonstration], ranked: Sequence[primer.Ranked]) -> Iterator[Finding]:
     """Ranked prompts that a demonstration has, too; relatives that stand on two sides; passages that are held out."""
     asked = [r.messages[0].content for r in shown] + [r.messages[0].content for r in ranked]
     placed = [(r.id, r.task, r.split) for r in shown]
