@@ -29,6 +29,7 @@ from amenable.errors import AmenableError, ConfigError, ModelError, ResourceErro
 from amenable.types import Record
 
 SETTINGS_FILE = "amenable.toml"
+CACHE_VARIABLE = "AMENABLE_CACHE"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
@@ -300,3 +301,8 @@ def _sync_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def cache_folder() -> Path:
+    """Where fetched data and what was compiled for this machine are kept: $AMENABLE_CACHE, or ~/.cache/amenable."""
+    return Path(os.environ.get(CACHE_VARIABLE) or Path.home() / ".cache" / "amenable")

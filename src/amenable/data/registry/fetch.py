@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from amenable.config.folder import cache_folder
 from amenable.data.registry.entries import Download, Entry, entry
 from amenable.errors import DataError
 
@@ -28,7 +29,6 @@ Progress = Callable[[str, int, int | None], None]
 """Called as (file, bytes so far, bytes in all or None) while a file is fetched."""
 
 MIRROR_VARIABLE = "AMENABLE_DATA_MIRROR"
-CACHE_VARIABLE = "AMENABLE_CACHE"
 _SUMS = "SHA256SUMS"
 _TIMEOUT_S = 30.0
 
@@ -58,11 +58,6 @@ def fetch_entry(found: Entry, cache_dir: str | Path | None = None, *, progress: 
     (unfinished / _SUMS).write_text(text, "utf-8")
     unfinished.rename(folder)
     return folder
-
-
-def cache_folder() -> Path:
-    """Where fetched data is kept: $AMENABLE_CACHE, or ~/.cache/amenable."""
-    return Path(os.environ.get(CACHE_VARIABLE) or Path.home() / ".cache" / "amenable")
 
 
 # The mirror -----------------------------------------------------------------------------------------------------------
