@@ -10,17 +10,19 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM
 
-import amenable.rollout.local as local
+import amenable.models.native.decode as native
+import amenable.rollout.forward as forward
 from amenable.batch import Inputs
 from amenable.errors import RolloutError
 from amenable.models.decoder import Decoder
 from amenable.models.folder import save_model
 from amenable.rollout.engine import Token
-from amenable.rollout.local import LocalEngine
+from amenable.rollout.local import Decode, LocalEngine
 from amenable.rollout.sampling import DrawParams, draw, seed_keys, uniforms
 from amenable.types import Rollout, Sampling
 from tests.rollout_makers import decoder, mixed_requests, request, stopping, tokenizer
 
+WAYS: tuple[Decode, ...] = ("plain",) if native.why_not(decoder()) else ("plain", "compiled")
 FAMILIES: dict[str, dict[str, Any]] = {
     "llama": {},
     "mistral": dict(family="mistral", windows=(8, 8), tied=False),
@@ -52,15 +54,16 @@ def plain_logits(model: Decoder, ids: list[int]) -> Tensor:
         return model.logits(model.hidden(inputs))[0]
 
 
+@pytest.mark.parametrize("decode", WAYS)
 @pytest.mark.parametrize("family", FAMILIES)
-def test_greedy_tokens_are_those_of_transformers(family: str, tmp_path: Path) -> None:
+def test_greedy_tokens_are_those_of_transformers(family: str, decode: Decode, tmp_path: Path) -> None:
     model = decoder(seed=5, **FAMILIES[family])
     save_model(model, tmp_path)
     theirs = AutoModelForCausalLM.from_pretrained(tmp_path).eval()
     requests = [
         request(list(range(10 + i, 10 + i + n)), max_tokens=24, temperature=0.0) for i, n in enumerate((3, 4, 9, 20))
     ]
-    rollouts = LocalEngine(model, NeverStops()).generate(requests)
+    rollouts = LocalEngine(model, NeverStops(), decode=decode).generate(requests)
     for r, got in zip(requests, rollouts, strict=True):
         ids = torch.tensor([r.prompt_ids])
         want = theirs.generate(
@@ -75,10 +78,11 @@ def test_greedy_tokens_are_those_of_transformers(family: str, tmp_path: Path) ->
         assert got.finish == "length"
 
 
-def test_responses_are_those_of_plain_forward_passes() -> None:
+@pytest.mark.parametrize("decode", WAYS)
+def test_responses_are_those_of_plain_forward_passes(decode: Decode) -> None:
     """An independent, naive generation: no cache, no batch, one whole forward pass per token."""
     model, requests = decoder(), mixed_requests()
-    engine = LocalEngine(model, stopping(), num_slots=5)
+    engine = LocalEngine(model, stopping(), num_slots=5, decode=decode)
     engine.load_weights(17)
     for r, got in zip(requests, engine.generate(requests), strict=True):
         ids, logprobs = list(r.prompt_ids), []
@@ -108,26 +112,32 @@ def test_recorded_logprobs_are_what_a_learner_computes() -> None:
     assert got.logprobs == pytest.approx(want.tolist(), abs=1e-4)
 
 
+@pytest.mark.parametrize("decode", WAYS)
 @pytest.mark.parametrize("num_slots", [1, 3, 64])
-def test_company_does_not_change_a_response(num_slots: int) -> None:
+def test_company_does_not_change_a_response(num_slots: int, decode: Decode) -> None:
     model, requests = decoder(), mixed_requests()
-    together = LocalEngine(model, stopping(), num_slots=num_slots).generate(requests)
+    together = LocalEngine(model, stopping(), num_slots=num_slots, decode=decode).generate(requests)
     for r, got in zip(requests, together, strict=True):
-        alone = LocalEngine(model, stopping()).generate([r])[0]
+        alone = LocalEngine(model, stopping(), decode=decode).generate([r])[0]
         assert alone.response_ids == got.response_ids
         assert alone.logprobs == pytest.approx(got.logprobs, abs=1e-4)
 
 
-def test_deterministic_mode_is_exact() -> None:
+@pytest.mark.parametrize("decode", WAYS)
+def test_deterministic_mode_is_exact(decode: Decode) -> None:
     """Equal to the last bit whatever the company, the order, the cache's size and what ran before."""
     model, requests = decoder(hidden_size=48, num_heads=6, mlp_size=100), mixed_requests()
-    engine = LocalEngine(model, stopping(), deterministic=True)
-    together = engine.generate(requests)
-    backwards = engine.generate(requests[::-1])[::-1]
+
+    def engine(**changes: Any) -> LocalEngine:
+        return LocalEngine(model, stopping(), deterministic=True, decode=decode, **changes)
+
+    same = engine()
+    together = same.generate(requests)
+    backwards = same.generate(requests[::-1])[::-1]
     assert backwards == together
     for r, got in zip(requests, together, strict=True):
-        assert LocalEngine(model, stopping(), deterministic=True).generate([r]) == [got]
-        assert LocalEngine(model, stopping(), deterministic=True, max_tokens=66).generate([requests[0], r])[1] == got
+        assert engine().generate([r]) == [got]
+        assert engine(max_tokens=66).generate([requests[0], r])[1] == got
 
 
 def test_a_prompt_wanted_often_is_read_once() -> None:
@@ -172,9 +182,11 @@ def test_finished_rows_leave_and_waiting_ones_enter() -> None:
 def test_long_prompts_are_read_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     model, requests = decoder(), mixed_requests(15)
     whole = LocalEngine(model, tokenizer()).generate(requests)
-    monkeypatch.setattr(local, "PREFILL_PIECE", 4)
-    monkeypatch.setattr(local, "PREFILL_TOKENS", 16)
-    assert_same(LocalEngine(model, tokenizer()).generate(requests), whole)
+    monkeypatch.setattr(forward, "PREFILL_PIECE", 4)
+    monkeypatch.setattr(forward, "PREFILL_TOKENS", 16)
+    monkeypatch.setattr(native, "PIECE_TOKENS", 7)
+    for decode in WAYS:
+        assert_same(LocalEngine(model, tokenizer(), decode=decode).generate(requests), whole)
 
 
 def assert_same(got: list[Rollout], want: list[Rollout]) -> None:
@@ -204,15 +216,16 @@ def test_what_cannot_be_generated_fails_alone() -> None:
     assert engine.generate([]) == []
 
 
-def test_a_model_gone_bad_fails_its_responses() -> None:
+@pytest.mark.parametrize("decode", WAYS)
+def test_a_model_gone_bad_fails_its_responses(decode: Decode) -> None:
     model = decoder(rope=None)  # learned positions: those from 10 on are spoilt
     with torch.no_grad():
         model.model.embed_positions.weight[10:] = float("nan")
-    rollouts = LocalEngine(model, NeverStops()).generate(
-        [request([5] * 7, max_tokens=9), request([5] * 3, max_tokens=5)]
-    )
+    requests = [request([5] * 7, max_tokens=9), request([5] * 3, max_tokens=5), request([6] * 3, max_tokens=4)]
+    rollouts = LocalEngine(model, NeverStops(), decode=decode, num_slots=2).generate(requests)
     assert rollouts[0].finish == "failed" and "token 5 of the response" in (rollouts[0].failure or "")
     assert rollouts[1].finish == "length" and len(rollouts[1].response_ids) == 5
+    assert rollouts[2].finish == "length", "its slot held values that are not finite"
 
 
 def test_the_context_ends_a_response() -> None:
@@ -308,8 +321,8 @@ def test_the_learner_finds_its_model_as_it_was() -> None:
     model.model.layers[0].eval()  # frozen on purpose: must stay so
     before = {name: module.training for name, module in model.named_modules()}
     requests = mixed_requests(6)
-    engine = LocalEngine(model, tokenizer())
-    assert engine.generate(requests) == LocalEngine(plain, tokenizer()).generate(requests)
+    engine, same = LocalEngine(model, tokenizer()), LocalEngine(plain, tokenizer(), decode="plain")
+    assert engine.generate(requests) == same.generate(requests)
     stream = engine.stream(requests[0])
     next(stream)
     assert torch.is_grad_enabled() and not torch.is_inference_mode_enabled()  # between tokens of a stream, too
@@ -324,9 +337,7 @@ def test_the_learner_finds_its_model_as_it_was() -> None:
         for parameter in model.parameters():
             assert parameter.grad is not None
             parameter -= 0.5 * parameter.grad
-    assert engine.generate(requests) != LocalEngine(plain, tokenizer()).generate(
-        requests
-    )  # shared weights: the step is seen
+    assert engine.generate(requests) != same.generate(requests)  # shared weights: the step is seen
 
 
 def test_dtype_is_what_the_products_are_computed_in() -> None:
@@ -341,11 +352,14 @@ def test_dtype_is_what_the_products_are_computed_in() -> None:
     assert rough.logprobs[0] == pytest.approx(exact.logprobs[0], abs=0.1) and rough.logprobs != exact.logprobs
 
 
-def test_sampling_of_many_seeds_follows_the_model() -> None:
+@pytest.mark.parametrize("decode", WAYS)
+def test_sampling_of_many_seeds_follows_the_model(decode: Decode) -> None:
     """First tokens of 4,000 seeds against the model's own distribution: chi-square within five standard deviations."""
     model = decoder()
     requests = [request([5, 6, 7], seed=i, max_tokens=1) for i in range(4000)]
-    drawn = [r.response_ids[0] for r in LocalEngine(model, tokenizer(), num_slots=256).generate(requests)]
+    drawn = [
+        r.response_ids[0] for r in LocalEngine(model, tokenizer(), num_slots=256, decode=decode).generate(requests)
+    ]
     want = torch.softmax(plain_logits(model, [5, 6, 7])[-1], -1) * 4000
     got = torch.bincount(torch.tensor(drawn), minlength=model.vocab_size)
     common = want > 5

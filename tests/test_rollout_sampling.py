@@ -176,9 +176,9 @@ def test_a_drawer_moves_on() -> None:
     drawer.draw(logits)
     second = drawer.draw(logits)[0]
     later = Drawer([Sampling()], [5], [1], [()], vocab_size=50)
-    assert later.draw(logits[1:])[0].item() == second[1].item()
+    assert later.draw(logits[1:])[0][0] == second[1]
     greedy = Sampling(temperature=0.0, repetition_penalty=1e6)
     drawer = Drawer([greedy], [0], [0], [(3,)], vocab_size=50)
     positive = torch.arange(50.0)[None] + 1
-    drawn = [drawer.draw(positive)[0].item() for _ in range(49)]
+    drawn = [drawer.draw(positive)[0][0] for _ in range(49)]
     assert drawn == [i for i in range(49, -1, -1) if i != 3]  # each drawn token joins the seen ones

@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 import torch.nn.functional as F
@@ -29,6 +29,10 @@ from amenable.models.attention import Path, attend, bias_of
 from amenable.models.cache import Cache, CachePlan, plan
 from amenable.models.config import DecoderConfig, Rope
 from amenable.models.norm import LayerNorm, RMSNorm, compute_dtype
+
+if TYPE_CHECKING:
+    from amenable.models.native.decode import NativeDecoder
+    from amenable.models.native.packed import Weights
 
 __all__ = ["Cache", "Decoder", "DecoderConfig", "Rope"]
 
@@ -110,6 +114,18 @@ class Decoder(nn.Module):
         weight = self.model.embed_tokens.weight
         shape = (c.num_layers, num_slots, c.num_kv_heads, max_tokens, c.head_dim)
         return Cache(shape, dtype=weight.dtype, device=weight.device)
+
+    def why_not_compiled(self) -> str | None:
+        """Why `compiled` would not work for this model on this machine, or None."""
+        from amenable.models.native.decode import why_not
+
+        return why_not(self)
+
+    def compiled(self, weights: Weights) -> NativeDecoder:
+        """The model for generation on a CPU, as compiled code with its own cache and packed copies of the weights."""
+        from amenable.models.native.decode import NativeDecoder
+
+        return NativeDecoder(self, weights)
 
     @torch.no_grad()
     def init_weights(self, generator: torch.Generator) -> Decoder:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from amenable.errors import RolloutError
 from amenable.rollout.engine import OnProgress, OnToken, Request, Token, TokenizerLike
 from amenable.rollout.response import Response, limit_of
-from amenable.rollout.sampling import Drawer
+from amenable.rollout.sampling import Drawer, DrawKernel
 from amenable.types import Rollout
 
 
@@ -102,7 +102,14 @@ def device_of(model: nn.Module) -> torch.device:
     return next(model.parameters()).device
 
 
-def drawer_of(responses: Sequence[Response], model: Any, device: torch.device) -> Drawer:
+def drawer_of(
+    responses: Sequence[Response],
+    model: Any,
+    device: torch.device,
+    *,
+    kernel: DrawKernel | None = None,
+    apart: bool = False,
+) -> Drawer:
     """A Drawer that stands where these responses stand."""
     source_counts = model.kind != "seq2seq"  # an encoder's source is not part of the text that is being written
     return Drawer(
@@ -112,12 +119,14 @@ def drawer_of(responses: Sequence[Response], model: Any, device: torch.device) -
         [(*r.request.prompt_ids, *r.ids) if source_counts else r.ids for r in responses],
         vocab_size=model.vocab_size,
         device=device,
+        kernel=kernel,
+        apart=apart,
     )
 
 
-def take(responses: Sequence[Response], drawer: Drawer, logits_BV: Tensor) -> Tensor:
-    """Draw one token for each response and hand it over; the ids (B)."""
-    ids_B, logprobs_B = drawer.draw(logits_BV)
-    for response, id, logprob in zip(responses, ids_B.tolist(), logprobs_B.tolist(), strict=True):
+def take(responses: Sequence[Response], drawer: Drawer, logits_BV: Tensor) -> list[int]:
+    """Draw one token for each response and hand it over; the ids."""
+    ids, logprobs = drawer.draw(logits_BV)
+    for response, id, logprob in zip(responses, ids, logprobs, strict=True):
         response.push(id, logprob)
-    return ids_B
+    return ids

@@ -18,7 +18,7 @@ Shape letters: B rows, V vocabulary, N blocks of W entries.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -101,10 +101,15 @@ def draw(
     return ids_B.masked_fill_(logprobs_B.isnan(), FAILED), logprobs_B
 
 
+DrawKernel = Callable[[Tensor, np.ndarray, np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
+"""`draw` without filters and penalties, compiled: (logits_BV, scale_B float32, greedy_B bool, uniform_B) as there."""
+
+
 class Drawer:
     """Draws token after token for rows that stay the same: their settings, seeds and counts as tensors, moved on in place.
 
     counts: tokens that each response has already. histories: ids that count as seen, read only where a row has a penalty.
+    kernel: draws the rows without filter or penalty. apart: the other rows are drawn one by one, for equal shapes.
     """
 
     def __init__(
@@ -116,25 +121,66 @@ class Drawer:
         *,
         vocab_size: int,
         device: torch.device | str = "cpu",
+        kernel: DrawKernel | None = None,
+        apart: bool = False,
     ) -> None:
-        self.device = torch.device(device)
-        self.params = DrawParams.of(samplings, device)
         self.keys = seed_keys(seeds)
         self.counts = np.array(counts, dtype=np.uint64)
+        self.kernel, self.scale_B, self.greedy_B = kernel, np.empty(0), np.empty(0)
+        rows = list(range(len(samplings)))
+        if kernel is not None:
+            self.scale_B = np.array([1 / (s.temperature or 1.0) for s in samplings], dtype=np.float32)
+            self.greedy_B = np.array([s.temperature == 0 for s in samplings])
+            rows = [row for row in rows if _shaped(samplings[row])]
+        parts = [[row] for row in rows] if apart else [rows] if rows else []
+        self.parts = [_Part(part, samplings, histories, vocab_size, torch.device(device)) for part in parts]
+
+    def draw(self, logits_BV: Tensor) -> tuple[list[int], list[float]]:
+        """(ids, log-probs), see `draw`."""
+        numbers_B = uniforms(self.keys, self.counts)
+        self.counts += np.uint64(1)
+        if self.kernel is None and len(self.parts) == 1:
+            ids_B, logprobs_B = self.parts[0].draw(logits_BV, numbers_B)
+            return ids_B.tolist(), logprobs_B.tolist()
+        ids, logprobs = [0] * len(numbers_B), [0.0] * len(numbers_B)
+        if self.kernel is not None:
+            ids, logprobs = (a.tolist() for a in self.kernel(logits_BV, self.scale_B, self.greedy_B, numbers_B))
+        for part in self.parts:
+            ids_B, logprobs_B = part.draw(logits_BV[part.rows], numbers_B[part.rows])
+            for row, id, logprob in zip(part.rows, ids_B.tolist(), logprobs_B.tolist(), strict=True):
+                ids[row], logprobs[row] = id, logprob
+        return ids, logprobs
+
+
+class _Part:
+    """Rows that are drawn together by `draw`, and what they have seen."""
+
+    def __init__(
+        self,
+        rows: list[int],
+        samplings: Sequence[Sampling],
+        histories: Sequence[Sequence[int]],
+        vocab_size: int,
+        device: torch.device,
+    ) -> None:
+        self.rows, self.device = rows, device
+        self.params = DrawParams.of([samplings[row] for row in rows], device)
         self.seen_BV: Tensor | None = None
         if self.params.penalty_B1 is not None:
-            self.seen_BV = torch.zeros(len(samplings), vocab_size, dtype=torch.bool, device=device)
-            for row, ids in enumerate(histories):
-                self.seen_BV[row, torch.tensor(list(ids), dtype=torch.long, device=device)] = True
+            self.seen_BV = torch.zeros(len(rows), vocab_size, dtype=torch.bool, device=device)
+            for i, row in enumerate(rows):
+                self.seen_BV[i, torch.tensor(list(histories[row]), dtype=torch.long, device=device)] = True
 
-    def draw(self, logits_BV: Tensor) -> tuple[Tensor, Tensor]:
-        """(ids_B, logprobs_B), see `draw`."""
-        uniform_B = torch.from_numpy(uniforms(self.keys, self.counts)).to(self.device)
+    def draw(self, logits_BV: Tensor, numbers_B: np.ndarray) -> tuple[Tensor, Tensor]:
+        uniform_B = torch.from_numpy(numbers_B).to(self.device)
         ids_B, logprobs_B = draw(logits_BV, self.params, uniform_B, self.seen_BV)
-        self.counts += np.uint64(1)
         if self.seen_BV is not None:
             self.seen_BV.scatter_(1, ids_B[:, None].clamp_min(0), True)
         return ids_B, logprobs_B
+
+
+def _shaped(sampling: Sampling) -> bool:
+    return bool(sampling.top_k or sampling.top_p < 1 or sampling.min_p or sampling.repetition_penalty != 1)
 
 
 def uniforms(keys_B: np.ndarray, counts_B: np.ndarray) -> np.ndarray:

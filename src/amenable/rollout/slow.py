@@ -16,10 +16,10 @@ import torch
 from torch import Tensor
 
 from amenable.batch import Inputs, pad
-from amenable.errors import ModelError
+from amenable.errors import ConfigError, ModelError
 from amenable.rollout.engine import Engine, TokenizerLike
 from amenable.rollout.inprocess import InProcess, device_of, drawer_of, take
-from amenable.rollout.local import LocalEngine
+from amenable.rollout.local import Decode, LocalEngine
 from amenable.rollout.response import Response
 
 
@@ -31,14 +31,32 @@ def make_engine(
     max_tokens: int | None = None,
     dtype: torch.dtype | None = None,
     deterministic: bool = False,
+    decode: Decode = "auto",
 ) -> Engine:
     """The fastest engine that fits the model: LocalEngine if it has a cache, else SlowEngine; options as there."""
     if model.kind == "encoder":
         raise ModelError(
             "an encoder (BERT and the like) cannot generate", mend="choose a decoder or an encoder-decoder"
         )
-    kind = LocalEngine if hasattr(model, "new_cache") else SlowEngine
-    return kind(model, tokenizer, num_slots=num_slots, max_tokens=max_tokens, dtype=dtype, deterministic=deterministic)
+    if not hasattr(model, "new_cache"):
+        if decode in ("compiled", "int8"):
+            raise ConfigError(
+                f"a {model.kind} without a cache cannot run compiled",
+                where=f"decode = {decode!r}",
+                mend='set it to "auto"',
+            )
+        return SlowEngine(
+            model, tokenizer, num_slots=num_slots, max_tokens=max_tokens, dtype=dtype, deterministic=deterministic
+        )
+    return LocalEngine(
+        model,
+        tokenizer,
+        num_slots=num_slots,
+        max_tokens=max_tokens,
+        dtype=dtype,
+        deterministic=deterministic,
+        decode=decode,
+    )
 
 
 class SlowEngine(InProcess):
