@@ -31,6 +31,7 @@ ISSUE = {
     "chat": [],
     "runs": ["list", "show", "resume", "compare", "replay"],
     "models": ["list", "show", "verify", "export"],
+    "doctor": [],
 }
 
 

@@ -38,6 +38,7 @@ COMMANDS = (
     "runs",
     "diagnose",
     "models",
+    "doctor",
 )
 """In the order of the road. Each is `command` in the module of its name."""
 

@@ -10,15 +10,18 @@ import contextlib
 import os
 import shutil
 import signal
+import statistics
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 import torch
+from msgspec import Meta
 
 from amenable.batch import Batch
 from amenable.config.folder import NAME, WorkspaceFolder, check_disk, new_run
@@ -37,9 +40,11 @@ from amenable.train.loop import NonFiniteError, Progress, Scorer, Source, learn,
 from amenable.train.run_folder import RunFolder, environment
 from amenable.train.settings import TrainConfig
 from amenable.train.trackers import Tracker, check_trackers, open_trackers
-from amenable.types import StepReport
+from amenable.types import Record, StepReport
 
 NEW, RESUME = "new", "resume"
+TRIAL = "trial"  # a few steps in a folder that is thrown away, to forecast a run: raises TrialOver
+TRIAL_SECONDS, TRIAL_STEPS = 10.0, (4, 40)
 SaveModel = Callable[[Path, dict[str, Any], bool], None]
 """(folder, what amenable.json says, whether the model learns on afterwards): writes the model as it stands."""
 REPLAY = "replay:"  # followed by the number of the step whose dumped batch is looked at again
@@ -49,6 +54,31 @@ class Interrupted(AmenableError):
     """Ctrl-C: the run has a checkpoint and can go on."""
 
     exit_code = 130
+
+
+class Forecast(Record, frozen=True):
+    """How long a run will take, from a few of its own steps.
+
+    seconds = preparing + steps * step + validations * validation + checkpoints * checkpoint, all in seconds.
+    """
+
+    steps: int
+    preparing: float
+    step: Annotated[float, Meta(description="median, the first step left out")]
+    validations: int
+    validation: float
+    checkpoints: int
+    checkpoint: float
+    seconds: float
+    tokens_per_second: Annotated[float, Meta(description="real tokens learned from")]
+
+
+class TrialOver(Exception):
+    """A trial has measured what it was for."""
+
+    def __init__(self, forecast: Forecast) -> None:
+        super().__init__("the trial is over")
+        self.forecast = forecast
 
 
 @dataclass
@@ -62,6 +92,7 @@ class Job:
     on_event: OnEvent
     data: dict[str, Any] = field(default_factory=dict)
     compute: Compute = ON_CPU
+    opened: float = field(default_factory=time.perf_counter)
 
     @classmethod
     def open(
@@ -69,8 +100,10 @@ class Job:
     ) -> Job:
         """The folder of a new run, or of one that is there: to resume, or to replay a step of.
 
-        mode: NEW, RESUME, or REPLAY + step. Raises ConfigError if the name of a new run is taken.
+        mode: NEW, RESUME, TRIAL, or REPLAY + step. Raises ConfigError if the name of a new run is taken.
         """
+        if mode == TRIAL:
+            return cls(stage, config, RunFolder(Path(tempfile.mkdtemp(prefix="amenable-trial-"))), mode, on_event)
         if mode == NEW and name and NAME.fullmatch(name) and _never_began(workspace.runs / name):
             shutil.rmtree(workspace.runs / name)
         folder = new_run(workspace, stage, name) if mode == NEW else workspace.run(name or "")
@@ -82,7 +115,9 @@ class Job:
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         """A run that failed before its first step leaves nothing but the rejects of its data, and its name is free."""
         folder = self.folder.folder
-        if error is None or self.mode.startswith(REPLAY):
+        if self.mode == TRIAL:
+            shutil.rmtree(folder, ignore_errors=True)
+        if error is None or self.mode == TRIAL or self.mode.startswith(REPLAY):
             return
         if (folder / "config.toml").exists():
             if self.folder.status == "running":
@@ -98,7 +133,7 @@ class Job:
 
     @property
     def is_new(self) -> bool:
-        return self.mode == NEW
+        return self.mode in (NEW, TRIAL)
 
     @property
     def name(self) -> str:
@@ -149,6 +184,10 @@ class Job:
         progress = Progress(generator=torch.Generator().manual_seed(config.seed))
         if self.mode.startswith(REPLAY):
             return self._replay(algorithm, learner, progress, int(self.mode.removeprefix(REPLAY)), steps)
+        if self.mode == TRIAL:
+            progress.algorithm_state = algorithm.initial_state()
+            loop = train(algorithm, learner, source, steps=steps, progress=progress, scorers=scorers)
+            raise TrialOver(self._try(loop, learner, source, progress, steps, validate))
         check_trackers(config.trackers)
         self._begin(algorithm, learner, source, progress, steps)
         last = self._last(progress)
@@ -255,6 +294,43 @@ class Job:
             metrics=metrics,
             text="; ".join(odd) or "all columns and weights of the dumped batch are finite",
             details={"shapes": shapes},
+        )
+
+    def _try(
+        self,
+        loop: Iterator[StepReport],
+        learner: Learner,
+        source: Source,
+        progress: Progress,
+        steps: int,
+        validate: Callable[[], dict[str, float]] | None,
+    ) -> Forecast:
+        """Some steps, one validation, one checkpoint; what a run of `steps` makes of them."""
+        config = learner.config
+        preparing = time.perf_counter() - self.opened
+        fewest, most = TRIAL_STEPS
+        seconds: list[float] = []
+        tokens = 0
+        for report in loop:
+            seconds.append(report.seconds)
+            tokens += report.num_tokens
+            if len(seconds) >= most or (len(seconds) >= fewest and sum(seconds) > TRIAL_SECONDS):
+                break
+        step = statistics.median(seconds[1:] or seconds)
+        num_validations = -(-steps // config.validate_every) if validate and config.validate_every else 0
+        num_checkpoints = 1 + ((steps - 1) // config.save_every if config.save_every else 0)
+        validation = _seconds(validate) if validate and num_validations else 0.0
+        saving = _seconds(lambda: checkpoint.save(self.folder.checkpoints, learner, source, progress, keep=1))
+        return Forecast(
+            steps=steps,
+            preparing=preparing,
+            step=step,
+            validations=num_validations,
+            validation=validation,
+            checkpoints=num_checkpoints,
+            checkpoint=saving,
+            seconds=preparing + steps * step + num_validations * validation + num_checkpoints * saving,
+            tokens_per_second=tokens / len(seconds) / step,
         )
 
     def _go_back_to_threads(self) -> None:
@@ -408,6 +484,12 @@ def _check_resources(folder: Path, learner: Learner, config: TrainConfig, steps:
     kept = steps // config.keep_models_every if config.keep_models_every else 0
     on_disk = 3 * sum(sizes) * (config.keep_checkpoints + 1) + whole * (1 + kept)
     check_disk(folder, on_disk)
+
+
+def _seconds(act: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    act()
+    return time.perf_counter() - started
 
 
 def _free_memory_bytes() -> int | None:
