@@ -28,6 +28,7 @@ from amenable.data.primer_agreement import agreement
 from amenable.data.registry.entries import entry
 from amenable.data.registry.entries import names as set_names
 from amenable.rewards import labeler, rules
+from amenable.rollout.environments.load import BUILT_IN, find_environment
 from amenable.stages.build import LoraSettings
 from amenable.stages.catalog import STAGES
 from amenable.stages.catalog import find as find_stage
@@ -167,6 +168,17 @@ def algorithm_settings() -> str:
         )
         told = settings_table(settings) if settings else "It has no settings of its own."
         parts.append(f"### {name}\n\n{summary(algorithm.module.__doc__)}\n\n{facts}\n\n{told}")
+    return "\n\n".join(parts)
+
+
+def environment_settings() -> str:
+    """Every environment of the package: what it is and its settings."""
+    parts = []
+    for name in BUILT_IN:
+        kind = find_environment(name)
+        told = settings_table([s.replace(name=f"environment.{s.name}") for s in describe(kind.settings)])
+        about = summary(sys.modules[kind.__module__].__doc__)
+        parts.append(f"### {name}\n\n{about}\n\n{told}")
     return "\n\n".join(parts)
 
 
@@ -355,6 +367,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "stage-settings": stage_settings,
     "shared-settings": shared_sections,
     "algorithm-settings": algorithm_settings,
+    "environment-settings": environment_settings,
     "other-settings": other_settings,
     "commands": commands,
     "layouts": layouts,

@@ -29,6 +29,7 @@ ISSUE = {
     "kto": [],
     "evaluate": [],
     "chat": [],
+    "play": [],
     "runs": ["list", "show", "resume", "compare", "replay"],
     "models": ["list", "show", "verify", "export"],
     "doctor": [],

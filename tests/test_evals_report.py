@@ -417,3 +417,19 @@ def test_the_inspector_is_driven_by_keys_and_buttons(tmp_path):
     found = json.loads(re.search(r'<pre id="probe">(.*?)</pre>', dom).group(1))
     kl = f"{report.traces[0].kl[1]:.3f}".replace("-", "−")
     assert found == [True, True, True, True, True, "b", 3, f"b, KL {kl}", 2, False, True]
+
+
+@pytest.mark.browser
+def test_the_inspector_shows_a_game_as_boards_between_the_moves(tmp_path):
+    said = ["5", "<|end|>", "<|user|>", "O23\n", "4X6\n", "789", "<|end|>", "<|assistant|>", "3"]
+    own = [word in "53" for word in said]
+    figures = tuple(-0.5 if mine else None for mine in own)
+    game = trace("a game", said).replace(
+        prompt="123\n456\n789", logprobs=figures, ref_logprobs=figures, kl=figures, values=figures, rewards=figures,
+        advantages=figures,
+    )  # fmt: skip
+    dom = dump_dom(tmp_path, write_report(tmp_path, example().replace(traces=(game,))))
+    tokens = re.search(r'id="tokens"[^>]*>(.*?)</div>', dom, re.DOTALL).group(1)
+    assert tokens.count('class="tok world"') == 7 and len(re.findall(r'class="tok(?: here)?"', tokens)) == 2
+    lines = [re.sub(r"<[^>]+>", " ", line).split() for line in tokens.split("<br>")]
+    assert lines == [["5", "&lt;|end|&gt;", "&lt;|user|&gt;"], ["O23⏎"], ["4X6⏎"], ["789", "&lt;|end|&gt;", "&lt;|assistant|&gt;", "3"]]  # fmt: skip

@@ -64,14 +64,14 @@ def with_advantages(batch: Batch, advantages: Tensor, rewards_BT: Tensor, kept_B
 
 
 def measure(batch: Batch, scores_B: Tensor, returns_B: Tensor) -> dict[str, float]:
-    """Metrics of the responses as drawn. score: the reward's own; kl: nats per response, by k1."""
+    """Metrics of the responses as drawn. score: the reward's own and an environment's; kl: nats per response, by k1."""
     mask_BT = batch.trained_BT
     kl_B = masked_sum(batch["policy.logprobs"] - batch["reference.logprobs"], mask_BT, 1)
     gap = float("nan")
     if "sampling.logprobs" in batch.columns:
         gap = float(masked_mean((batch["policy.logprobs"] - batch["sampling.logprobs"]).abs(), mask_BT))
     return {
-        "score": float(batch["reward.scores"].double().mean()),
+        "score": float(earned(batch).double().mean()),
         "score_in_force": float(scores_B.double().mean()),
         "score_spread": float(batch["reward.scores"].double().std(correction=0)),
         "kl": float(kl_B.double().mean()),
@@ -81,6 +81,12 @@ def measure(batch: Batch, scores_B: Tensor, returns_B: Tensor) -> dict[str, floa
         "sampling_gap": gap,
         "num_responses": float(batch.num_rows),
     }
+
+
+def earned(batch: Batch) -> Tensor:
+    """score_B as it was given: the reward's, and what an environment gave on the way; no penalty of ours."""
+    scores_B = batch["reward.scores"]
+    return scores_B + batch["token_rewards"].sum(1) if "token_rewards" in batch.columns else scores_B
 
 
 def update_metrics(

@@ -16,6 +16,7 @@ from typing import Annotated, Literal
 import torch
 from msgspec import Meta
 
+from amenable.algorithms import _rollouts
 from amenable.batch import Batch, LossTerms, Outputs, metric
 from amenable.errors import ConfigError
 from amenable.objectives import kl as kl_objectives
@@ -271,7 +272,7 @@ def _measure(
     if "sampling.logprobs" in batch.columns:
         gap = float(masked_mean((batch["policy.logprobs"] - batch["sampling.logprobs"]).abs(), mask_BT))
     return {
-        "score": float(batch["reward.scores"].float().mean()),
+        "score": float(_rollouts.earned(batch).float().mean()),
         "score_in_force": float(scores_B.float().mean()),
         "score_spread": float(batch["reward.scores"].float().std(correction=0)),
         "kl": float(log_ratio_BT.sum(1).float().mean()),

@@ -35,6 +35,7 @@ COMMANDS = (
     "kto",
     "evaluate",
     "chat",
+    "play",
     "runs",
     "diagnose",
     "models",

@@ -6,12 +6,12 @@ Which streams are read, which models are made and which columns are added follow
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 import torch
-from msgspec import Meta
+from msgspec import Meta, structs
 
 from amenable.batch import Batch
 from amenable.chat.tokenizer import Tokenizer
@@ -23,10 +23,13 @@ from amenable.models.folder import load_heads, load_model, model_hash
 from amenable.models.forward import Actor
 from amenable.models.heads import ValueHead
 from amenable.rewards.load import load_reward, names_model
-from amenable.rollout.engine import Request
+from amenable.rollout.engine import Engine, Request
+from amenable.rollout.environments.load import load_environment
 from amenable.rollout.slow import make_engine
 from amenable.stages.build import (
+    NEW_MODEL,
     Compute,
+    DecoderShape,
     LoraSettings,
     Policy,
     add_lora,
@@ -34,12 +37,14 @@ from amenable.stages.build import (
     freeze,
     make_actor,
     make_algorithm,
+    new_policy,
     open_policy,
     save_result,
     unembedding,
     validator,
 )
 from amenable.stages.data import DataConfig, Stream, collate_stream, mixture_lines, open_stream, steps_for
+from amenable.stages.episodes import Episodes, EpisodeSource, NoScore, Player, figures, tokenizer_for
 from amenable.stages.events import Event, OnEvent, RunResult, ignore
 from amenable.stages.job import NEW, Job
 from amenable.stages.sft import ensure_template
@@ -48,7 +53,14 @@ from amenable.train.contract import Algorithm
 from amenable.train.learner import Learner
 from amenable.train.loop import Scorer
 from amenable.train.settings import OptimizerConfig, TrainConfig
-from amenable.train.sources import OfflineSource, OnlineSource, ReferenceScorer, RewardScorer, response_seed
+from amenable.train.sources import (
+    NoReference,
+    OfflineSource,
+    OnlineSource,
+    ReferenceScorer,
+    RewardScorer,
+    response_seed,
+)
 from amenable.types import Record, Rollout, Sampling
 
 
@@ -72,14 +84,25 @@ class OfflineConfig(Record, frozen=True):
 class OnlineConfig(Record, frozen=True):
     """Settings of `amenable ppo`."""
 
-    model: Annotated[str, Meta(description="the policy to start from, usually the SFT model; also the reference")]
-    data: Annotated[DataConfig, Meta(description="prompts")]
+    model: Annotated[
+        str | None,
+        Meta(description="the policy to start from, usually the SFT model; also the reference; null: new, of `shape`"),
+    ] = None
+    data: Annotated[DataConfig | None, Meta(description="prompts")] = None
     reward: Annotated[
-        str, Meta(description="a reward model's name or folder, or labeler, rules, length, or a class: module:Class")
-    ]
+        str | None,
+        Meta(description="a reward model's name or folder, or labeler, rules, length, or a class: module:Class"),
+    ] = None
     reward_options: Annotated[
         dict[str, Any], Meta(description="settings of the labeler (noise, seed), the rules or the class")
     ] = {}
+    environment: Annotated[
+        dict[str, Any] | None,
+        Meta(description="instead of data: name (tictactoe, arithmetic, instructions, module:Class) and its settings"),
+    ] = None
+    shape: Annotated[
+        DecoderShape | None, Meta(description="of a new model that learns in the environment by reward alone")
+    ] = None
     critic: Annotated[
         str | None, Meta(description="model that the critic starts from; null: the policy's trunk with a fresh head")
     ] = None
@@ -107,6 +130,49 @@ class OnlineConfig(Record, frozen=True):
         minibatches=4,
         inner_epochs=1,
     )
+
+    def __post_init__(self) -> None:
+        if self.environment is not None:
+            _check_episodes(self)
+            return
+        for name, given in (("model", self.model), ("data", self.data), ("reward", self.reward)):
+            if given is None:
+                raise ConfigError(f"the setting {name!r} is missing", where=name, mend="give it, or an `environment`")
+        if self.shape is not None:
+            raise ConfigError("a new model has nothing to say to prompts", where="shape", mend="name a `model`")
+
+
+def _check_episodes(config: OnlineConfig) -> None:
+    """Raises ConfigError for settings that say nothing, or two things, beside an environment."""
+    assert config.environment is not None
+    load_environment(config.environment)
+    if config.data is not None or config.max_prompt_tokens:
+        raise ConfigError(
+            "prompts come from the environment",
+            where="data" if config.data is not None else "max_prompt_tokens",
+            mend="leave it out, or leave `environment` out",
+        )
+    if (config.model is None) == (config.shape is None):
+        raise ConfigError(
+            "an environment is played by a model that is there or by a new one",
+            where="model, shape",
+            mend="name a `model`, or give the `shape` of a new one",
+        )
+    if not config.train.steps:
+        raise ConfigError("an environment has no end", where="train.steps", mend="say how many steps to learn")
+
+
+def _check_new(config: OnlineConfig, algorithm: Algorithm) -> None:
+    """Raises ConfigError for settings that make sense only for a model that has learned something before."""
+    held = any(need.startswith("reference.") for needs in algorithm.needs.values() for need in needs)
+    if held and structs.asdict(algorithm.config).get("kl_coef") != 0:
+        raise ConfigError(
+            "a new model has nothing to be held to by KL",
+            where="algorithm",
+            mend="set algorithm.kl_coef = 0, with an algorithm that has it (ppo, grpo, rloo, reinforce)",
+        )
+    if config.lora.rank:
+        raise ConfigError("a new model has nothing to adapt", where="lora.rank", mend="set it to 0")
 
 
 def run_offline(
@@ -179,15 +245,58 @@ def _run_online(config: OnlineConfig, workspace: WorkspaceFolder, job: Job) -> R
             where="algorithm.name",
             mend="use `amenable dpo` or `kto`",
         )
+    if config.shape is not None:
+        _check_new(config, algorithm)
     if config.lora.rank and config.lora.dropout:
         raise ConfigError(
             "dropout would make the policy that learns another one than the policy that spoke",
             where="lora.dropout",
             mend="set it to 0",
         )
-    policy = open_policy(config.model, workspace, compute)
-    if policy.tokenizer.chat_template is not None:
+    policy = _starting_policy(config, workspace, compute)
+    is_chat = policy.tokenizer.chat_template is not None or config.environment is not None
+    if is_chat and config.shape is None:  # a new model's template is ours
         ensure_template(policy, job, allowed=True)
+    prompts = _prompts(config, policy, job, workspace)
+    steps = config.train.steps
+    if prompts is not None:
+        steps = steps_for(steps, config.train.epochs, prompts.num_units, config.train.units_per_step)
+        _announce(prompts, steps, config.train.units_per_step, job)
+    job.data["model"] = policy.hash
+    temperature = config.sampling.temperature or 1.0
+    critic = _critic(config, algorithm, policy, workspace, compute, job)
+    learner, scorers = _learner(algorithm, policy, config.lora, config.train, compute, temperature, job, critic)
+    scorers["reward"] = _reward(config, workspace, compute, job)
+    engine = make_engine(policy.model, policy.tokenizer, num_slots=config.num_slots, dtype=compute.half)
+    source = _online_source(config, algorithm, policy, prompts, learner, engine, job, workspace)
+    if prompts is not None:
+        held_out: list[Any] = prompts.validation[:64]
+    else:
+        held_out = Episodes(units_per_step=256, seed=config.train.seed, name="validation").next_units()
+    return job.train(
+        algorithm,
+        learner,
+        source,
+        steps=steps,
+        scorers=scorers,
+        validate=_held_out(source, held_out, learner, scorers),
+        on_batch=_sampler(config, policy, job),
+        save_model=lambda folder, about, learns_on: _save(
+            policy, learner, folder, {**about, "data": job.data, "reward": config.reward}, learns_on
+        ),
+    )
+
+
+def _starting_policy(config: OnlineConfig, workspace: WorkspaceFolder, compute: Compute) -> Policy:
+    """The model to train: one that is there, or a new one that knows the environment's characters and nothing else."""
+    if config.model is not None:
+        return open_policy(config.model, workspace, compute)
+    assert config.shape is not None and config.environment is not None
+    return new_policy(config.shape, tokenizer_for(config.environment), compute, seed=config.train.seed)
+
+
+def _prompts(config: OnlineConfig, policy: Policy, job: Job, workspace: WorkspaceFolder) -> Stream | None:
+    """The prompts to answer; None in an environment."""
     room = policy.model.context - config.sampling.max_tokens
     longest = config.max_prompt_tokens or room
     if longest > room or room < 1:
@@ -196,12 +305,14 @@ def _run_online(config: OnlineConfig, workspace: WorkspaceFolder, job: Job) -> R
             where="max_prompt_tokens, sampling.max_tokens",
             mend="lower one of them",
         )
-    prompts = _open(config.data, "prompts", policy, longest, job, workspace)
-    steps = steps_for(config.train.steps, config.train.epochs, prompts.num_units, config.train.units_per_step)
-    _announce(prompts, steps, config.train.units_per_step, job)
-    temperature = config.sampling.temperature or 1.0
-    critic = _critic(config, algorithm, policy, workspace, compute, job)
-    learner, scorers = _learner(algorithm, policy, config.lora, config.train, compute, temperature, job, critic)
+    if config.data is None:
+        return None
+    return _open(config.data, "prompts", policy, longest, job, workspace)
+
+
+def _reward(config: OnlineConfig, workspace: WorkspaceFolder, compute: Compute, job: Job) -> Scorer:
+    if config.reward is None:
+        return NoScore()
     reward = load_reward(
         config.reward,
         lambda reference: resolve_model(reference, workspace),
@@ -209,23 +320,10 @@ def _run_online(config: OnlineConfig, workspace: WorkspaceFolder, job: Job) -> R
         device=compute.device,
         precision=compute.precision,
     )
-    scorers["reward"] = RewardScorer(reward)
     job.data["reward"] = reward.name
     if names_model(config.reward):
         job.data["reward"] = model_hash(resolve_model(config.reward, workspace))
-    source = _online_source(config, algorithm, policy, prompts, learner, compute, job, workspace)
-    return job.train(
-        algorithm,
-        learner,
-        source,
-        steps=steps,
-        scorers=scorers,
-        validate=_held_out(source, prompts, learner, scorers),
-        on_batch=_sampler(config, policy, job),
-        save_model=lambda folder, about, learns_on: _save(
-            policy, learner, folder, {**about, "data": job.data, "reward": config.reward}, learns_on
-        ),
-    )
+    return RewardScorer(reward)
 
 
 def _open(
@@ -260,8 +358,9 @@ def _learner(
     job: Job,
     critic: Actor | None = None,
 ) -> tuple[Learner, dict[str, Scorer]]:
-    """The learner with all roles, and the reference: the policy as the run found it."""
-    reference = None if lora.rank else freeze(Actor(copy.deepcopy(policy.model), "lm"))
+    """The learner with all roles, and the reference: the policy as the run found it, unless it is new."""
+    is_new = policy.folder == NEW_MODEL
+    reference = None if lora.rank or is_new else freeze(Actor(copy.deepcopy(policy.model), "lm"))
     line = add_lora(policy.model, lora, train.seed)
     if line:
         job.say(line)
@@ -292,7 +391,7 @@ def _learner(
         with adapters.adapter_off(policy.model):
             return learner.evaluate("policy", batch, what)
 
-    return learner, {"reference": ReferenceScorer(evaluate)}
+    return learner, {"reference": NoReference() if is_new else ReferenceScorer(evaluate)}
 
 
 def _critic(
@@ -329,30 +428,23 @@ def _online_source(
     config: OnlineConfig,
     algorithm: Algorithm,
     policy: Policy,
-    prompts: Stream,
+    prompts: Stream | None,
     learner: Learner,
-    compute: Compute,
+    engine: Engine,
     job: Job,
     workspace: WorkspaceFolder,
 ) -> OnlineSource:
-    engine = make_engine(
-        policy.model,
-        policy.tokenizer,
-        num_slots=config.num_slots,
-        dtype=compute.half,
-    )
     seq2seq_start = policy.tokenizer.decoder_start if policy.model.kind == "seq2seq" else None
+    k = config.responses_per_prompt
 
-    def draw(step: int, units: list[Any]) -> list[list[Rollout]]:
+    def seeds_of(step: int, num_units: int) -> list[int]:
+        return [response_seed(config.train.seed, step, place, i) for place in range(num_units) for i in range(k)]
+
+    def answers(step: int, units: list[Any]) -> list[list[Rollout]]:
+        wanted = [unit[0] for unit in units for _ in range(k)]
         requests = [
-            Request(
-                prompt=unit[0].record,
-                prompt_ids=tuple(unit[0].tokens.tolist()),
-                sampling=config.sampling,
-                seed=response_seed(config.train.seed, step, place, k),
-            )
-            for place, unit in enumerate(units)
-            for k in range(config.responses_per_prompt)
+            Request(prompt=row.record, prompt_ids=tuple(row.tokens.tolist()), sampling=config.sampling, seed=seed)
+            for row, seed in zip(wanted, seeds_of(step, len(units)), strict=True)
         ]
         engine.load_weights(learner.version)
         rollouts = engine.generate(
@@ -361,7 +453,11 @@ def _online_source(
                 Event(stage="responses", done=float(done), total=float(total), unit="responses")
             ),
         )
-        k = config.responses_per_prompt
+        return [rollouts[i : i + k] for i in range(0, len(rollouts), k)]
+
+    def episodes(step: int, units: list[Any]) -> list[list[Rollout]]:
+        engine.load_weights(learner.version)
+        rollouts = player.play([seed for seed in units for _ in range(k)], seeds_of(step, len(units)))
         return [rollouts[i : i + k] for i in range(0, len(rollouts), k)]
 
     def make_rows(rollouts: list[Rollout], units: list[int]) -> Batch:
@@ -386,8 +482,14 @@ def _online_source(
             where="algorithm.ptx_weight",
             mend="set it above 0, or leave `ptx` out",
         )
-    loader = prompts.loader(units_per_step=config.train.units_per_step, seed=config.train.seed)
-    return OnlineSource(loader, draw, make_rows, loaders, collate_stream)
+    num_units, seed = config.train.units_per_step, config.train.seed
+    if prompts is not None:
+        loader = prompts.loader(units_per_step=num_units, seed=seed)
+        return OnlineSource(loader, answers, make_rows, loaders, collate_stream)
+    assert config.environment is not None
+    player = Player(load_environment(config.environment), engine, policy.tokenizer, config.sampling)
+    units = Episodes(units_per_step=num_units, seed=seed)
+    return EpisodeSource(units, episodes, make_rows, loaders, collate_stream)
 
 
 def _sampler(config: OnlineConfig, policy: Policy, job: Job) -> Any:
@@ -415,9 +517,10 @@ def _validate(
     return validator(algorithm, learner, [ready[name]])
 
 
-def _held_out(source: OnlineSource, prompts: Stream, learner: Learner, scorers: Mapping[str, Scorer]) -> Any:
-    """Score and KL to the reference of responses to at most 64 held-out prompts, drawn with the same seeds each time."""
-    units = prompts.validation[:64]
+def _held_out(
+    source: OnlineSource, units: list[Any], learner: Learner, scorers: Mapping[str, Scorer]
+) -> Callable[[], dict[str, float]] | None:
+    """Score and KL to the reference of responses to held-out prompts, or in episodes, with the same seeds each time."""
     if not units:
         return None
 
@@ -428,13 +531,16 @@ def _held_out(source: OnlineSource, prompts: Stream, learner: Learner, scorers: 
         if sound:
             batch = source.make_rows(sound, list(range(len(sound))))
             own_BT = learner.evaluate("policy", batch, ("logprobs",)).logprobs_BT
-            others = scorers["reference"].columns(batch, ("logprobs",)) | scorers["reward"].columns(batch, ("scores",))
             assert own_BT is not None
+            batch = batch.with_columns({"policy.logprobs": own_BT})
+            others = scorers["reference"].columns(batch, ("logprobs",)) | scorers["reward"].columns(batch, ("scores",))
+            earned_B = torch.tensor([sum(rollout.token_rewards or ()) for rollout in sound])
             found |= {
-                "score": float(others["reward.scores"].mean()),
+                "score": float((others["reward.scores"] + earned_B).mean()),
                 "kl": float((own_BT - others["reference.logprobs"]).sum(1).mean()),
                 "response_tokens": float(batch.trained_BT.sum(1).float().mean()),
                 "finished": float(batch["finished"].mean()),
+                **figures(sound),
             }
         return {f"validation/{name}": value for name, value in found.items()}
 

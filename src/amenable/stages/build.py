@@ -19,7 +19,8 @@ from amenable.config.folder import WorkspaceFolder, resolve_model
 from amenable.config.settings import parse
 from amenable.errors import ConfigError, ModelError
 from amenable.models import lora as adapters
-from amenable.models.folder import load_model, model_hash, save_model
+from amenable.models.config import DecoderConfig
+from amenable.models.folder import load_model, model_hash, new_model, save_model
 from amenable.models.forward import Actor, Unembedding
 from amenable.models.heads import ScalarHead, ValueHead
 from amenable.models.paths import PLAIN, Paths, choose
@@ -28,6 +29,8 @@ from amenable.train.learner import Learner
 from amenable.train.loop import accumulate
 from amenable.train.settings import TrainConfig
 from amenable.types import Record
+
+NEW_MODEL = Path("new")  # stands for the folder of a model that was not there before
 
 
 class LoraSettings(Record, frozen=True):
@@ -39,6 +42,39 @@ class LoraSettings(Record, frozen=True):
     targets: Annotated[
         tuple[str, ...], Meta(description="names of the linear layers to adapt; empty: attention and MLP projections")
     ] = ()
+
+
+class DecoderShape(Record, frozen=True):
+    """A Llama-shaped decoder."""
+
+    hidden_size: Annotated[int, Meta(ge=8, description="width of the residual stream")] = 128
+    num_layers: Annotated[int, Meta(ge=1, description="layers")] = 4
+    num_heads: Annotated[int, Meta(ge=1, description="attention heads; hidden_size must be a multiple")] = 4
+    num_kv_heads: Annotated[int, Meta(ge=0, description="key-value heads; 0: as many as heads")] = 0
+    mlp_size: Annotated[int, Meta(ge=0, description="width of the MLP; 0: 8/3 of hidden_size, rounded up to 32")] = 0
+    context: Annotated[int, Meta(ge=8, description="longest text the model can read, tokens")] = 256
+
+    def decoder(self, tokenizer: Tokenizer) -> DecoderConfig:
+        """The decoder's own config. Raises ConfigError if the shape does not add up."""
+        if self.hidden_size % self.num_heads or (self.hidden_size // self.num_heads) % 2:
+            raise ConfigError(
+                f"{self.hidden_size} does not divide into {self.num_heads} heads of even size",
+                where="shape.num_heads",
+                mend="choose a divisor of shape.hidden_size",
+            )
+        return DecoderConfig(
+            vocab_size=-(-tokenizer.vocab_size // 32) * 32,
+            hidden_size=self.hidden_size,
+            num_layers=self.num_layers,
+            num_heads=self.num_heads,
+            num_kv_heads=self.num_kv_heads or self.num_heads,
+            head_dim=self.hidden_size // self.num_heads,
+            mlp_size=self.mlp_size or -(-self.hidden_size * 8 // 3 // 32) * 32,
+            context=self.context,
+            bos_id=tokenizer.bos_id,
+            eos_id=tokenizer.eos_id,
+            pad_id=tokenizer.pad_id,
+        )
 
 
 @dataclass
@@ -96,6 +132,13 @@ def open_policy(
     tokenizer = Tokenizer.load(folder)
     require_fit(model, tokenizer, folder)
     return Policy(model, tokenizer, folder, model_hash(folder))
+
+
+def new_policy(shape: DecoderShape, tokenizer: Tokenizer, compute: Compute, *, seed: int) -> Policy:
+    """A model that has learned nothing yet."""
+    model = new_model(shape.decoder(tokenizer), seed=seed).to(compute.device)
+    model.attention = compute.paths.attention
+    return Policy(model, tokenizer, NEW_MODEL, f"new {tokenizer.fingerprint}")
 
 
 def require_fit(model: Any, tokenizer: Tokenizer, folder: Path) -> None:

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Any
 
 from msgspec import Meta
 
 from amenable.chat.tokenizer import Tokenizer, train_bpe
 from amenable.config.folder import WorkspaceFolder
-from amenable.errors import ConfigError
-from amenable.models.decoder import DecoderConfig
-from amenable.models.folder import new_model
 from amenable.stages.build import (
     Compute,
+    DecoderShape,
     Policy,
     check_context,
     make_actor,
     make_algorithm,
+    new_policy,
     open_policy,
     save_result,
     validator,
@@ -33,38 +31,10 @@ from amenable.types import Document, Record
 TOKENIZER_SAMPLE_CHARACTERS = 20_000_000
 
 
-class ShapeConfig(Record, frozen=True):
-    """A Llama-shaped decoder."""
+class ShapeConfig(DecoderShape, frozen=True):
+    """A Llama-shaped decoder and its vocabulary."""
 
-    hidden_size: Annotated[int, Meta(ge=8, description="width of the residual stream")] = 128
-    num_layers: Annotated[int, Meta(ge=1, description="layers")] = 4
-    num_heads: Annotated[int, Meta(ge=1, description="attention heads; hidden_size must be a multiple")] = 4
-    num_kv_heads: Annotated[int, Meta(ge=0, description="key-value heads; 0: as many as heads")] = 0
-    mlp_size: Annotated[int, Meta(ge=0, description="width of the MLP; 0: 8/3 of hidden_size, rounded up to 32")] = 0
-    context: Annotated[int, Meta(ge=8, description="longest text the model can read, tokens")] = 256
     vocab_size: Annotated[int, Meta(ge=262, description="tokens of the tokenizer trained with the model")] = 4096
-
-    def decoder(self, tokenizer: Tokenizer) -> DecoderConfig:
-        """The decoder's own config. Raises ConfigError if the shape does not add up."""
-        if self.hidden_size % self.num_heads or (self.hidden_size // self.num_heads) % 2:
-            raise ConfigError(
-                f"{self.hidden_size} does not divide into {self.num_heads} heads of even size",
-                where="shape.num_heads",
-                mend="choose a divisor of shape.hidden_size",
-            )
-        return DecoderConfig(
-            vocab_size=-(-tokenizer.vocab_size // 32) * 32,
-            hidden_size=self.hidden_size,
-            num_layers=self.num_layers,
-            num_heads=self.num_heads,
-            num_kv_heads=self.num_kv_heads or self.num_heads,
-            head_dim=self.hidden_size // self.num_heads,
-            mlp_size=self.mlp_size or -(-self.hidden_size * 8 // 3 // 32) * 32,
-            context=self.context,
-            bos_id=tokenizer.bos_id,
-            eos_id=tokenizer.eos_id,
-            pad_id=tokenizer.pad_id,
-        )
 
 
 class Config(Record, frozen=True):
@@ -132,9 +102,7 @@ def _start(config: Config, workspace: WorkspaceFolder, job: Job, compute: Comput
         tokenizer = _train_tokenizer(config, workspace, job)
     if job.is_new:
         tokenizer.save(kept)
-    model = new_model(config.shape.decoder(tokenizer), seed=config.train.seed).to(compute.device)
-    model.attention = compute.paths.attention
-    return Policy(model, tokenizer, Path("new"), f"new {tokenizer.fingerprint}")
+    return new_policy(config.shape, tokenizer, compute, seed=config.train.seed)
 
 
 def _train_tokenizer(config: Config, workspace: WorkspaceFolder, job: Job) -> Tokenizer:

@@ -151,3 +151,11 @@ class ReferenceScorer:
         out = self.evaluate(batch, what)
         found = {"logprobs": out.logprobs_BT, "hidden": out.hidden_BTH}
         return {f"reference.{name}": found[name] for name in what}
+
+
+class NoReference:
+    """The reference of a model that has learned nothing yet: itself, so that its KL to it is 0."""
+
+    def columns(self, batch: Batch, what: tuple[str, ...]) -> dict[str, torch.Tensor]:
+        assert what == ("logprobs",), what
+        return {"reference.logprobs": batch["policy.logprobs"]}

@@ -16,6 +16,10 @@
     return element;
   };
   const show = (x, digits = 3) => (x === null ? "–" : x.toFixed(digits).replace("-", "−"));
+  const control = (token) => /^<\|.*\|>$/.test(token);
+  const world = (i) => trace.columns.logprobs[i] === null; // a token that the policy did not draw
+  // A new line behind a line's end, and before what an environment says, so that a board stands in rows.
+  const breaks = (i) => trace.tokens[i].includes("\n") || (control(trace.tokens[i]) && world(i) && i + 1 < trace.tokens.length && world(i + 1) && !control(trace.tokens[i + 1]));
   const visible = (token) => (token === "" ? "∅" : token.trim() === "" ? token.replace(/\n/g, "⏎").replace(/\t/g, "⇥").replace(/ /g, "␣") : token.replace(/\n/g, "⏎"));
 
   let trace = traces[0], column = "advantages", pinned = 0;
@@ -37,13 +41,13 @@
     }));
     $("trace-prompt").textContent = trace.prompt;
     $("tokens").replaceChildren(...trace.tokens.flatMap((token, i) => {
-      const chip = make("button", visible(token), "tok");
+      const chip = make("button", visible(token), world(i) ? "tok world" : "tok");
       chip.type = "button";
       chip.tabIndex = -1;
       chip.addEventListener("click", () => { pin(i); });
       chip.addEventListener("focus", () => { pin(i); });
       chip.addEventListener("pointerenter", () => { read(i); });
-      return token.includes("\n") ? [chip, document.createElement("br")] : [chip];
+      return breaks(i) ? [chip, document.createElement("br")] : [chip];
     }));
     $("bars").replaceChildren(...trace.tokens.map((_, i) => {
       const slot = make("span");
@@ -112,7 +116,7 @@
     context.append(make("span", `Step ${i + 1} of ${trace.tokens.length}. State`, "tag"),
       make("span", (before.length > 90 ? "…" : "") + before.slice(-90), "context"));
     const action = make("p");
-    action.append(make("span", "Action: the token drawn", "tag"), make("span", visible(trace.tokens[i]), "action"));
+    action.append(make("span", world(i) ? "Said by the environment" : "Action: the token drawn", "tag"), make("span", visible(trace.tokens[i]), "action"));
     const list = make("dl"), sums = make("dl", undefined, "sums");
     const row = (to, name, text, chosen) => to.append(make("dt", name, chosen ? "chosen" : ""), make("dd", text));
     for (const [name, numbers] of Object.entries(trace.columns)) row(list, NAMES[name], show(numbers[i]), name === column);

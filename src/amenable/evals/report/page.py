@@ -65,7 +65,7 @@ def script_json(value: Any) -> Markup:
 
 
 def _trace(trace: TokenTrace) -> dict[str, Any]:
-    columns: dict[str, Sequence[float] | None] = {
+    columns: dict[str, Sequence[float | None] | None] = {
         "logprobs": trace.logprobs,
         "ref_logprobs": trace.ref_logprobs,
         "kl": trace.kl,
@@ -83,9 +83,9 @@ def _trace(trace: TokenTrace) -> dict[str, Any]:
     }
 
 
-def _finite(column: Sequence[float]) -> list[float | None]:
+def _finite(column: Sequence[float | None]) -> list[float | None]:
     """Six decimals are plenty to look at; what is not finite becomes null, which the page shows as a dash."""
-    return [round(x, 6) if math.isfinite(x) else None for x in column]
+    return [round(x, 6) if x is not None and math.isfinite(x) else None for x in column]
 
 
 def _source(name: str) -> str:

@@ -59,6 +59,10 @@ class Highlight(Record, frozen=True):
     response: Response
 
 
+Figures = tuple[float | None, ...]
+"""One number a token."""
+
+
 class TokenTrace(Record, frozen=True):
     """One rollout token by token: the state is the prompt and the tokens so far, the action the next token.
 
@@ -68,17 +72,18 @@ class TokenTrace(Record, frozen=True):
     values        the critic's estimate before the token is drawn
     rewards       what the step earned, KL penalty included if training did so
     advantages    what the policy was pushed by
+    None          stands for the figures of a token that the policy did not draw: an environment's words between its turns
     """
 
     title: str
     prompt: str
     tokens: tuple[str, ...]
-    logprobs: tuple[float, ...]
-    ref_logprobs: tuple[float, ...]
-    kl: tuple[float, ...]
-    values: tuple[float, ...] | None = None
-    rewards: tuple[float, ...] | None = None
-    advantages: tuple[float, ...] | None = None
+    logprobs: Figures
+    ref_logprobs: Figures
+    kl: Figures
+    values: Figures | None = None
+    rewards: Figures | None = None
+    advantages: Figures | None = None
     score: float | None = None  # of the whole response, by the reward
     finished: bool = True
 
