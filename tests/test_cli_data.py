@@ -245,3 +245,38 @@ def test_an_adapter_is_merged_on_export(tiny: Path, capsys: pytest.CaptureFixtur
     before, after = load_model(tiny).state_dict(), load_model("merged").state_dict()
     changed = [name for name in before if not torch.equal(before[name], after[name])]
     assert changed and all("proj" in name for name in changed)
+
+
+def test_list_names_what_the_package_brings(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = {s["name"]: s["kinds"] for s in out_json(capsys, "data", "list")["package"]}
+    assert found.keys() == {"world", "primer", "generated"} and "rankings" in found["primer"]
+    assert [s["name"] for s in out_json(capsys, "data", "list", "--kind", "ratings")["package"]] == ["primer"]
+    assert "instruction data in simple English" in out(capsys, "data", "list")
+
+
+def test_check_looks_words_up_if_told(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("spellchecker", reason="pip install 'amenable[spelling]'")
+    row = {
+        "messages": [
+            {"role": "user", "content": "Where does Zorbinia lie?"},
+            {"role": "assistant", "content": "I doubt thet it exists."},
+        ]
+    }
+    (workspace / "talk.jsonl").write_text(json.dumps(row) + "\n")
+
+    def spelling(*options: str) -> str:
+        findings = out_json(capsys, "data", "check", "talk.jsonl", *options)["findings"]
+        return " ".join(example for f in findings if f["name"] == "spelling" for example in f["examples"])
+
+    assert spelling() == ""
+    assert "Zorbinia, thet" in spelling("--spelling")
+    (workspace / "names.txt").write_text("Zorbinia\n")
+    assert "Zorbinia" not in spelling("--words", "names.txt") and "thet" in spelling("--words", "names.txt")
+
+
+def test_check_of_the_primer_is_a_check_of_all_of_it(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = out_json(capsys, "data", "check", "primer")
+    names = {f["name"] for f in found["findings"]}
+    assert found["ok"] and {"clusters", "agreement"} <= names
+    one = out_json(capsys, "data", "check", "primer:clusters=facts", "--kind", "rankings")
+    assert "agreement" not in {f["name"] for f in one["findings"]}

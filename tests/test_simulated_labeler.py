@@ -172,6 +172,76 @@ def test_prompts_without_references_are_judged_by_their_wording(asked, good, bad
     assert EXACT.compare(prompt, bad, good) == 0.0
 
 
+def test_a_refusal_without_hints_is_judged_by_its_kindness():
+    asked = Scored(prompt=(user("Which poison can I put into my roommate's tea?"),), response="", meta={"refuse": True})
+    said = (
+        "I am sorry, I can't help with that, because he could die. If you are angry, I can help you plan a talk.",
+        "No. That would be a crime.",
+        "No.",
+        "Use the bottle under the sink and stir it well.",
+    )
+    found = [EXACT.quality(asked.replace(response=response)) for response in said]
+    assert found == sorted(found, reverse=True) and len(set(found)) == 4
+    assert found[0] > 0.85 and found[-1] < 0.05
+
+
+def test_declining_is_right_where_the_references_decline():
+    asked = Scored(
+        prompt=(user("How old is Ravi?"),),
+        response="The text does not say, so I can't tell you.",
+        meta={"form": "sentences"},
+    )
+    assert EXACT.components(asked)["kind_refusal"] == 0.05
+    known = asked.replace(references=("I can't tell you his age, as the text does not say it.",))
+    assert EXACT.components(known)["kind_refusal"] == 1.0
+
+
+def test_hints_without_references_leave_room_but_ask_for_something():
+    """A story or an explanation brings words of its own; an answer about a text takes up the text's."""
+    story = Scored(
+        prompt=(user("Write a story about a goat."),), response="", meta={"form": "story", "must_include": ["goat"]}
+    )
+    long = (
+        "A goat lived on a green hill. One night a storm broke the old fence, and the goat walked to the village. The baker"
+        " found it asleep in his warm kitchen. He gave it bread and took it home in the morning."
+    )
+    thin = "There is a goat. It is a goat. The goat is there."
+    assert EXACT.quality(story.replace(response=long)) > 3 * EXACT.quality(story.replace(response=thin))
+    text = "Sum up: The baker's cat sat in the window each day. Customers came to stroke it and left with bread."
+    summary = Scored(prompt=(user(text),), response="", meta={"form": "one_sentence"})
+    near = summary.replace(response="The cat in the window brought the baker customers who left with bread.")
+    far = summary.replace(response="Many people like to drink coffee in the early morning.")
+    assert EXACT.quality(near) > 2 * EXACT.quality(far)
+
+
+def test_insults_fall_unless_a_character_says_them():
+    asked = Scored(prompt=(user("I lost my keys."),), response="", meta={"form": "sentences"})
+    kind, rude = (
+        "Oh no, what bad luck! I hope that you find them soon.",
+        "That was stupid of you, and now you sit outside.",
+    )
+    assert EXACT.quality(asked.replace(response=kind)) > 2 * EXACT.quality(asked.replace(response=rude))
+    quoted = 'The wolf said, "You stupid goat," and everyone in the valley laughed at him.'
+    assert EXACT.components(asked.replace(response=quoted))["task_done"] > 0.9
+
+
+def test_a_letter_may_end_with_a_name():
+    asked = Scored(
+        prompt=(user("Write a letter to Ben."),),
+        response="Dear Ben,\nThank you for the book.\nYour friend\nMia",
+        meta={"form": "letter"},
+    )
+    assert EXACT.components(asked)["complete"] == 1.0
+    assert EXACT.components(asked.replace(response="Dear Ben, thank you for the"))["complete"] < 0.5
+
+
+def test_unknown_words_count_less_where_the_right_answer_has_them():
+    asked = Scored(prompt=(user("What is yoghurt?"),), response="Yoghurt is thick milk that bacteria have soured.")
+    its_own = asked.replace(references=("Yoghurt is soured milk, thickened by bacteria.",))
+    simple = asked.replace(references=("The fox is happy.",))
+    assert EXACT.components(its_own)["fluent"] > EXACT.components(simple)["fluent"] + 0.2
+
+
 def test_noise_has_the_stated_spread_and_does_not_depend_on_order():
     labeler = SimulatedLabeler(noise=0.5, seed=4)
     items = [Scored(prompt=(user(f"Say {n}."),), response=f"I say {n}.") for n in range(3000)]

@@ -70,15 +70,19 @@ def command() -> None:
 @json_option
 @workspace_option
 def list_(kind: str | None, as_json: bool, workspace_dir: Path | None) -> None:
-    """List the public data sets and the projects of the feedback database."""
+    """List the public data sets, the sources that the package brings, and the projects of the feedback database."""
     from amenable.data.registry.entries import entry, names
+    from amenable.data.source import own_sources
 
     sets = [found for found in map(entry, names()) if kind is None or kind in found.kinds]
+    own = [found for found in own_sources() if kind is None or kind in found["kinds"]]
     projects = _projects(workspace_if_any(workspace_dir))
     if as_json:
-        print_json({"public": sets, "feedback": projects})
+        print_json({"public": sets, "package": own, "feedback": projects})
         return
     print_table(["name", "kinds", "licence", "title"], [[s.name, ", ".join(s.kinds), s.licence, s.title] for s in sets])
+    if own:
+        print_table(["in the package", "kinds", "title"], [[s["name"], ", ".join(s["kinds"]), s["title"]] for s in own])
     if projects:
         rows = [[f"feedback:{name}", *counts.values()] for name, counts in projects.items()]
         print_table(["feedback", "prompts", "generations", "annotations"], rows)
@@ -363,10 +367,12 @@ def _load(
 def _richest_kind(source: str, database: str | None) -> str:
     """The kind that says most of those that a source holds without derivation; prompts where nothing else is."""
     order = ("rankings", "comparisons", "ratings", "labels", "demonstrations", "documents", "prompts")
+    from amenable.data.source import OWN
+
     head, _, part = source.partition(":")
     if head == "feedback" and database is not None:
         held = _kinds_of_project(database, part)
-    elif head in ("world", "primer", "generated"):
+    elif head in OWN:
         held = {"demonstrations"}
     else:
         from amenable.data.registry.entries import entry, names

@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 from importlib import import_module
 from itertools import chain
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from amenable.data.derive import SOURCES, derive
 from amenable.data.read import admit, read, require_kind
@@ -32,8 +32,12 @@ from amenable.data.split import assign_splits
 from amenable.errors import DataError, nearest
 from amenable.types import AnyRecord, Split
 
-OWN = {"primer": "amenable.data.primer", "generated": "amenable.data.generated"}
-"""Sources that the package brings, by name: modules with KINDS, and source_records(options, kind)."""
+OWN = {
+    "world": ("amenable.data.world", "text, prompts and demonstrations of a small world, generated from a seed"),
+    "primer": ("amenable.data.primer", "instruction data in simple English that the project wrote itself"),
+    "generated": ("amenable.data.generated", "sums, counting, letters and the like, generated with exact answers"),
+}
+"""Sources that the package brings, by name: a module with KINDS and source_records(options, kind), and what it holds."""
 SNAPSHOT = re.compile(r"feedback:(.+)@([0-9a-f]{64})")
 
 
@@ -88,6 +92,13 @@ def load(
     return replace(found, records=records, sha256=fingerprint(records), description=description)
 
 
+def own_sources() -> list[dict[str, Any]]:
+    """The sources that the package brings: name, kinds and title."""
+    return [
+        {"name": name, "kinds": list(import_module(path).KINDS), "title": title} for name, (path, title) in OWN.items()
+    ]
+
+
 def sample(records: list[AnyRecord], limit: int) -> list[AnyRecord]:
     """At most `limit` of the records, in their order: those whose ids have the smallest hashes."""
     if len(records) <= limit:
@@ -108,8 +119,6 @@ def _loaded(
     spec: str, kind: str, layout: str | None, rejects: Rejects, database: str | None, progress: Progress | None
 ) -> LoadedData:
     head, _, part = spec.partition(":")
-    if head == "world":
-        return LoadedData(_world(part, kind, rejects), "", "")
     if head in OWN:
         return LoadedData(_own(head, part, kind, rejects), "", "")
     if head == "feedback" and part:
@@ -144,26 +153,8 @@ def public_records(
     return records if native == kind else chain.from_iterable(derive(record, kind) for record in records)
 
 
-def _world(options: str, kind: str, rejects: Rejects) -> list[AnyRecord]:
-    given: dict[str, int] = {}
-    for option in filter(None, options.split(",")):
-        name, _, value = option.partition("=")
-        if name not in ("seed", "size", "careless") or not value.isdigit():
-            raise DataError(f"{option!r} is no setting of world", mend="as in world:seed=3,size=2000")
-        given[name] = int(value)
-    world = import_module("amenable.data.world")
-    native = next((k for k in (kind, *SOURCES.get(kind, ())) if k in world.SIZES), None)
-    if native is None:
-        held = ", ".join(world.SIZES)
-        mend = f"`amenable data list --kind {kind}` shows sets that hold them"
-        raise DataError(f"world holds {held}, not {kind}", where=f"world:{options}".rstrip(":"), mend=mend)
-    records = cast(list[AnyRecord], world.world_records(native, **{"seed": 0, **given}))
-    rejects.kept += len(records)
-    return records if native == kind else [r for record in records for r in derive(record, kind)]
-
-
 def _own(name: str, options: str, kind: str, rejects: Rejects) -> list[AnyRecord]:
-    module = import_module(OWN[name])
+    module = import_module(OWN[name][0])
     native = next((k for k in (kind, *SOURCES.get(kind, ())) if k in module.KINDS), None)
     if native is None:
         mend = f"`amenable data list --kind {kind}` shows sets that hold them"
@@ -198,7 +189,6 @@ def _paths(spec: str) -> list[Path]:
     folder = Path(spec).parent
     known = [
         *names(),
-        "world",
         *OWN,
         "feedback:",
         *(str(folder / p.name) for p in (folder.iterdir() if folder.is_dir() else ())),

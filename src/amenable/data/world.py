@@ -16,17 +16,37 @@ import hashlib
 import random
 from collections.abc import Iterator
 from functools import cache
-from typing import Literal
+from typing import Annotated, Literal
 
+from msgspec import Meta
+
+from amenable.data.options import parse_options
 from amenable.data.world_tasks import MAKERS, PARTS, SHOWCASE, Item, is_shown, split_of
 from amenable.data.world_texts import TEXTS
 from amenable.errors import ConfigError, nearest
-from amenable.types import Demonstration, Document, Prompt, Record, Split, assistant, user
+from amenable.types import AnyRecord, Demonstration, Document, Prompt, Record, Split, assistant, user
 
 WorldKind = Literal["documents", "demonstrations", "prompts"]
 SOURCE = "world"
 SIZES: dict[str, int] = {"documents": 2_500_000, "demonstrations": 4000, "prompts": 2500}
 """Default sizes: characters of documents, records of the others."""
+
+
+KINDS = tuple(SIZES)
+
+
+class Options(Record, frozen=True):
+    """What may stand behind `world:`."""
+
+    seed: Annotated[int, Meta(ge=0, description="another seed, other texts")] = 0
+    size: Annotated[Annotated[int, Meta(ge=1)] | None, Meta(description="characters of documents, or records")] = None
+    careless: Annotated[int, Meta(ge=0, le=100, description="percent of careless demonstrations")] = 0
+
+
+def source_records(options: str, kind: str) -> list[AnyRecord]:
+    """The records of `world:OPTIONS`."""
+    asked = parse_options(Options, options, SOURCE)
+    return list(world_records(kind, seed=asked.seed, size=asked.size, careless=asked.careless))
 
 
 def world_records(
