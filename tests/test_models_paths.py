@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 
 import msgspec
 import pytest
@@ -71,6 +72,14 @@ def test_measuring_leaves_torch_as_it_was(quick):
     assert torch.get_float32_matmul_precision() == before
     assert torch.equal(torch.random.get_rng_state(), state)
     assert found.paths.attention in (0, 16, 32)
+
+
+def test_one_thread_is_timed_by_the_processor(monkeypatch):
+    """Sleeping costs nothing with one thread and its time with two."""
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
+    assert paths._best([lambda: time.sleep(0.02)], 1)[0] < 0.01
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    assert paths._best([lambda: time.sleep(0.02)], 1)[0] >= 0.02
 
 
 def clock(monkeypatch, *seconds):
