@@ -135,8 +135,8 @@ python -m benchmarks growth
 
 def grown_page(growth: dict[str, Any]) -> str:
     lines = "\n".join(
-        f"| {curve['name']} | {curve['x_name']} {' '.join(f'{x:,}' for x in curve['x'])} | "
-        f"{' '.join(f'{y:,.4g}' for y in curve['y'])} {curve['y_name']} |"
+        f"| {curve['name']} | {curve['x_name']}: {', '.join(f'{x:,}' for x in few(curve['x']))} | "
+        f"{', '.join(f'{y:,.0f}' for y in few(curve['y']))} {curve['y_name']} |"
         for curve in growth["curves"]
     )
     return f"""
@@ -152,6 +152,15 @@ Size S unless said otherwise; each point the best of a few turns, {growth["time"
 
 {growth["said"]}
 """
+
+
+def few(values: Sequence[Any]) -> Sequence[Any]:
+    """All, or of many the first, the middle and the last.
+
+    >>> few([1, 2, 3]), few(list(range(21)))
+    ([1, 2, 3], [0, 10, 20])
+    """
+    return values if len(values) < 10 else [values[0], values[len(values) // 2], values[-1]]
 
 
 def draw_ratios(rows: Sequence[Row], path: Path) -> None:
