@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from amenable.errors import ConfigError
+from amenable.errors import ConfigError, RolloutError
 from amenable.rollout.engine import OnProgress, OnToken, Request, Token
 from amenable.rollout.environment import Board, Environment, ForOther, Observation, Step, play, random_stream, turns
 from amenable.rollout.environments import arithmetic, instructions, tictactoe
@@ -249,6 +249,33 @@ def test_a_board_is_three_tokens_and_a_move_is_one() -> None:
         ids = tokenizer.encode(show(board))
         assert len(ids) == 3 and tokenizer.decode(ids) == show(board)
     assert [len(tokenizer.encode(str(n))) for n in range(1, 10)] == [1] * 9
+
+
+class Unbounded(TicTacToe):
+    """Gives what is no reward."""
+
+    def step(self, text: str) -> Step:
+        return Step("", float("nan"), done=True)
+
+
+def test_a_reward_that_is_no_number_stops_the_run() -> None:
+    engine = Speaker(any_legal)
+    with pytest.raises(RolloutError, match="the reward nan"):
+        play(engine, [Unbounded(tictactoe.Config())], Sampling(max_tokens=1), engine.tokenizer)
+
+
+class LastWord(TicTacToe):
+    """Two turns at most, the other player's reply to the last one included."""
+
+    max_turns = 2
+
+
+def test_the_other_player_answers_the_last_turn_too() -> None:
+    engine = Speaker(any_legal)
+    worlds = [LastWord(tictactoe.Config(opponent="self", side="X")) for _ in range(10)]
+    for world, rollout in zip(worlds, play(engine, worlds, Sampling(max_tokens=1), engine.tokenizer), strict=True):
+        assert (world.board.count("X"), world.board.count("O")) == (2, 2) and rollout.finish == "length"
+        assert rollout.own is not None and sum(rollout.own) == 2
 
 
 # arithmetic

@@ -11,6 +11,7 @@ rewards of the others are 0, and the reward of a turn stands on the turn's last 
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,7 +20,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from amenable.chat.render import render, render_prompt
 from amenable.chat.tokenizer import Tokenizer
-from amenable.errors import ConfigError, TemplateError
+from amenable.errors import ConfigError, RolloutError, TemplateError
 from amenable.rollout.engine import Engine, Request
 from amenable.rollout.sampling import seed_keys
 from amenable.types import FinishReason, Message, Messages, Prompt, Rollout, Sampling, assistant, user
@@ -174,6 +175,7 @@ class _Talk:
 
     def hear(self, observation: Observation) -> int:
         """Append what the environment says; returns by how many tokens the conversation grew behind its prompt."""
+        observation = observation if isinstance(observation, str) else tuple(observation)
         if not self.prompt_ids:
             self.messages = _messages(observation)
             self.prompt_ids = _prompt_ids(self.messages, self.tokenizer)
@@ -249,12 +251,18 @@ class Episode:
 
     def _step(self, text: str) -> None:
         step = self.environment.step(text)
+        if not math.isfinite(step.reward):
+            raise RolloutError(
+                f"the environment gave the reward {step.reward}",
+                where=f"{self.environment.name}, episode {self.seed}",
+                mend="let `step` give a finite number",
+            )
         if self.own:  # what the environment said behind the last own token comes only when it is the policy's turn
             self.rewards[-1] += float(step.reward)
         self.info = step.info
         if step.done:
             self.finish = "stop"
-        elif not self.turns_left:
+        elif not self.turns_left and not isinstance(step.observation, ForOther):
             self.finish = "length"
         else:
             self._hear(step.observation)
