@@ -17,6 +17,7 @@ from amenable.data.primer_agreement import agreement, spearman
 from amenable.data.primer_check import MINIMUM, check_primer, own_words, promises, relations
 from amenable.data.source import load
 from amenable.data.spelling import speller
+from amenable.data.world_facts import CAPITALS
 from amenable.errors import DataError
 from amenable.feedback.simulated import SimulatedLabeler
 from amenable.splitting import first_turn
@@ -172,6 +173,23 @@ def test_the_generated_share_is_as_asked() -> None:
     assert made != [
         r for r in load("primer:generated=0.25,seed=1", "demonstrations").records if r.source == "generated"
     ]
+
+
+def test_what_is_generated_gives_no_held_out_question_away() -> None:
+    records = load("primer:generated=0.5", "demonstrations").records
+    capitals = defaultdict(set)  # country → sides on which its capital is asked, written or generated
+    for record in records:
+        if record.task == "capitals":
+            capitals[record.meta["fields"]["country"]].add(record.split)
+    written = {c: set[str]() for c in capitals}
+    for record in [*written_demonstrations(), *written_rankings()]:
+        asked, right = record.messages[0].content, set(record.meta.get("answer", ()))
+        for country in capitals:
+            if country in asked and "capital" in asked and right & {country, dict(CAPITALS)[country]}:
+                written[country].add(primer.side(record.id, record.task))
+    both = [country for country in capitals if written[country]]
+    assert len(both) >= 5
+    assert not [country for country in both if len(capitals[country] | written[country]) > 1]
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ from msgspec import Meta
 from amenable.data.derive import derive
 from amenable.data.generated import generated_records
 from amenable.data.options import parse_options
-from amenable.data.relatives import groups
+from amenable.data.relatives import content, groups
 from amenable.data.templates import Task, read_task, wordings
 from amenable.errors import DataError, nearest
 from amenable.splitting import first_turn, plain, split_of
@@ -238,7 +238,36 @@ def _with_generated(options: Options) -> list[Demonstration]:
     """With so many generated ones that they make up the share that was asked for."""
     held = list(_demonstrations(options))
     number = round(len(held) * options.generated / (1 - options.generated))
-    return held + (generated_records(seed=options.seed, size=number) if number else [])
+    if not number:
+        return held
+    made = generated_records(seed=options.seed, size=number + number // 5 + 100)
+    return held + [r for r in made if not _asked_elsewhere(r, options.held_out)][:number]
+
+
+def _asked_elsewhere(generated: Demonstration, held_out: str) -> bool:
+    """Does a written record on another side ask the same, or the same the other way round?"""
+    asked = content(generated.messages[0].content)
+    answers = [content(right) for right in generated.meta["answer"]]
+    for place, words, known in _written_answers(held_out):
+        same = bool(words & asked) and any(right in known for right in answers)
+        reverse = any(right and right <= words for right in answers) and any(
+            right and right <= asked for right in known
+        )
+        if place != generated.split and (same or reverse):
+            return True
+    return False
+
+
+@cache
+def _written_answers(held_out: str) -> list[tuple[Split, frozenset[str], list[frozenset[str]]]]:
+    """Of every written record whose answer is known by its words: side, words of the request, words of each answer."""
+    written = [(r.id, r.task, r.messages, r.meta) for r in written_demonstrations()]
+    written += [(r.id, r.task, r.messages, r.meta) for r in written_rankings()]
+    return [
+        (side(id, task, held_out), content(_asked(messages)), [content(str(right)) for right in meta["answer"]])
+        for id, task, messages, meta in written
+        if "answer" in meta
+    ]
 
 
 def _prompts(options: Options) -> Iterator[AnyRecord]:
