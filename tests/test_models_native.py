@@ -77,6 +77,19 @@ def test_a_bfloat16_model_runs_on_its_own_weights() -> None:
     assert (got - exact).abs().mean() < (want - exact).abs().mean(), "sums in float32: nearer than the plain pass"
 
 
+def test_every_weight_runs_on_several_threads() -> None:
+    model = decoder(hidden_size=128, num_heads=4, head_dim=32, mlp_size=2100, tied=False)
+    one, _ = continued(model, "float32")
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        three, want = continued(model, "float32")
+    finally:
+        torch.set_num_threads(before)
+    assert torch.equal(one, three)
+    torch.testing.assert_close(one, want, rtol=0, atol=2e-4)  # logits of 30 and more
+
+
 def test_greedy_tokens_are_the_plain_ways() -> None:
     """At least 99.9 % of 1,600 tokens each chosen after the same text."""
     model = decoder(seed=9)

@@ -25,6 +25,7 @@ from amenable.models.heads import ValueHead
 from amenable.rewards.load import load_reward, names_model
 from amenable.rollout.engine import Engine, Request
 from amenable.rollout.environments.load import load_environment
+from amenable.rollout.local import Decode
 from amenable.rollout.slow import make_engine
 from amenable.stages.build import (
     NEW_MODEL,
@@ -118,6 +119,13 @@ class OnlineConfig(Record, frozen=True):
     ] = 0
     sample_every: Annotated[int, Meta(ge=0, description="steps between samples written to samples.jsonl; 0: none")] = 10
     num_slots: Annotated[int, Meta(ge=1, description="responses decoded together; memory only")] = 128
+    decode: Annotated[
+        Decode,
+        Meta(
+            description="how responses are generated: compiled code where the model and the machine allow (auto), the "
+            "model's own operations (plain), compiled or an error (compiled), compiled with 8-bit weights (int8)"
+        ),
+    ] = "auto"
     lora: Annotated[LoraSettings, Meta(description="train an adapter; the reference is then the model without it")] = (
         LoraSettings()
     )
@@ -267,7 +275,9 @@ def _run_online(config: OnlineConfig, workspace: WorkspaceFolder, job: Job) -> R
     critic = _critic(config, algorithm, policy, workspace, compute, job)
     learner, scorers = _learner(algorithm, policy, config.lora, config.train, compute, temperature, job, critic)
     scorers["reward"] = _reward(config, workspace, compute, job)
-    engine = make_engine(policy.model, policy.tokenizer, num_slots=config.num_slots, dtype=compute.half)
+    engine = make_engine(
+        policy.model, policy.tokenizer, num_slots=config.num_slots, dtype=compute.half, decode=config.decode
+    )
     source = _online_source(config, algorithm, policy, prompts, learner, engine, job, workspace)
     if prompts is not None:
         held_out: list[Any] = prompts.validation[:64]

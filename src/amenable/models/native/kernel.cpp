@@ -494,6 +494,22 @@ void pass(const Model& m, const Cache& c, const Batch& b) {
     in_parallel(b.threads, [&](int64_t thread, int64_t threads) { p.run(thread, threads); });
 }
 
+inline float widened(float x) { return x; }
+inline float widened(uint16_t x) { return from_half(x); }
+
+// rows of a matrix to blocks of 32 outputs; what is beyond the last row is zero
+template <class From, class To>
+void to_blocks(const From* from, int64_t outputs, int64_t inner, To* out, int64_t thread, int64_t threads) {
+    const int64_t pair = sizeof(To) == 2 ? 2 : 1;
+    const Share mine(up_to(outputs, BLOCK) / BLOCK, thread, threads);
+    for (int64_t row = mine.begin * BLOCK; row < mine.end * BLOCK; row++) {
+        To* to = out + row / BLOCK * BLOCK * inner + row % BLOCK * pair;
+        for (int64_t k = 0; k < inner; k += pair)
+            for (int64_t i = 0; i < pair; i++)
+                put(to + k * BLOCK + i, row < outputs ? widened(from[row * inner + k + i]) : 0.0f);
+    }
+}
+
 // One token: the first entry whose running sum of probabilities exceeds uniform * total, or the likeliest.
 void draw_row(const float* logits, int64_t size, float scale, bool greedy, float uniform, int64_t* id, float* logprob) {
     Vec most = all(-INFINITY), total{};
@@ -553,6 +569,18 @@ void amenable_forward(const Model* m, const Cache* c, const Batch* b) {
     if (m->kind == 0) pass<Float>(*m, *c, *b);
     if (m->kind == 1) pass<Half>(*m, *c, *b);
     if (m->kind == 2) pass<Byte>(*m, *c, *b);
+}
+
+void amenable_pack(const void* from, int64_t from_half, int64_t outputs, int64_t inner, int64_t to_half, void* to,
+                   int64_t threads) {
+    in_parallel(threads, [&](int64_t thread, int64_t count) {
+        const auto *floats = (const float*)from;
+        const auto *halves = (const uint16_t*)from;
+        if (from_half && to_half) to_blocks(halves, outputs, inner, (uint16_t*)to, thread, count);
+        if (from_half && !to_half) to_blocks(halves, outputs, inner, (float*)to, thread, count);
+        if (!from_half && to_half) to_blocks(floats, outputs, inner, (uint16_t*)to, thread, count);
+        if (!from_half && !to_half) to_blocks(floats, outputs, inner, (float*)to, thread, count);
+    });
 }
 
 // of bytes in a place that is a multiple of 2: two running sums per lane, so that order counts

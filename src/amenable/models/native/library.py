@@ -122,6 +122,8 @@ def _typed(loaded: ctypes.CDLL) -> ctypes.CDLL:
     loaded.amenable_scratch_bytes.restype = c_int64
     loaded.amenable_forward.argtypes = [pointer(Model), pointer(Cache), pointer(Batch)]
     loaded.amenable_forward.restype = None
+    loaded.amenable_pack.argtypes = [c_void_p, *[c_int64] * 4, c_void_p, c_int64]
+    loaded.amenable_pack.restype = None
     loaded.amenable_checksum.argtypes = [c_void_p, c_int64, c_void_p]
     loaded.amenable_checksum.restype = None
     loaded.amenable_draw.argtypes = [c_void_p, c_int64, c_int64, c_int64, *[c_void_p] * 5, c_int64]

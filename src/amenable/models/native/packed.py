@@ -23,6 +23,7 @@ from amenable.models.norm import LayerNorm, RMSNorm
 Weights = Literal["float32", "bfloat16", "int8"]
 KINDS: tuple[Weights, ...] = ("float32", "bfloat16", "int8")
 BLOCK, LANES = 32, 16
+THREAD_COPY = 1 << 18  # entries of a matrix that pay for waking another thread
 _ACTIVATION = {"silu": 0, "gelu": 1, "gelu_new": 2, "gelu_pytorch_tanh": 2, "relu": 3}
 assert _ACTIVATION.keys() == set(ACTIVATIONS)
 
@@ -123,17 +124,20 @@ class Packed:
         )
 
     def _linear(self, weight_OI: Tensor, bias_O: Tensor | None) -> Linear:
-        inner = weight_OI.shape[1]
-        weight_OI = F.pad(weight_OI, (0, 0, 0, -len(weight_OI) % BLOCK))
+        outputs, inner = weight_OI.shape
         scale = None
         if self.weights == "int8":
-            exact_OI = weight_OI.float()
+            exact_OI = F.pad(weight_OI.float(), (0, 0, 0, -outputs % BLOCK))
             scale_O1 = exact_OI.abs().amax(1, keepdim=True).div_(127).clamp_min_(1e-30)
-            weight_OI, scale = exact_OI.div_(scale_O1).round_().to(torch.int8), self._floats(scale_O1)
+            short_OI, scale = exact_OI.div_(scale_O1).round_().to(torch.int8), self._floats(scale_O1)
+            packed = short_OI.view(-1, BLOCK, inner).transpose(1, 2).contiguous()
         else:
-            weight_OI = weight_OI.to(torch.float32 if self.weights == "float32" else torch.bfloat16)
-        pair = 2 if self.weights == "bfloat16" else 1
-        packed = weight_OI.view(-1, BLOCK, inner // pair, pair).transpose(1, 2).contiguous()
+            half = self.weights == "bfloat16"
+            from_OI = weight_OI.detach().contiguous()
+            packed = torch.empty(-(-outputs // BLOCK), inner * BLOCK, dtype=torch.bfloat16 if half else torch.float32)
+            from_half = from_OI.dtype == torch.bfloat16
+            threads = torch.get_num_threads() if packed.numel() > THREAD_COPY else 1
+            library().amenable_pack(from_OI.data_ptr(), from_half, outputs, inner, half, packed.data_ptr(), threads)
         self._kept.append(packed)
         return Linear(weight=packed.data_ptr(), scale=scale, bias=self._vector(bias_O), blocks=len(packed), inner=inner)
 
