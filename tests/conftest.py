@@ -22,7 +22,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # the suite runs in several proce
 if "AMENABLE_TEST_CACHE" not in os.environ:  # what the suite measures goes to no one's home; shared by its processes
     os.environ["AMENABLE_TEST_CACHE"] = tempfile.mkdtemp(prefix="amenable-cache-")
     atexit.register(shutil.rmtree, os.environ["AMENABLE_TEST_CACHE"], ignore_errors=True)
-os.environ["XDG_CACHE_HOME"] = os.environ["AMENABLE_TEST_CACHE"]
+os.environ["AMENABLE_CACHE"] = os.environ["AMENABLE_TEST_CACHE"]
 
 MIRROR = Path(__file__).resolve().parents[1] / "../shared/data"
 if "AMENABLE_DATA_MIRROR" not in os.environ and (MIRROR / "mirror.toml").exists():

@@ -23,7 +23,7 @@ __all__ = ["toys", "workspace"]
 
 @pytest.fixture
 def cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("AMENABLE_CACHE", str(tmp_path / "amenable"))
     return tmp_path / "amenable"
 
 
@@ -61,7 +61,7 @@ def test_a_broken_cache_is_measured_again(cache, quick, content):
 
 def test_a_cache_that_cannot_be_written_does_no_harm(tmp_path, quick, monkeypatch):
     (tmp_path / "file").write_text("")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    monkeypatch.setenv("AMENABLE_CACHE", str(tmp_path / "file"))
     assert paths.choose().paths.attention >= 0
 
 

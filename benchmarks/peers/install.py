@@ -22,7 +22,7 @@ CPU_BUILDS = ["--index-url", "https://download.pytorch.org/whl/cpu", "--retries"
 
 
 def default_folder() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "amenable" / "peers"
+    return Path(os.environ.get("AMENABLE_CACHE") or Path.home() / ".cache" / "amenable") / "peers"
 
 
 def main(folder: Path) -> int:

@@ -26,6 +26,7 @@ import torch
 from msgspec import Meta
 
 from amenable.batch import Inputs
+from amenable.config.folder import cache_folder
 from amenable.models.attention import attend, bias_of
 from amenable.models.config import DecoderConfig
 from amenable.models.decoder import Decoder
@@ -116,11 +117,6 @@ def measure(device: str, machine: str = "") -> Measured:
         torch.random.set_rng_state(random)
     paths = Paths(matmul=matmul, training=training, attention=attention)  # type: ignore[arg-type]
     return Measured(machine=machine, paths=paths, figures=figures, seconds=time.perf_counter() - started)
-
-
-def cache_folder() -> Path:
-    """$XDG_CACHE_HOME/amenable, or ~/.cache/amenable."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "amenable"
 
 
 def machine_key(device: str = "cpu") -> str:
