@@ -1,9 +1,10 @@
 """Log-probabilities, entropy and exact KL of a language-model head, a chunk of tokens at a time.
 
 Why so: the logits of a whole batch, [tokens, vocabulary] in float32, are the largest tensor of training by
-far. Here only one chunk of them exists at any moment: the forward pass keeps one log-normaliser (and entropy)
-per token and the last chunk's logits; the backward pass computes the other chunks' logits again, one matrix
-product more than the usual three. Tokens that fit one chunk cost nothing extra.
+far. Here only one chunk of them exists at any moment, and it turns into the gradient of the logits but for one
+factor per token, which is all that the backward pass brings. Up to KEPT_BYTES that is kept, in the dtype of the
+matrix products; beyond, and for the entropy's gradient, the backward pass computes the logits again by chunks,
+one matrix product more than the usual three.
 
 Matrix products run in the autocast dtype if autocast is on, else in hidden's dtype; everything after them
 runs in float32, or float64 if the inputs are.
@@ -13,6 +14,7 @@ Shape letters: N tokens, C tokens of one chunk, H hidden, V vocabulary, B rows, 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -23,6 +25,10 @@ from torch.utils.checkpoint import checkpoint
 
 from amenable.objectives.masked import masked_mean, masked_sum
 
+KEPT_BYTES = 1 << 26
+"""What the head may keep of a forward pass, [tokens, vocabulary]: 8,192 tokens of 4,096 words in bfloat16."""
+LOG2_E = 1 / math.log(2)
+
 
 def chunked_logprobs(
     hidden_NH: Tensor,
@@ -31,7 +37,7 @@ def chunked_logprobs(
     *,
     bias_V: Tensor | None = None,
     temperature: float = 1.0,
-    chunk: int = 1024,
+    chunk: int | None = None,
     entropy: bool = False,
     logits_fn: Callable[[Tensor], Tensor] | None = None,
 ) -> tuple[Tensor, Tensor | None]:
@@ -40,7 +46,8 @@ def chunked_logprobs(
     logprobs_N[n] is that of targets_N[n]; both results are float32 (float64 for float64 inputs) and
     differentiable once in hidden, weight and bias. A frozen weight costs no gradient product.
     temperature: above 0; that which the tokens were drawn with, for reinforcement learning.
-    chunk: tokens per chunk; the results do not depend on it beyond rounding.
+    chunk: tokens per chunk; the results do not depend on it beyond rounding. None: few on a CPU, where a chunk's
+    logits should stay in its cache.
     logits_fn: hidden_CH -> logits_CV, for heads that do more than a product (soft-capping); weight_VH and
     bias_V are then not read, gradients flow through the function's own tensors, and each chunk is
     checkpointed.
@@ -51,6 +58,7 @@ def chunked_logprobs(
     (-0.6931, 0.6931)
     """
     _check_temperature(temperature)
+    chunk = chunk or (256 if hidden_NH.device.type == "cpu" else 1024)
     if logits_fn is not None:
         return _checkpointed(hidden_NH, targets_N, logits_fn, temperature, chunk, entropy)
     hidden_NH, weight_VH = _matmul_dtype(hidden_NH, weight_VH)
@@ -121,44 +129,78 @@ class _ChunkedLogprobs(torch.autograd.Function):
         chunk: int,
         entropy: bool,
     ) -> tuple[Tensor, Tensor]:
+        ctx.set_materialize_grads(False)  # None tells that nothing was learned from the entropy
         head = _Head(hidden_NH, weight_VH, bias_V, temperature, chunk)
         logprobs_N = head.new_empty(len(hidden_NH))
         normaliser_N = torch.empty_like(logprobs_N)
         entropy_N = head.new_empty(len(hidden_NH) if entropy else 0)
-        ctx.kept_logp_CV = None
+        num_bytes = len(hidden_NH) * len(weight_VH) * hidden_NH.element_size()
+        keep = any(ctx.needs_input_grad[:3]) and num_bytes <= KEPT_BYTES
+        kept_NV = hidden_NH.new_empty(len(hidden_NH), len(weight_VH)) if keep else None
         for part in head.parts():
-            logp_CV, p_CV = head.logits(part), head.scratch(part)
-            normaliser_N[part] = _normalise(logp_CV, p_CV)
-            logprobs_N[part] = logp_CV.gather(-1, targets_N[part, None]).squeeze(-1)
+            logits_CV, target_C1 = head.logits(part), targets_N[part, None]
+            top_C1, own_C1 = logits_CV.amax(-1, keepdim=True), logits_CV.gather(-1, target_C1)
+            # powers of two: torch's exp is twice as slow on some CPUs
+            power_CV = torch.sub(logits_CV, top_C1, out=head.scratch(part)).mul_(LOG2_E)
+            p_CV = torch.exp2(power_CV, out=logits_CV)
+            sum_C1 = p_CV.sum(-1, keepdim=True)
+            log_sum_C1 = sum_C1.log()
+            logprobs_N[part] = (own_C1 - top_C1 - log_sum_C1).squeeze(-1)
+            normaliser_N[part] = (top_C1 + log_sum_C1).squeeze(-1)
             if entropy:
-                entropy_N[part] = -torch.exp(logp_CV, out=p_CV).mul_(logp_CV).sum(-1)
-            ctx.kept_logp_CV = logp_CV
-        ctx.save_for_backward(hidden_NH, weight_VH, bias_V, targets_N, normaliser_N, entropy_N)
-        ctx.temperature, ctx.chunk, ctx.entropy = temperature, chunk, entropy
+                mean_C1 = power_CV.mul_(p_CV).sum(-1, keepdim=True).div_(sum_C1 * LOG2_E)
+                entropy_N[part] = (log_sum_C1 - mean_C1).squeeze(-1)
+            if kept_NV is not None:
+                p_CV.div_(sum_C1).scatter_add_(-1, target_C1, torch.full_like(sum_C1, -1.0))
+                kept_NV[part] = p_CV
+        ctx.save_for_backward(hidden_NH, weight_VH, bias_V, targets_N, normaliser_N, entropy_N, kept_NV)
+        ctx.temperature, ctx.chunk = temperature, chunk
         return logprobs_N, entropy_N
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad_N: Tensor, grad_entropy_N: Tensor) -> tuple[Tensor | None, ...]:
-        hidden_NH, weight_VH, bias_V, targets_N, normaliser_N, entropy_N = ctx.saved_tensors
+    def backward(ctx: Any, grad_N: Tensor | None, grad_entropy_N: Tensor | None) -> tuple[Tensor | None, ...]:
+        hidden_NH, weight_VH, bias_V, targets_N, normaliser_N, entropy_N, kept_NV = ctx.saved_tensors
+        if grad_N is None and grad_entropy_N is None:
+            return (None,) * 7
+        if grad_N is not None and grad_entropy_N is None and kept_NV is not None:
+            scale_N1 = grad_N[:, None] / -ctx.temperature
+            grads = _grads_of_kept(kept_NV, scale_N1, hidden_NH, weight_VH, bias_V, ctx.needs_input_grad)
+            return (*grads, None, None, None, None)
         head = _Head(hidden_NH, weight_VH, bias_V, ctx.temperature, ctx.chunk)
-        grads = _HeadGrads(head, ctx.needs_input_grad)
-        kept_logp_CV, ctx.kept_logp_CV = ctx.kept_logp_CV, None  # overwritten below: good for one pass only
-        for part in reversed(head.parts()):
-            if kept_logp_CV is not None:
-                logp_CV, kept_logp_CV = kept_logp_CV, None
+        gathered = _HeadGrads(head, ctx.needs_input_grad)
+        for part in head.parts():
+            logp_CV = head.logits(part).sub_(normaliser_N[part, None])
+            p_CV = torch.exp(logp_CV, out=head.scratch(part))
+            grad_C1 = torch.zeros_like(normaliser_N[part, None]) if grad_N is None else grad_N[part, None]
+            if grad_entropy_N is None:
+                grad_CV = p_CV.mul_(-grad_C1)
             else:
-                logp_CV = head.logits(part).sub_(normaliser_N[part, None])
-            grad_C1 = grad_N[part, None]
-            if ctx.entropy:
-                p_CV = torch.exp(logp_CV, out=head.scratch(part))
                 logp_CV.add_(entropy_N[part, None]).mul_(grad_entropy_N[part, None])
                 grad_CV = logp_CV.add_(grad_C1).mul_(p_CV).neg_()
-            else:
-                grad_CV = logp_CV.exp_().mul_(-grad_C1)
             grad_CV.scatter_add_(-1, targets_N[part, None], grad_C1)
-            grads.add(part, grad_CV)
-        return (*grads.result(), None, None, None, None)
+            gathered.add(part, grad_CV)
+        return (*gathered.result(), None, None, None, None)
+
+
+def _grads_of_kept(
+    kept_NV: Tensor,
+    scale_N1: Tensor,
+    hidden_NH: Tensor,
+    weight_VH: Tensor,
+    bias_V: Tensor | None,
+    needed: tuple[bool, ...],
+) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+    """Gradients of hidden, weight and bias where those of the logits are kept_NV * scale_N1.
+
+    The scale goes to the small factors, so that nothing passes over kept_NV but the products.
+    """
+    dtype = hidden_NH.dtype
+    with torch.autocast(hidden_NH.device.type, enabled=False):
+        d_hidden = (kept_NV @ weight_VH).mul_(scale_N1) if needed[0] else None
+        d_weight = kept_NV.t() @ (hidden_NH * scale_N1).to(dtype) if needed[1] else None
+        d_bias = (kept_NV.t() @ scale_N1.to(dtype))[:, 0].to(bias_V.dtype) if needed[2] and bias_V is not None else None
+    return d_hidden, d_weight, d_bias
 
 
 class _ExactKL(torch.autograd.Function):
