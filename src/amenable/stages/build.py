@@ -27,6 +27,7 @@ from amenable.models.paths import PLAIN, Paths, choose
 from amenable.train.contract import Algorithm, build, find
 from amenable.train.learner import Learner
 from amenable.train.loop import accumulate
+from amenable.train.memory import keep_freed_memory
 from amenable.train.settings import TrainConfig
 from amenable.types import Record
 
@@ -111,6 +112,7 @@ ON_CPU = Compute("cpu", PLAIN)
 def set_up(config: TrainConfig, began_with: Paths | None = None) -> Compute:
     """Seed everything; choose the device and the compute paths, and put them in force in this process.
 
+    Unless the paths are the plain ones, the process keeps the memory that it frees (train/memory.py).
     began_with: the paths of a run that goes on; else the fastest on this machine, or the plain ones (train.paths).
     """
     torch.manual_seed(config.seed)
@@ -120,6 +122,8 @@ def set_up(config: TrainConfig, began_with: Paths | None = None) -> Compute:
     if not began_with and config.precision != "auto":
         found = found.replace(training=config.precision)
     found.apply()
+    if config.paths != "plain":
+        keep_freed_memory()
     return Compute(device, found)
 
 

@@ -1,0 +1,35 @@
+"""Freed memory stays with the process, so that the next step's blocks cost no page faults."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+import sys
+
+import pytest
+
+FAULTS = """
+import resource, sys, torch
+from amenable.models.paths import PLAIN
+from amenable.stages.build import set_up
+from amenable.train.settings import TrainConfig
+set_up(TrainConfig(paths=sys.argv[1]), None if sys.argv[1] == "plain" else PLAIN)
+def pass_over():
+    for _ in range(4):
+        torch.ones(20_000_000)
+pass_over()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+pass_over()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc can be told")
+def test_blocks_are_used_again_unless_the_plain_paths_are_asked_for() -> None:
+    def faults(paths: str) -> int:
+        done = subprocess.run([sys.executable, "-c", FAULTS, paths], capture_output=True, text=True, check=True)
+        return int(done.stdout)
+
+    kept, plain = faults("fastest"), faults("plain")
+    assert plain > 20  # four blocks of 80 MB in pages of at most 2 MB
+    assert kept < plain / 10
