@@ -219,12 +219,12 @@ def test_draws_are_those_of_torch() -> None:
 
 @pytest.fixture
 def no_compiler(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
-    native_library.library.cache_clear()
+    native_library._found.cache_clear()
     monkeypatch.setenv("AMENABLE_CACHE", str(tmp_path))
     monkeypatch.delenv("CXX", raising=False)
     monkeypatch.setattr(shutil, "which", lambda name: None)
     yield
-    native_library.library.cache_clear()
+    native_library._found.cache_clear()
 
 
 def test_without_a_compiler_the_plain_way_runs(no_compiler: None) -> None:
@@ -238,7 +238,7 @@ def test_without_a_compiler_the_plain_way_runs(no_compiler: None) -> None:
 
 
 def test_a_broken_compiler_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    native_library.library.cache_clear()
+    native_library._found.cache_clear()
     broken = tmp_path / "cxx"
     broken.write_text("#!/bin/sh\necho out of order >&2\nexit 3\n")
     broken.chmod(0o755)
@@ -247,7 +247,7 @@ def test_a_broken_compiler_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     with pytest.raises(ResourceError, match="out of order"):
         native_library.library()
     assert not list((tmp_path / "native").iterdir())
-    native_library.library.cache_clear()
+    native_library._found.cache_clear()
 
 
 def test_what_cannot_be_compiled_runs_plain() -> None:

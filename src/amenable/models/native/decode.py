@@ -35,7 +35,7 @@ def why_not(model: Any) -> str | None:
     try:
         library()
     except ResourceError as error:
-        return str(error)
+        return error.what
     return None
 
 

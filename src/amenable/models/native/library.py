@@ -66,22 +66,26 @@ class Batch(ctypes.Structure):
     ]
 
 
-@lru_cache(maxsize=1)
 def library() -> ctypes.CDLL:
     """The compiled kernel. Raises ResourceError if there is no compiler, or none that can compile it."""
+    found = _found()
+    if isinstance(found, ctypes.CDLL):
+        return found
+    raise ResourceError(found, where=str(SOURCE), mend="install g++ or clang++, or name a compiler in CXX")
+
+
+@lru_cache(maxsize=1)
+def _found() -> ctypes.CDLL | str:
+    """The library, or why there is none: tried once in a process."""
     compiler = next((c for c in (os.environ.get("CXX"), "g++", "clang++") if c and shutil.which(c)), None)
     if compiler is None:
-        raise ResourceError("there is no C++ compiler (g++ or clang++) for the compiled decoder", mend="install one")
-    tried = []
+        return "there is no C++ compiler for the compiled decoder"
+    failure: str | None = None
     for flags in _flag_sets():
         file = cache_folder() / "native" / f"decode-{_fingerprint(compiler, flags)}.so"
-        if not file.exists() and (failure := _compile(compiler, flags, file)):
-            tried.append(failure)
-            continue
-        return _typed(ctypes.CDLL(str(file)))
-    raise ResourceError(
-        f"{compiler} cannot compile the decoder: {tried[-1]}", where=str(SOURCE), mend="set CXX to another compiler"
-    )
+        if file.exists() or (failure := _compile(compiler, flags, file)) is None:
+            return _typed(ctypes.CDLL(str(file)))
+    return f"{compiler} cannot compile the decoder: {failure}"
 
 
 def _flag_sets() -> list[tuple[str, ...]]:

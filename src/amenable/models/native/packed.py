@@ -57,7 +57,8 @@ def fingerprint(model: Decoder) -> tuple[object, ...]:
     for tensor in model.parameters():
         whole = tensor.detach().contiguous()
         checksum(whole.data_ptr(), whole.numel() * whole.element_size(), ctypes.byref(found))
-        state.append((tensor.data_ptr(), tensor._version, found.value))
+        version = 0 if tensor.is_inference() else tensor._version
+        state.append((tensor.data_ptr(), version, found.value))
     return tuple(state)
 
 
