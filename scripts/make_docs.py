@@ -27,7 +27,7 @@ from amenable.data.layouts import LAYOUTS, kinds_of
 from amenable.data.primer_agreement import agreement
 from amenable.data.registry.entries import entry
 from amenable.data.registry.entries import names as set_names
-from amenable.rewards import labeler, rules
+from amenable.rewards import composite, ensemble, labeler, rules
 from amenable.rollout.environments.load import BUILT_IN, find_environment
 from amenable.stages.build import LoraSettings
 from amenable.stages.catalog import STAGES
@@ -196,6 +196,8 @@ def other_settings() -> str:
     parts = [
         ("Options of the reward `rules` (`reward_options`)", rules.Config),
         ("Options of the reward `labeler` (`reward_options`)", labeler.Config),
+        ("Options of the reward `composite`, and a recipe with `parts`", composite.Config),
+        ("Options of the reward `ensemble`, and a recipe with `models`", ensemble.Config),
         ("amenable.toml, in the workspace's folder", WorkspaceConfig),
     ]
     return "\n\n".join(f"### {title}\n\n{settings_table(describe(config))}" for title, config in parts)

@@ -11,19 +11,23 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import torch
 
 from amenable.batch import Batch, pad
 from amenable.chat.render import Rendered, render_response
 from amenable.chat.tokenizer import Tokenizer
 from amenable.errors import ModelError
-from amenable.models.folder import load_heads, load_model
+from amenable.models.folder import load_heads, load_model, read_metadata
 from amenable.models.forward import Actor, outputs_of
+from amenable.rewards.base import BEYOND, Detail, HeldOutScores
 from amenable.types import Scored
 
 
 class RewardModel:
     """A reward model in memory.
+
+    held_out: its scores on held-out responses, where they were measured. Figure: `beyond`, 1.0 for a score above 99 % of them.
 
     context: tokens it can read; a longer conversation loses tokens at its left, counted in `num_truncated`.
     """
@@ -36,9 +40,11 @@ class RewardModel:
         name: str,
         precision: torch.dtype = torch.float32,
         micro_tokens: int = 16384,
+        held_out: HeldOutScores | None = None,
     ) -> None:
         self.actor, self.tokenizer, self.name = actor, tokenizer, name
         self.precision, self.micro_tokens = precision, micro_tokens
+        self.held_out = held_out
         self.num_truncated = 0
 
     @classmethod
@@ -52,7 +58,8 @@ class RewardModel:
                 mend="`amenable reward` trains one; a language model by itself gives no scores",
             )
         actor = Actor(load_model(folder, device=device), "scalar", heads["reward"]).requires_grad_(False).eval()
-        return cls(actor, Tokenizer.load(folder), name=Path(folder).name, precision=precision)
+        held_out = held_out_scores(folder)
+        return cls(actor, Tokenizer.load(folder), name=Path(folder).name, precision=precision, held_out=held_out)
 
     def score(self, items: Sequence[Scored]) -> list[float]:
         """One number per item, in order."""
@@ -69,6 +76,13 @@ class RewardModel:
                 scores[i] = score
             start = stop
         return scores
+
+    def detail(self, items: Sequence[Scored]) -> Detail:
+        """Scores, and whether each lies beyond the held-out ones."""
+        scores = self.score(items)
+        if self.held_out is None:
+            return Detail(scores=scores)
+        return Detail(scores=scores, figures={BEYOND: [float(score > self.held_out.p99) for score in scores]})
 
     def _score(self, rows: list[list[int]]) -> list[float]:
         device = next(self.actor.parameters()).device
@@ -93,3 +107,9 @@ class RewardModel:
         self.num_truncated += 1
         keep = ids[:1] if ids[:1] == [self.tokenizer.bos_id] else []
         return keep + ids[len(ids) - context + len(keep) :]
+
+
+def held_out_scores(folder: Path | str, key: str = "held_out") -> HeldOutScores | None:
+    """What a model's folder says of its scores on held-out responses; None where they were not measured."""
+    stored = (read_metadata(folder).get("reward") or {}).get(key)
+    return msgspec.convert(stored, HeldOutScores) if stored else None

@@ -6,6 +6,7 @@ Which streams are read, which models are made and which columns are added follow
 from __future__ import annotations
 
 import copy
+import hashlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -45,6 +46,7 @@ from amenable.stages.build import (
     validator,
 )
 from amenable.stages.data import DataConfig, Stream, collate_stream, mixture_lines, open_stream, steps_for
+from amenable.stages.drift import Drift
 from amenable.stages.episodes import Episodes, EpisodeSource, NoScore, Player, figures, tokenizer_for
 from amenable.stages.events import Event, OnEvent, RunResult, ignore
 from amenable.stages.job import NEW, Job
@@ -52,7 +54,7 @@ from amenable.stages.sft import ensure_template
 from amenable.stages.trace import token_traces
 from amenable.train.contract import Algorithm
 from amenable.train.learner import Learner
-from amenable.train.loop import Scorer
+from amenable.train.loop import Scorer, row_figures
 from amenable.train.settings import OptimizerConfig, TrainConfig
 from amenable.train.sources import (
     NoReference,
@@ -92,10 +94,13 @@ class OnlineConfig(Record, frozen=True):
     data: Annotated[DataConfig | None, Meta(description="prompts")] = None
     reward: Annotated[
         str | None,
-        Meta(description="a reward model's name or folder, or labeler, rules, length, or a class: module:Class"),
+        Meta(
+            description="a reward model's name or folder, a reward recipe (NAME.toml), composite, ensemble, labeler, rules, "
+            "length, or a class: module:Class"
+        ),
     ] = None
     reward_options: Annotated[
-        dict[str, Any], Meta(description="settings of the labeler (noise, seed), the rules or the class")
+        dict[str, Any], Meta(description="settings of that reward: the labeler, rules, composite, ensemble or class")
     ] = {}
     environment: Annotated[
         dict[str, Any] | None,
@@ -283,18 +288,25 @@ def _run_online(config: OnlineConfig, workspace: WorkspaceFolder, job: Job) -> R
         held_out: list[Any] = prompts.validation[:64]
     else:
         held_out = Episodes(units_per_step=256, seed=config.train.seed, name="validation").next_units()
-    return job.train(
+    drift, write_samples = Drift(job.say), _sampler(config, policy, job)
+
+    def on_batch(step: int, batches: dict[str, Batch]) -> None:
+        drift.see(step, batches["rollouts"])
+        write_samples(step, batches)
+
+    result = job.train(
         algorithm,
         learner,
         source,
         steps=steps,
         scorers=scorers,
         validate=_held_out(source, held_out, learner, scorers),
-        on_batch=_sampler(config, policy, job),
+        on_batch=on_batch,
         save_model=lambda folder, about, learns_on: _save(
             policy, learner, folder, {**about, "data": job.data, "reward": config.reward}, learns_on
         ),
     )
+    return result.replace(text=drift.alarm) if drift.alarm else result
 
 
 def _starting_policy(config: OnlineConfig, workspace: WorkspaceFolder, compute: Compute) -> Policy:
@@ -323,17 +335,26 @@ def _prompts(config: OnlineConfig, policy: Policy, job: Job, workspace: Workspac
 def _reward(config: OnlineConfig, workspace: WorkspaceFolder, compute: Compute, job: Job) -> Scorer:
     if config.reward is None:
         return NoScore()
+    read: dict[str, Path] = {}
     reward = load_reward(
         config.reward,
         lambda reference: resolve_model(reference, workspace),
         options=config.reward_options,
+        read=read,
         device=compute.device,
         precision=compute.precision,
     )
-    job.data["reward"] = reward.name
-    if names_model(config.reward):
-        job.data["reward"] = model_hash(resolve_model(config.reward, workspace))
+    job.data["reward"] = _identity(config.reward, reward.name, read)
     return RewardScorer(reward)
+
+
+def _identity(spec: str, name: str, read: Mapping[str, Path]) -> str | dict[str, str]:
+    """What data.json says of a reward: its model's hash, the hashes of all models and recipe files in it, or its name."""
+    found = {
+        inner: model_hash(path) if path.is_dir() else hashlib.sha256(path.read_bytes()).hexdigest()
+        for inner, path in read.items()
+    }
+    return found[spec] if names_model(spec) else found or name
 
 
 def _open(
@@ -543,14 +564,16 @@ def _held_out(
             own_BT = learner.evaluate("policy", batch, ("logprobs",)).logprobs_BT
             assert own_BT is not None
             batch = batch.with_columns({"policy.logprobs": own_BT})
-            others = scorers["reference"].columns(batch, ("logprobs",)) | scorers["reward"].columns(batch, ("scores",))
+            reference_BT = scorers["reference"].columns(batch, ("logprobs",))["reference.logprobs"]
+            rewarded = scorers["reward"].columns(batch, ("scores",))
             earned_B = torch.tensor([sum(rollout.token_rewards or ()) for rollout in sound])
             found |= {
-                "score": float((others["reward.scores"] + earned_B).mean()),
-                "kl": float((own_BT - others["reference.logprobs"]).sum(1).mean()),
+                "score": float((rewarded["reward.scores"] + earned_B).mean()),
+                "kl": float((own_BT - reference_BT).sum(1).mean()),
                 "response_tokens": float(batch.trained_BT.sum(1).float().mean()),
                 "finished": float(batch["finished"].mean()),
                 **figures(sound),
+                **row_figures(rewarded, asked=["reward.scores"]),
             }
         return {f"validation/{name}": value for name, value in found.items()}
 

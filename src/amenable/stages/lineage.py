@@ -62,7 +62,10 @@ def _open(database: str) -> Store:
 
 def _behind(store: Store, model: Any) -> Iterator[str]:
     """The snapshots that a model learned from, directly or through those that it began from."""
-    if isinstance(model, str):
+    if isinstance(model, Mapping):  # a reward made of several
+        for one in model.values():
+            yield from _behind(store, one)
+    elif isinstance(model, str):
         try:
             yield from store.lineage_of(model=model).snapshots
         except StoreError:  # not a model that was noted

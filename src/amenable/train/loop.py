@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -38,7 +38,10 @@ class Source(Protocol):
 
 
 class Scorer(Protocol):
-    """A frozen model that adds columns: {"reference.logprobs": [B, T]} or {"reward.scores": [B]}."""
+    """A frozen model that adds columns: {"reference.logprobs": [B, T]} or {"reward.scores": [B]}.
+
+    What it gives beyond what was asked for are figures of each row, whose mean is logged under their name.
+    """
 
     def columns(self, batch: Batch, what: tuple[str, ...]) -> dict[str, torch.Tensor]: ...
 
@@ -125,7 +128,9 @@ def prepare_batches(
         batch = algorithm.arrange(batch, progress.generator)
         for role, what in _by_role(algorithm.needs.get(stream, ())).items():
             if role in scorers:
-                batch = batch.with_columns(scorers[role].columns(batch, what))
+                columns = scorers[role].columns(batch, what)
+                batch = batch.with_columns(columns)
+                metrics.update(row_figures(columns, asked=[f"{role}.{w}" for w in what]))
             else:
                 out = learner.evaluate(role, batch, what)
                 found = {
@@ -139,6 +144,11 @@ def prepare_batches(
         metrics.update(measured)
         ready[stream] = batch
     return ready, metrics
+
+
+def row_figures(columns: Mapping[str, torch.Tensor], asked: Sequence[str]) -> Metrics:
+    """Means of what a scorer gave beyond the columns that were asked for."""
+    return {name: float(column.double().mean()) for name, column in columns.items() if name not in asked}
 
 
 def learn(

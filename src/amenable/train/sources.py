@@ -16,6 +16,7 @@ import torch
 
 from amenable.batch import Batch
 from amenable.errors import RolloutError
+from amenable.rewards.base import BEYOND, Reward, detail
 from amenable.train.contract import Metrics
 from amenable.types import Prompt, Rollout, Scored
 
@@ -130,15 +131,20 @@ def scored(rollout: Rollout) -> Scored:
 
 
 class RewardScorer:
-    """A Reward as a loop's scorer: reads the rollouts behind the rows, gives the column "reward.scores"."""
+    """A Reward as a loop's scorer: reads the rollouts behind the rows, gives the column "reward.scores".
 
-    def __init__(self, reward: Any) -> None:
+    Beside it each figure of the reward is a column "reward/<figure>" that the loop logs; `beyond` is "score_beyond".
+    """
+
+    def __init__(self, reward: Reward) -> None:
         self.reward = reward
 
     def columns(self, batch: Batch, what: tuple[str, ...]) -> dict[str, torch.Tensor]:
         assert what == ("scores",), what
-        scores = self.reward.score([scored(rollout) for rollout in batch.records])
-        return {"reward.scores": torch.tensor(scores, dtype=torch.float32)}
+        found = detail(self.reward, [scored(rollout) for rollout in batch.records])
+        columns = {"reward.scores": found.scores}
+        columns |= {"score_beyond" if n == BEYOND else f"reward/{n}": column for n, column in found.figures.items()}
+        return {name: torch.tensor(column, dtype=torch.float32) for name, column in columns.items()}
 
 
 class ReferenceScorer:
