@@ -7,7 +7,7 @@
     data/           fetched and imported data
 
 A model is named by a path, by its name under models/, as `run:NAME` (what the run made) or `run:NAME@STEP` (its state
-after that step, where it was kept).
+after that step, where it was kept); `starter` is the base model that the package brings.
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ from amenable.types import Record
 
 SETTINGS_FILE = "amenable.toml"
 CACHE_VARIABLE = "AMENABLE_CACHE"
+STARTER = Path(__file__).parent.parent / "starter"
+"""The base model of the package, named `starter`; recipes/starter.py makes it."""
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
@@ -173,9 +175,9 @@ def check_name(name: str) -> None:
 
 
 def resolve_model(reference: str, workspace: WorkspaceFolder | None) -> Path:
-    """The folder of a model: a path, a name under models/, `run:NAME` or `run:NAME@STEP`.
+    """The folder of a model: a path, a name under models/, `run:NAME`, `run:NAME@STEP`, or `starter`.
 
-    Raises ModelError naming the nearest model.
+    A model of one's own that is called starter comes before that of the package. Raises ModelError naming the nearest model.
     """
     if reference.startswith("run:"):
         return _resolve_run(reference, workspace)
@@ -184,9 +186,17 @@ def resolve_model(reference: str, workspace: WorkspaceFolder | None) -> Path:
         return path.resolve()
     if workspace is not None and is_model(workspace.models / reference):
         return workspace.models / reference
+    if reference == STARTER.name:
+        if is_model(STARTER):
+            return STARTER
+        mend = "name another model, or make it in a copy of the project: python recipes/starter.py --workspace work"
+        raise ModelError(
+            "this installation brings no starter model: its weights are missing", where=str(STARTER), mend=mend
+        )
     if path.is_dir():
         raise ModelError("the folder holds no model: config.json is missing", where=str(path))
-    names = [] if workspace is None else [*workspace.model_names(), *(f"run:{n}" for n in _runs_with_model(workspace))]
+    names = [STARTER.name] if is_model(STARTER) else []
+    names += [] if workspace is None else [*workspace.model_names(), *(f"run:{n}" for n in _runs_with_model(workspace))]
     where = str(workspace.models) if workspace is not None else "no workspace here"
     raise ModelError(f"there is no model {reference!r}", where=where, mend=_choices(reference, names, "models list"))
 

@@ -24,7 +24,7 @@ from amenable.evals.report.records import (
     prompt_text,
 )
 from amenable.evals.statistics import Interval, mean_interval
-from amenable.evals.text_measures import likelihood, measure_texts
+from amenable.evals.text_measures import Likelihood, likelihood, measure_texts
 from amenable.evals.winrate import WinRate, compare
 from amenable.models.forward import Actor, outputs_of
 from amenable.stages.build import Policy
@@ -148,6 +148,11 @@ def ask(
 
 def bits_per_byte(policy: Policy, documents: Sequence[Document], seed: int) -> float:
     """Bits that the model needs per byte of held-out text."""
+    return text_likelihood(policy, documents, seed).bits_per_byte
+
+
+def text_likelihood(policy: Policy, documents: Sequence[Document], seed: int) -> Likelihood:
+    """How well the model predicts held-out text; the interval is over documents."""
 
     def logprobs(texts: Sequence[str]) -> list[tuple[float, int]]:
         docs = [Document(id=str(i), text=t) for i, t in enumerate(texts)]
@@ -165,7 +170,7 @@ def bits_per_byte(policy: Policy, documents: Sequence[Document], seed: int) -> f
                     sums[int(record.id)][1] += count
         return [(nats, int(count)) for nats, count in sums]
 
-    return likelihood([d.text for d in documents], logprobs, seed=seed).bits_per_byte
+    return likelihood([d.text for d in documents], logprobs, seed=seed)
 
 
 def ladder_rows(found: Climb, against: str) -> tuple[LadderRow, ...]:
