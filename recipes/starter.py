@@ -29,6 +29,7 @@ from amenable.chat.tokenizer import Tokenizer, train_bpe
 from amenable.cli.progress import progress
 from amenable.config.folder import STARTER, is_model
 from amenable.config.settings import load_toml
+from amenable.data.clean import is_title
 from amenable.data.corpus import make_corpus
 from amenable.data.export import export
 from amenable.data.read import read
@@ -273,9 +274,9 @@ def measure(workspace: Workspace, quick: bool) -> dict[str, Any]:
 
 
 def prefixes(held_out: list[Document]) -> list[str]:
-    """The ten openings, and the first 24 words of the first ten sections of the held-out books as they were shuffled."""
-    long = [d for d in held_out if len(d.text.split()) > 60]
-    return [*OPENINGS, *(" ".join(d.text.split()[:24]) for d in long[:10])]
+    """The ten openings, and the first 24 words after the title of the first ten sections of the held-out books, as shuffled."""
+    begun = [[p for p in d.text.split("\n\n") if not is_title(p)] for d in held_out if len(d.text.split()) > 60]
+    return [*OPENINGS, *(" ".join(" ".join(paragraphs).split()[:24]) for paragraphs in begun[:10])]
 
 
 def documents(path: str) -> list[Document]:

@@ -85,6 +85,9 @@ pair of request and answer. Cleaning and de-duplication: docs/starter.md.
 |---|---|---|---|
 {bits}
 
+Of the held-out books one is by an author of whom nothing else was read, the other of a series of which the other books were read. The texts
+out of domain (tinyshakespeare: public domain; part of wikitext2: CC BY-SA) were measured on and never trained on.
+
 ## Limits
 
 - It knows no facts to rely on, makes things up, and loses the thread after a few sentences.
