@@ -8,3 +8,5 @@ for recipe in reviews harmless storybook; do
   echo "== recipes/$recipe.py --quick"
   .venv/bin/python "recipes/$recipe.py" --workspace "$workspace" --quick
 done
+echo "== recipes/starter.py --quick"
+.venv/bin/python recipes/starter.py --workspace "$workspace" --quick --into "$workspace/starter"

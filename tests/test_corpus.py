@@ -17,6 +17,7 @@ from amenable.config import folder as folders
 from amenable.config.folder import WorkspaceFolder, init_workspace, resolve_model
 from amenable.data.clean import RULES, CleanReport, clean, detokenised, is_title, plain_signs, reflowed, sections
 from amenable.data.corpus import make_corpus
+from amenable.data.source import load
 from amenable.errors import DataError, ModelError
 from amenable.types import Document
 
@@ -194,6 +195,23 @@ def test_held_out_books_are_never_trained_on_nor_is_what_they_hold() -> None:
 def test_a_held_out_book_that_is_not_there_is_an_error() -> None:
     with pytest.raises(DataError, match="no text 'Heidy' to hold out"):
         make_corpus({"a": [Document(id="Heidi", text=story(1))]}, hold_out=("Heidy",))
+
+
+def test_the_command_writes_a_file_a_source_and_says_what_went(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "books").mkdir()
+    (tmp_path / "books" / "one.txt").write_text(story(1) + "\n\n[Illustration: a fox]\n\n" + story(2))
+    (tmp_path / "notes.txt").write_text(story(1))
+    assert run(["data", "clean", "books", "notes.txt", "out"]) == 0
+    said = capsys.readouterr().out
+    assert "1 x markup, e.g. '[Illustration: a fox]'" in said
+    (kept,) = load("out/books.jsonl", "documents").records
+    assert kept.text == story(1) + "\n\n" + story(2) and kept.split == "train"
+    assert (tmp_path / "out" / "notes.jsonl").read_text() == ""
+    assert run(["data", "clean", "notes.txt", "books/../notes.txt", "out"]) == 2
+    assert "notes.jsonl would be written twice" in capsys.readouterr().err
 
 
 # The starter ----------------------------------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ from amenable.cli.common import (
     workspace_if_any,
     workspace_option,
 )
+from amenable.cli.corpus import clean
 from amenable.cli.main import Subcommands
 
 if TYPE_CHECKING:
@@ -57,12 +58,15 @@ def rejects_options(function: F) -> F:
 
 @click.command("data", cls=Subcommands)
 def command() -> None:
-    """List, fetch, show, check, import and export data.
+    """List, fetch, show, check, clean, import and export data.
 
     A SOURCE is a file or folder (JSONL, JSON, CSV, Parquet, text; .gz, .zst), the name of a public set of
     `amenable data list` (or NAME:PART), feedback:PROJECT, or one that the package brings: world (generated texts), primer
     (instruction data that the project wrote itself) and generated (sums, letters and the like).
     """
+
+
+command.add_command(clean)
 
 
 @command.command("list")
