@@ -25,9 +25,11 @@ from amenable.rewards.ensemble import Config as Several
 from amenable.rewards.length import LengthReward
 from amenable.rewards.load import load_reward
 from amenable.stages.drift import Drift
+from amenable.stages.sample import Config as SampleConfig
+from amenable.stages.sample import run as sample
 from amenable.train.loop import row_figures
 from amenable.train.sources import RewardScorer
-from amenable.types import Prompt, Rollout, Scored, user
+from amenable.types import Prompt, Rollout, Sampling, Scored, user
 
 from .stage_makers import Toys, rows, start, toys, workspace
 
@@ -292,3 +294,18 @@ def test_a_recipe_is_the_reward_of_an_online_run(algorithm: str, toys: Toys, wor
         assert 0 <= row["reward/words/gate"] <= 1
     data = (run.path / "data.json").read_text()
     assert str(recipe) in data and toys.reward in data
+
+
+def test_a_recipe_picks_the_best_of_several_responses(toys: Toys, workspace: Any, tmp_path: Path) -> None:
+    recipe = tmp_path / "short.toml"
+    recipe.write_text('[parts.words]\nreward = "length"\nweight = -1\n')
+    asked = SampleConfig(
+        model=toys.sft,
+        prompts=("Is the hat blue?",),
+        responses_per_prompt=4,
+        sampling=Sampling(max_tokens=8, temperature=2),
+    )
+    every = [row["response"] for row in sample(asked, workspace=workspace).details["responses"]]
+    (picked,) = sample(asked.replace(best_of=str(recipe)), workspace=workspace).details["responses"]
+    assert len(picked["response"].split()) == min(len(text.split()) for text in every)
+    assert len({len(text.split()) for text in every}) > 1

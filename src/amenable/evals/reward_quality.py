@@ -8,6 +8,7 @@ that people would call preference.
 
 from __future__ import annotations
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from typing import Any
@@ -54,6 +55,14 @@ class Baseline(Record, frozen=True):
         return f"{_upper(reward)} is right {verb} often than the {self.name}: {points[0]:+g} points ({proof})."
 
 
+class GroupAccuracy(Record, frozen=True):
+    """Accuracy on the comparisons of one source, or of one labeler."""
+
+    name: str  # "not named" where the records say none
+    num_pairs: int
+    accuracy: Interval
+
+
 class RewardQuality(Record, frozen=True):
     """A reward measured on comparisons. Intervals are by prompt.
 
@@ -64,6 +73,9 @@ class RewardQuality(Record, frozen=True):
     length_partial      Pearson, margin with difference in characters over pairs, both centred: what is left
     of the link
                         when prompt and human choice are held fixed
+    length_bias         slope of the margin over the difference in length, nats per 100 characters; with an intercept, so that
+                        a preference for good replies that happen to be longer does not count
+    by_source, by_labeler   accuracy on each one's comparisons, most pairs first; empty where all are of one
     judged_by           whose choices these are, in words: a simulated labeler must be named as such
     human_agreement     how often two labelers agree on the same pair; None if no pair was labeled twice
     """
@@ -81,6 +93,9 @@ class RewardQuality(Record, frozen=True):
     baselines: tuple[Baseline, ...]
     human_agreement: Interval | None = None
     judged_by: str = "people"
+    length_bias: Interval | None = None
+    by_source: tuple[GroupAccuracy, ...] = ()
+    by_labeler: tuple[GroupAccuracy, ...] = ()
 
     def sentence(self) -> str:
         """The accuracy in one plain sentence."""
@@ -138,6 +153,9 @@ def reward_quality(
         ),
         human_agreement=human_agreement(comparisons, seed=seed),
         judged_by=judged_by,
+        length_bias=over_rows(lambda rows: slope(longer_N[rows] / 100, margin_N[rows])),
+        by_source=_by([c.source for c in comparisons], right_N, prompts, seed),
+        by_labeler=_by([c.labeler for c in comparisons], right_N, prompts, seed),
     )
 
 
@@ -148,6 +166,17 @@ def correctness(margin_N: Column) -> Column:
     [1.0, 0.5, 0.0]
     """
     return (np.sign(margin_N) + 1) / 2
+
+
+def slope(x_N: Column, y_N: Column) -> float:
+    """Of the least-squares line of y over x, with an intercept; nan if x is constant.
+
+    >>> slope(np.array([0.0, 1.0, 2.0]), np.array([5.0, 7.0, 9.0]))
+    2.0
+    """
+    x_N = x_N - x_N.mean()
+    size = float(x_N @ x_N)
+    return float(x_N @ y_N) / size if size > 0 else math.nan
 
 
 def bag_of_words(
@@ -214,6 +243,18 @@ def _baselines(
             )
         rules.append(("bag of words", correctness(bag_of_words(train, comparisons))))
     return rules
+
+
+def _by(names: Sequence[str], right_N: Column, prompts: Sequence[Any], seed: int) -> tuple[GroupAccuracy, ...]:
+    counts = Counter(names)
+    if len(counts) < 2:
+        return ()
+    groups = []
+    for name, count in counts.most_common():
+        rows = [i for i, own in enumerate(names) if own == name]
+        accuracy = share_interval(right_N[rows], clusters=[prompts[i] for i in rows], seed=seed)
+        groups.append(GroupAccuracy(name=name or "not named", num_pairs=count, accuracy=accuracy))
+    return tuple(groups)
 
 
 def _against(rule: str, right_N: Column, baseline_N: Column, prompts: Sequence[Any], seed: int) -> Baseline:

@@ -1,9 +1,15 @@
-"""Train a reward model on what people prefer: comparisons, rankings, ratings or labels in, one number per response out."""
+"""Train a reward model on what people prefer: comparisons, rankings, ratings or labels in, one number per response out.
+
+With several members it is an ensemble: the first is the model itself, the others lie within its folder. Afterwards the
+scores get their zero, and all that is known of the model is measured on held-out prompts and written to reward.json and
+report.html: accuracy beside baselines and people, calibration, length bias, and where a learning curve leads.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -11,15 +17,17 @@ import msgspec
 from msgspec import Meta
 
 from amenable.config.folder import WorkspaceFolder, write_atomic
-from amenable.evals.reward_quality import RewardQuality, reward_quality
-from amenable.evals.statistics import share_interval
+from amenable.errors import ConfigError, DataError
+from amenable.evals.report.page import write_report
+from amenable.evals.reward_quality import correctness
 from amenable.models.heads import ScalarHead
-from amenable.rewards.model import RewardModel
+from amenable.rewards.base import HeldOutScores, Reward
+from amenable.rewards.ensemble import EnsembleReward
+from amenable.rewards.load import MEMBERS
 from amenable.stages.build import (
     LoraSettings,
-    add_lora,
+    Policy,
     check_context,
-    make_actor,
     make_algorithm,
     open_policy,
     save_result,
@@ -28,11 +36,11 @@ from amenable.stages.build import (
 from amenable.stages.data import DataConfig, Stream, collate_stream, mixture_lines, open_stream, steps_for
 from amenable.stages.events import OnEvent, RunResult, ignore
 from amenable.stages.job import NEW, Job
+from amenable.stages.reward_apart import Member, Recipe, learning_curve, resampled, train_apart
+from amenable.stages.reward_measure import all_comparisons, all_responses, good_responses, margins, measure, report_of
 from amenable.stages.sft import ensure_template
-from amenable.train.learner import Learner
 from amenable.train.settings import OptimizerConfig, TrainConfig
-from amenable.train.sources import OfflineSource
-from amenable.types import Comparison, Label, Messages, Ranking, Record, Scored
+from amenable.types import Label, Record
 
 
 class Config(Record, frozen=True):
@@ -47,8 +55,26 @@ class Config(Record, frozen=True):
     ] = "zero"
     centre_on: Annotated[
         tuple[str, ...],
-        Meta(description="demonstrations that shall score 0 on average; empty: the held-out chosen responses"),
+        Meta(description="demonstrations that shall score 0 on average; empty: the preferred held-out responses"),
     ] = ()
+    members: Annotated[
+        int,
+        Meta(ge=1, description="reward models trained one after the other, in other orders; 2 or more: an ensemble"),
+    ] = 1
+    bootstrap: Annotated[bool, Meta(description="each member learns from prompts drawn anew with replacement")] = False
+    forecast: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=6,
+            description="smaller training sets to learn from again (1/2, 1/4, ...) for the learning curve; 0: none. They "
+            "take up to as long as the training itself",
+        ),
+    ] = 0
+    label: Annotated[
+        str | None,
+        Meta(description="labels: the question to learn, where the data answers several; null: the only one"),
+    ] = None
     algorithm: Annotated[
         dict[str, Any],
         Meta(description="name (reward_pairwise, reward_ranking, reward_rating, reward_label) and settings"),
@@ -61,158 +87,182 @@ class Config(Record, frozen=True):
 def run(
     config: Config, *, workspace: WorkspaceFolder, name: str | None = None, on_event: OnEvent = ignore, mode: str = NEW
 ) -> RunResult:
-    """Train, measure on held-out prompts, write model and reward.json."""
+    """Train, measure on held-out prompts, write model, reward.json and report.html."""
     with Job.open("reward", config, workspace, name, mode, on_event) as job:
         return _run(config, workspace, job)
 
 
 def _run(config: Config, workspace: WorkspaceFolder, job: Job) -> RunResult:
+    started = time.perf_counter()
     compute = job.set_up(config.train)
     algorithm = make_algorithm(config.algorithm, "reward_pairwise", role="reward")
-    policy = open_policy(config.model, workspace, compute)
     (stream_name, kind), *_ = algorithm.feeds.items()
-    if kind != "labels" or policy.tokenizer.chat_template is not None:
-        ensure_template(policy, job, allowed=True)
-    context = check_context(config.context, policy.model)
-    stream = open_stream(
-        config.data,
-        kind,
-        policy.tokenizer,
-        context=context,
-        model_kind=policy.model.kind,
-        rejects=job.rejects,
-        workspace=workspace,
-        snapshots=job.snapshots(),
-    )
+
+    def open_start() -> Policy:
+        policy = open_policy(config.model, workspace, compute)
+        if kind != "labels" or policy.tokenizer.chat_template is not None:
+            ensure_template(policy, job, allowed=True)
+        return policy
+
+    policy = open_start()
+    stream = _open(config, kind, policy, workspace, job)
+    _check(config, kind, stream)
     job.data.update(stream.info, model=policy.hash)
-    steps = steps_for(config.train.steps, config.train.epochs, stream.num_units, config.train.units_per_step)
-    adapter = add_lora(policy.model, config.lora, config.train.seed)
-    for line in (
-        stream.notes + mixture_lines(stream, steps, config.train.units_per_step) + ([adapter] if adapter else [])
-    ):
+    per_step, seed = config.train.units_per_step, config.train.seed
+    steps = steps_for(config.train.steps, config.train.epochs, stream.num_units, per_step)
+    recipe = Recipe(algorithm, config.train, config.lora, config.head, compute, open_start, stream_name)
+    actor, reward, adapter = recipe.make(job.name, seed, policy)
+    for line in stream.notes + mixture_lines(stream, steps, per_step) + ([adapter] if adapter else []):
         job.say(line)
-    actor = make_actor(policy.model, "scalar", _head(config, policy.model.hidden_size))
-    learner = Learner({"reward": actor}, config.train, precision=compute.precision, device=compute.device)
-    loader = stream.loader(units_per_step=config.train.units_per_step, seed=config.train.seed)
+    learner = recipe.learner(actor, seed)
     held_out = [collate_stream(stream.validation[:256], stream_name)] if stream.validation else []
-    reward = RewardModel(actor, policy.tokenizer, name=job.name, precision=compute.precision)
 
     def save(folder: Path, metadata: dict[str, Any], learns_on: bool) -> None:
         if learns_on:  # neither shifted nor measured yet
             save_result(policy, policy.model, folder, metadata, learns_on=True, reward=actor.head)
             return
-        shift = _centre(config, actor.head, reward, stream, workspace, job)
-        quality = measure(reward, stream, config.train.seed)
-        write_atomic(job.folder.folder / "reward.json", json.dumps(quality, indent=2).encode())
-        for sentence in quality["sentences"]:
+        actor.eval()
+        members = [Member(policy, actor, reward)]
+        for k in range(1, config.members):
+            own = resampled(stream, seed + k) if config.bootstrap else stream
+            label = f"member {k + 1} of {config.members}"
+            members.append(train_apart(recipe, own, job, steps=steps, seed=seed + k, label=label))
+        curve = None
+        if config.forecast:
+            curve = learning_curve(recipe, stream, reward, job, halvings=config.forecast, steps=steps, seed=seed)
+        shifts = _centre(config, members, stream, workspace, job)
+        whole: Reward = reward if len(members) == 1 else EnsembleReward([m.reward for m in members], name=job.name)
+        quality, about = measure(whole, stream, seed)
+        about |= {"sentences": [*about["sentences"], *([curve.sentence()] if curve else [])]}
+        about |= {"forecast": msgspec.to_builtins(curve), "members": [_accuracy(m, stream) for m in members]}
+        write_atomic(job.folder.folder / "reward.json", json.dumps(about, indent=2).encode())
+        for sentence in about["sentences"]:
             job.say(sentence)
-        about = {**metadata, "data": job.data, "reward": {"shift": shift, "quality": quality}}
-        save_result(policy, policy.model, folder, about, reward=actor.head)
+        _save(members, whole, shifts, stream, folder, {**metadata, "data": job.data}, about)
+        seconds = time.perf_counter() - started
+        write_report(job.folder.folder, report_of(job, seed, seconds, quality, curve, about["sentences"]))
 
+    first = resampled(stream, seed) if config.bootstrap else stream
     result = job.train(
         algorithm,
         learner,
-        OfflineSource({stream_name: loader}, collate_stream),
+        recipe.source(first, seed),
         steps=steps,
         validate=validator(algorithm, learner, held_out),
         save_model=save,
     )
-    quality = json.loads((job.folder.folder / "reward.json").read_text())
-    return result.replace(details=quality, files={"quality": str(job.folder.folder / "reward.json")})
+    folder = job.folder.folder
+    if not result.model:  # a step was replayed
+        return result
+    files = {"quality": str(folder / "reward.json"), "report": str(folder / "report.html")}
+    return result.replace(details=json.loads((folder / "reward.json").read_text()), files=files)
 
 
-def measure(reward: Any, stream: Stream, seed: int) -> dict[str, Any]:
-    """Held-out accuracy with interval, calibration, baselines; as JSON values with plain sentences."""
-    held_out = [r for r in stream.validation_records]
-    comparisons = [r for r in held_out if isinstance(r, Comparison)] + [
-        c for r in held_out if isinstance(r, Ranking) for c in as_comparisons(r)
-    ]
-    labels = [r for r in held_out if isinstance(r, Label)]
-    if comparisons:
-        train = [u[0].record for units in stream.units.values() for u in units]
-        train_pairs = [r for r in train if isinstance(r, Comparison)] + [
-            c for r in train if isinstance(r, Ranking) for c in as_comparisons(r)
-        ]
-        scores = reward.score([scored(c.prompt, text) for c in comparisons for text in (c.chosen, c.rejected)])
-        quality: RewardQuality = reward_quality(
-            comparisons,
-            scores[0::2],
-            scores[1::2],
-            train=train_pairs,
-            name="the reward model",
-            judged_by=_judges(comparisons),
-            seed=seed,
+def _open(config: Config, kind: str, policy: Policy, workspace: WorkspaceFolder, job: Job) -> Stream:
+    stream = open_stream(
+        config.data,
+        kind,
+        policy.tokenizer,
+        context=check_context(config.context, policy.model),
+        model_kind=policy.model.kind,
+        rejects=job.rejects,
+        workspace=workspace,
+        snapshots=job.snapshots(),
+    )
+    return _one_question(stream, config.label) if kind == "labels" else stream
+
+
+def _one_question(stream: Stream, name: str | None) -> Stream:
+    """The labels of one question. Raises ConfigError where there are several and none is named, or the named one is not there."""
+    found = sorted({unit[0].record.name for units in stream.units.values() for unit in units})
+    if name is None and len(found) == 1:
+        name = found[0]
+    if name not in found:
+        raise ConfigError(
+            "the data answers several questions" if name is None else f"no label to train on answers {name!r}",
+            where="label",
+            mend=f"name one of them: {', '.join(found[:10])}",
         )
-        sentences = [quality.sentence(), *(b.sentence("the reward model") for b in quality.baselines)]
-        return {"pairs": len(comparisons), "sentences": sentences, **msgspec.to_builtins(quality)}
-    if labels:
-        scores = reward.score([scored(r.prompt, r.response) for r in labels])
-        right = [float((s > 0) == r.label) for s, r in zip(scores, labels, strict=True)]
-        interval = share_interval(right, seed=seed)
-        sentence = (
-            f"The reward model's sign agrees with {interval.value:.1%} of {len(labels)} held-out labels "
-            f"(95 % interval {interval.low:.1%}-{interval.high:.1%})."
-        )
-        return {"labels": len(labels), "sentences": [sentence], "accuracy": msgspec.to_builtins(interval)}
-    return {"sentences": ["There is no held-out data, so nothing is known of the reward model's accuracy."]}
-
-
-def _judges(comparisons: Sequence[Comparison]) -> str:
-    """Whose choices they are, in words; a simulated labeler is named as such."""
-    simulated = [c.labeler.startswith("simulated") for c in comparisons]
-    return (
-        "the simulated labeler"
-        if all(simulated)
-        else "people and the simulated labeler"
-        if any(simulated)
-        else "people"
+    units = {source: [u for u in own if u[0].record.name == name] for source, own in stream.units.items()}
+    empty = [source for source, own in units.items() if not own]
+    if empty:
+        raise DataError(f"no label answers {name!r}", where=empty[0], mend="leave this source out of data.train")
+    return replace(
+        stream,
+        units=units,
+        validation=[u for u in stream.validation if u[0].record.name == name],
+        validation_records=[r for r in stream.validation_records if isinstance(r, Label) and r.name == name],
     )
 
 
-def as_comparisons(ranking: Ranking) -> list[Comparison]:
-    """All ordered pairs of a ranking."""
-    return [
-        Comparison(
-            id=f"{ranking.id}:{i}>{j}",
-            prompt=ranking.prompt,
-            chosen=ranking.responses[i],
-            rejected=ranking.responses[j],
-            labeler=ranking.labeler,
-            source=ranking.source,
+def _check(config: Config, kind: str, stream: Stream) -> None:
+    """Raise ConfigError for settings that would do nothing, or the wrong thing, on these records."""
+    if config.bootstrap and config.members == 1:
+        raise ConfigError(
+            "one reward model alone gains nothing from drawing its prompts anew",
+            where="bootstrap",
+            mend="set members too",
         )
-        for i, j in ranking.pairs()
-    ]
+    if config.label is not None and kind != "labels":
+        raise ConfigError(f"{kind} answer no yes/no question", where="label", mend="leave it out")
+    if config.centre_on and kind in ("labels", "ratings"):
+        raise ConfigError(
+            f"a reward model of {kind} has a zero of its own", where="centre_on", mend="leave it out: it is not shifted"
+        )
+    if config.forecast and not all_comparisons(stream.validation_records):
+        raise ConfigError(
+            "a learning curve is measured on held-out comparisons, and there are none",
+            where="forecast",
+            mend="set data.held_out_share or data.validation, or forecast=0",
+        )
+    smallest = min(len(units) for units in stream.units.values())
+    if config.forecast and smallest < 2**config.forecast:
+        raise ConfigError(
+            f"{smallest} units cannot be halved {config.forecast} times", where="forecast", mend="set it lower"
+        )
 
 
-def scored(prompt: Messages, response: str) -> Scored:
-    """A finished response to a prompt."""
-    return Scored(prompt=prompt, response=response)
+def _centre(config: Config, members: list[Member], stream: Stream, workspace: WorkspaceFolder, job: Job) -> list[float]:
+    """Shift each member's head so that good responses score 0 on average. Returns the shifts."""
+    items, what = good_responses(config.centre_on, stream, workspace)
+    shifts = []
+    for member in members:
+        mean = sum(member.reward.score(items)) / len(items) if items else 0.0
+        assert isinstance(member.actor.head, ScalarHead)
+        member.actor.head.shift_(-mean)
+        shifts.append(-mean)
+    if items:
+        shown = ", ".join(f"{shift:+.3f}" for shift in shifts)
+        job.say(f"scores are shifted by {shown}, so that {len(items)} {what} average 0")
+    return shifts
 
 
-def _head(config: Config, hidden_size: int) -> ScalarHead:
-    import torch
+def _accuracy(member: Member, stream: Stream) -> float | None:
+    """A member's own accuracy on held-out comparisons."""
+    comparisons = all_comparisons(stream.validation_records)
+    if not comparisons:
+        return None
+    return float(correctness(margins(member.reward, comparisons)).mean())
 
-    generator = torch.Generator().manual_seed(config.train.seed)
-    return ScalarHead(hidden_size, start=config.head, generator=generator)
 
+def _save(
+    members: list[Member],
+    whole: Reward,
+    shifts: list[float],
+    stream: Stream,
+    folder: Path,
+    metadata: dict[str, Any],
+    quality: dict[str, Any],
+) -> None:
+    """Further members first: the first one's config.json makes the folder a model."""
+    items = all_responses(stream.validation_records)
 
-def _centre(
-    config: Config, head: Any, reward: RewardModel, stream: Stream, workspace: WorkspaceFolder, job: Job
-) -> float:
-    """Shift the head so that demonstrations (or held-out chosen responses) score 0 on average. Returns the shift."""
-    items: Sequence[Scored]
-    if config.centre_on:
-        from amenable.data.source import load
+    def scores_of(reward: Reward) -> Any:
+        return msgspec.to_builtins(HeldOutScores.of(reward.score(items))) if items else None
 
-        shown = [
-            d for spec in config.centre_on for d in load(spec, "demonstrations", database=workspace.database).records
-        ]
-        items = [scored(d.messages[:-1], d.messages[-1].content) for d in shown][:512]
-    else:
-        items = [scored(r.prompt, r.chosen) for r in stream.validation_records if isinstance(r, Comparison)][:512]
-    if not items:
-        return 0.0
-    mean = sum(reward.score(items)) / len(items)
-    head.shift_(-mean)
-    job.say(f"scores are shifted by {-mean:+.3f}, so that {len(items)} good responses average 0")
-    return -mean
+    known = [{"shift": s, "held_out": scores_of(m.reward)} for m, s in zip(members, shifts, strict=True)]
+    together = {"ensemble_held_out": scores_of(whole)} if len(members) > 1 else {}
+    for k, (member, one) in reversed(list(enumerate(zip(members, known, strict=True)))):
+        target = folder / MEMBERS / str(k + 1) if k else folder
+        about = {**metadata, "reward": {**one, **({} if k else {"quality": quality, **together})}}
+        save_result(member.policy, member.policy.model, target, about, reward=member.actor.head)

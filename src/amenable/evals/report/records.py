@@ -12,6 +12,7 @@ from msgspec import field
 
 from amenable.errors import DataError
 from amenable.evals.curves import Curve
+from amenable.evals.forecast import Forecast
 from amenable.evals.frontier import FrontierPoint
 from amenable.evals.reward_quality import RewardQuality
 from amenable.evals.text_measures import TextMeasures
@@ -147,6 +148,7 @@ class Report(Record, frozen=True):
     texts: tuple[ModelTexts, ...] = ()
     curves: tuple[CurveGroup, ...] = ()
     reward_quality: tuple[RewardQuality, ...] = ()
+    forecast: Forecast | None = None  # of the reward model's accuracy
     frontier: tuple[FrontierPoint, ...] = ()
     frontier_reward: str = "reward"
     traces: tuple[TokenTrace, ...] = ()
