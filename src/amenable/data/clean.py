@@ -248,7 +248,7 @@ def reflowed(paragraph: str) -> str:
 
 
 _COMMON_WORDS = (
-    "the of and a to in he was i that it his you with as for had is her but not at on be she they have said him all my"
+    "the of and a upon once to in he was i that it his you with as for had is her but not at on be she they have said him all my"
     " were me so from by this one there which them if out when we what up are an no or their been who would do your will"
     " could its then into little very now down about like man can our over has did come back than after some old how go"
     " other more here before well see never where know get must time went am good two"
@@ -274,6 +274,8 @@ def _strange(paragraph: str, report: CleanReport) -> bool:
 def sections(text: str, min_words: int = 60) -> Iterator[str]:
     """A cleaned text cut before its titles; a part of fewer words joins the one before it, if there is one.
 
+    First words that are printed in capitals ("ONCE UPON a time") are spelt as elsewhere.
+
     >>> [s.split("\\n")[0] for s in sections("ONE\\n\\nIt began.\\n\\nTWO\\n\\nIt ended.", min_words=2)]
     ['ONE', 'TWO']
     """
@@ -285,12 +287,31 @@ def sections(text: str, min_words: int = 60) -> Iterator[str]:
         parts[-1].append(paragraph)
     joined: list[str] = []
     for part in filter(None, parts):
+        first = next((n for n, p in enumerate(part) if not is_title(p)), 0)
+        part[first] = opening(part[first])
         said = "\n\n".join(part)
         if joined and len(said.split()) < min_words:
             joined[-1] += "\n\n" + said
         else:
             joined.append(said)
     yield from joined
+
+
+_CAPITALS = re.compile(r"\A([\"']*)([A-Z][A-Z',]*(?: [A-Z][A-Z',]*){0,5})(?= [a-z])")
+
+
+def opening(paragraph: str) -> str:
+    """A paragraph whose first words are in capitals, as printers do; common words small, others with a capital.
+
+    >>> opening("ONCE UPON a time"), opening("THE KING, old and ill,"), opening("I AM here."), opening("He saw it.")
+    ('Once upon a time', 'The King, old and ill,', 'I am here.', 'He saw it.')
+    """
+    match = _CAPITALS.match(paragraph)
+    if match is None or len(match.group(2)) < 2:
+        return paragraph
+    words = [w.lower() if w.strip(",'").lower() in COMMON - {"i"} else w.capitalize() for w in match.group(2).split()]
+    words[0] = words[0].capitalize()
+    return match.group(1) + " ".join(words) + paragraph[match.end() :]
 
 
 # Text that was cut into tokens ----------------------------------------------------------------------------------------
