@@ -4,7 +4,8 @@
     python recipes/starter.py --workspace work train        # choose the steps for --minutes (150), train or go on with it
     python recipes/starter.py --workspace work ship         # measure, write card and bf16 weights into --into
     python recipes/starter.py --workspace work              # all three; whatever is done already is not done again
-    python recipes/starter.py --workspace work --quick      # a small part of the corpus, 12 steps: only that everything works
+    python recipes/starter.py --workspace work --quick      # a small part of the corpus, 12 steps: only that everything works;
+                                                            # the model goes into the workspace
 
 Two books are held out by name (HELD_OUT): one by an author of whom nothing else is read, one of a series of which the
 other books are read. Interrupted, the same command goes on where the last checkpoint stood.
@@ -70,12 +71,11 @@ def main() -> None:
     workspace = Workspace(options.workspace)
     folder = Path(options.workspace)
     with contextlib.chdir(folder):
-        if options.step in ("corpus", "all") or not Path("corpus/corpus.json").exists():
-            print(starter_card.corpus_table(corpus(options.quick)))
+        print(starter_card.corpus_table(corpus(options.quick)), flush=True)
         if options.step in ("train", "all"):
             train(workspace, options.minutes, options.quick)
         if options.step in ("ship", "all"):
-            ship(workspace, Path(options.into), options.quick)
+            ship(workspace, Path(options.into or ("starter" if options.quick else STARTER)), options.quick)
 
 
 def arguments() -> argparse.Namespace:
@@ -84,10 +84,12 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("step", nargs="?", default="all", choices=["corpus", "train", "ship", "all"])
     parser.add_argument("--workspace", required=True, help="folder for corpus and runs; made if need be")
     parser.add_argument("--minutes", type=float, default=150, help="time budget of the training; 0: the recipe's steps")
-    parser.add_argument("--into", default=str(STARTER), help="folder that the finished model goes to")
+    parser.add_argument(
+        "--into", help="folder that the finished model goes to; else the package, with --quick the workspace"
+    )
     parser.add_argument("--quick", action="store_true", help="a small part of the corpus, a few steps")
     options = parser.parse_args()
-    options.into = str(Path(options.into).resolve())
+    options.into = str(Path(options.into).resolve()) if options.into else None
     return options
 
 
@@ -98,7 +100,13 @@ def corpus(quick: bool) -> dict[str, Any]:
     """corpus/*.jsonl, corpus/tokenizer and corpus/corpus.json, made unless they are there. Returns corpus.json."""
     target = Path("corpus")
     if (target / "corpus.json").exists():
-        return dict(json.loads((target / "corpus.json").read_text()))
+        kept = dict(json.loads((target / "corpus.json").read_text()))
+        if kept["quick"] != quick:
+            made_as = "with" if kept["quick"] else "without"
+            raise DataError(
+                f"the corpus was made {made_as} --quick", where=str(target.resolve()), mend="take another workspace"
+            )
+        return kept
     for source in SOURCES:
         if source in names() and entry(source).share_alike:
             raise DataError(f"the licence of {source} asks for share-alike", mend="what ships must not be made from it")
@@ -127,6 +135,7 @@ def corpus(quick: bool) -> dict[str, Any]:
         "held_out": {name: size([d for d in made.held_out if d.id.startswith(f"{name}/")]) for name in HELD_OUT},
         "held_out_tokens": num_tokens(tokenizer, made.held_out),
         "vocab_size": tokenizer.vocab_size,
+        "quick": quick,
     }
     (target / "corpus.json").write_text(json.dumps(found, indent=2))
     return found
@@ -175,7 +184,9 @@ def train(workspace: Workspace, minutes: float, quick: bool) -> None:
     folder = workspace.folder
     with progress(quiet=False) as show:
         if RUN in folder.run_names():
-            if not is_model(folder.runs / RUN / "model"):
+            if is_model(folder.runs / RUN / "model"):
+                print(f"the run {RUN} is done: {folder.runs / RUN}")
+            else:
                 workspace.resume(RUN, on_event=show)
             return
         settings: dict[str, Any] = {}

@@ -4,9 +4,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 workspace="$(mktemp -d)"
 trap 'rm -rf "$workspace"' EXIT
-for recipe in reviews harmless storybook; do
+for recipe in reviews harmless storybook starter; do
   echo "== recipes/$recipe.py --quick"
   .venv/bin/python "recipes/$recipe.py" --workspace "$workspace" --quick
 done
-echo "== recipes/starter.py --quick"
-.venv/bin/python recipes/starter.py --workspace "$workspace" --quick --into "$workspace/starter"
