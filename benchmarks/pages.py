@@ -93,6 +93,10 @@ def page(results: Results, growth: dict[str, Any] | None) -> str:
         if name != "T"
     )
     reached = [row.reached for row in results.rows if row.reached is not None]
+    crowd = results.load > 1.5 * results.machine.get("cores", 1)
+    busy = (
+        f" The machine was busy with other work: a load of {results.load:.0f} at the end of the run." if crowd else ""
+    )
     grown = "" if growth is None else grown_page(growth)
     return f"""# Benchmarks
 
@@ -106,7 +110,7 @@ This page is written by `python -m benchmarks docs` from `benchmarks/results/`. 
 
 Both sides work turn by turn in one run (A B A B ...), each in a process of its own, on the same token ids with the same random weights. "Faster by"
 is the median over pairs of turns; behind it an interval of order statistics for that median (few turns: from the smallest to the largest).
-Of {len(reached)} rows with a target, {sum(reached)} reach all of theirs.
+Of {len(reached)} rows with a target, {sum(reached)} reach all of theirs.{busy}
 
 {table(results.rows)}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import statistics
 import time
 from collections.abc import Iterable
@@ -69,6 +70,7 @@ class Results(Record, frozen=True):
     rows: tuple[Row, ...]
     quick: bool
     minutes: float
+    load: Annotated[float, Meta(description="processes that wanted a core, over the last minute of the run")] = 0.0
 
 
 def row_of(work: str, size: str, peer: str, turns: Turns, lengths: list[int]) -> Row:
@@ -129,7 +131,8 @@ def save(rows: Iterable[Row], machine: dict[str, Any], folder: Path, *, quick: b
         before = msgspec.json.decode(file.read_bytes(), type=Results)
         if before.machine == machine:
             kept = tuple(row for row in before.rows if (row.work, row.size, row.peer) not in measured)
-    results = Results(machine=machine, rows=(*kept, *new), quick=quick, minutes=(time.perf_counter() - started) / 60)
+    minutes = (time.perf_counter() - started) / 60
+    results = Results(machine=machine, rows=(*kept, *new), quick=quick, minutes=minutes, load=os.getloadavg()[0])
     folder.mkdir(parents=True, exist_ok=True)
     file.write_bytes(msgspec.json.format(msgspec.json.encode(results), indent=1) + b"\n")
     return results

@@ -204,6 +204,9 @@ def test_the_page_says_what_the_rows_say(tmp_path):
     page = pages.page(Results(machine={"processor": "x"}, rows=rows, quick=False, minutes=1.0), None)
     assert "4.0x (3.0-5.0)" in page and "200 MB / 500 MB = 0.40 (target 0.5)" in page
     assert "Of 1 rows with a target, 1 reach all of theirs." in page
+    assert "busy" not in page
+    crowded = Results(machine={"cores": 2}, rows=rows, quick=False, minutes=1.0, load=9.0)
+    assert "busy with other work: a load of 9" in pages.page(crowded, None)
     pages.draw_ratios(rows, tmp_path / "x.svg")
     assert "ppo S, TRL 1.12, tuned" in (tmp_path / "x.svg").read_text()
 
