@@ -60,6 +60,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("what", nargs="?", default="run", choices=["run", "growth", "docs"])
     parser.add_argument("--quick", action="store_true", help="few turns, size S")
     parser.add_argument("--only", default="", help="works, parted by commas: " + ", ".join([*WORKS, *OTHERS]))
+    parser.add_argument("--against", default="", help="only peers whose name holds this, e.g. tuned")
     parser.add_argument("--sizes", default="", help="S, M or both, parted by commas")
     parser.add_argument("--peers", type=Path, default=default_folder(), help="folder of the peers' environments")
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="of every worker; 1: processor time counts")
@@ -80,7 +81,7 @@ def comparisons(args: argparse.Namespace, folder: Path) -> Iterator[Row]:
         materials.make(folder, size)
         for work in [w for w in WORKS if w in args.only]:
             peers = PEERS[work][-1:] if args.quick and work != "sft" else PEERS[work]
-            for peer in peers:
+            for peer in (p for p in peers if args.against in p.name):
                 yield compared(args, folder, size, work, peer)
     if "generation" in args.only:
         yield from generation_rows(args.quick)
@@ -139,7 +140,7 @@ def machine(threads: int) -> dict[str, Any]:
         "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
-        "torch": torch.__version__,
+        "torch": str(torch.__version__),
         "threads": threads,
         "time": "processor time" if threads == 1 else "clock",
         "paths": f"{found.paths.matmul} float32 products, {found.paths.training} training, "

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from benchmarks import growth, materials, pages, startup
+from benchmarks.__main__ import machine as machine_of
 from benchmarks.compare import ROOT, Turns, Worker, WorkerError, interleave, median_interval, our_worker
 from benchmarks.ours import settings
 from benchmarks.rows import Results, Row, missing, real_lengths, row_of, save
@@ -185,6 +186,7 @@ def test_a_peer_that_is_not_there_is_named_in_the_table():
 
 def test_results_are_kept_for_the_same_machine_only(tmp_path):
     first, second = Row(work="sft", size="S", peer="a", ratio=2.0), Row(work="dpo", size="S", peer="a", ratio=3.0)
+    assert save([first], machine_of(1), tmp_path, quick=True, started=0.0).rows == (first,)
     machine = {"processor": "x", "threads": 1}
     save([first], machine, tmp_path, quick=True, started=0.0)
     assert save([second], machine, tmp_path, quick=True, started=0.0).rows == (first, second)
