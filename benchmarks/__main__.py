@@ -17,7 +17,6 @@ import json
 import os
 import platform
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -37,21 +36,21 @@ OTHERS = ("generation", "start-up")
 
 def main() -> None:
     args = parsed()
-    started = time.perf_counter()
     torch.set_num_threads(args.threads)
     if args.what == "docs":
         pages.write(args.results)
         return
     if args.what == "growth":
         growth.main(args.results, quick=args.quick)
-        pages.write(args.results)
+        if (args.results / "latest.json").exists():  # the page is about both
+            pages.write(args.results)
         return
     rows: list[Row] = []
     with tempfile.TemporaryDirectory() as folder:
         for row in comparisons(args, Path(folder)):
             rows.append(row)
             print(pages.line(row), flush=True)
-            save(rows, machine(args.threads), args.results, quick=args.quick, started=started)
+            save(rows, machine(args.threads), args.results, quick=args.quick)
     pages.write(args.results)
 
 

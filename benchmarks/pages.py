@@ -14,7 +14,7 @@ matplotlib.use("svg")
 import matplotlib.pyplot as plt
 
 from benchmarks.rows import Results, Row
-from benchmarks.work import SIZES
+from benchmarks.work import SIZES, TARGETS
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 PAGE, RATIOS, GROWTH = DOCS / "benchmarks.md", DOCS / "benchmarks.svg", DOCS / "growth.svg"
@@ -113,7 +113,7 @@ is the median over pairs of turns; behind it an interval of order statistics for
 Of {len(reached)} rows with a target, {sum(reached)} reach all of theirs.{busy}
 
 {table(results.rows)}
-
+{unmeasured(results.rows)}
 ![How many times faster amenable is than each peer](benchmarks.svg)
 
 - **Sizes.** {shapes}. Llama-shaped, tied embeddings.
@@ -135,6 +135,20 @@ python -m benchmarks                    # --quick: about five minutes; --only sf
 python -m benchmarks growth
 ```
 {grown}"""
+
+
+def unmeasured(rows: Sequence[Row]) -> str:
+    """The targets that no row speaks of, in a sentence; empty if there are none."""
+    seen = {(row.work, row.peer, row.size) for row in rows}
+    left = [
+        f"{work} {size} against {peer} ({goal:g}x)"
+        for (work, peer), goals in TARGETS.items()
+        for size, goal in goals.items()
+        if (work, peer, size) not in seen
+    ]
+    if not any(row.work == "generation" for row in rows):
+        left.append("generation")
+    return f"\nNot measured yet on this machine (target): {', '.join(left)}.\n" if left else ""
 
 
 def grown_page(growth: dict[str, Any]) -> str:

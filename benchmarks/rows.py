@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import statistics
-import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
@@ -69,7 +68,6 @@ class Results(Record, frozen=True):
     machine: dict[str, Any]
     rows: tuple[Row, ...]
     quick: bool
-    minutes: float
     load: Annotated[float, Meta(description="processes that wanted a core, over the last minute of the run")] = 0.0
 
 
@@ -121,7 +119,7 @@ def real_lengths(work: str, size: str, materials: Path) -> list[int]:
     return [n + RESPONSE_TOKENS[size] for n in prompts for _ in range(found.responses)]
 
 
-def save(rows: Iterable[Row], machine: dict[str, Any], folder: Path, *, quick: bool, started: float) -> Results:
+def save(rows: Iterable[Row], machine: dict[str, Any], folder: Path, *, quick: bool) -> Results:
     """Write latest.json; rows of works that were not measured this time on the same machine are kept."""
     new = tuple(rows)
     measured = {(row.work, row.size, row.peer) for row in new}
@@ -131,8 +129,7 @@ def save(rows: Iterable[Row], machine: dict[str, Any], folder: Path, *, quick: b
         before = msgspec.json.decode(file.read_bytes(), type=Results)
         if before.machine == machine:
             kept = tuple(row for row in before.rows if (row.work, row.size, row.peer) not in measured)
-    minutes = (time.perf_counter() - started) / 60
-    results = Results(machine=machine, rows=(*kept, *new), quick=quick, minutes=minutes, load=os.getloadavg()[0])
+    results = Results(machine=machine, rows=(*kept, *new), quick=quick, load=os.getloadavg()[0])
     folder.mkdir(parents=True, exist_ok=True)
     file.write_bytes(msgspec.json.format(msgspec.json.encode(results), indent=1) + b"\n")
     return results

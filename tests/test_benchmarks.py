@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 from benchmarks import growth, materials, pages, startup
 from benchmarks.__main__ import machine as machine_of
@@ -186,13 +188,13 @@ def test_a_peer_that_is_not_there_is_named_in_the_table():
 
 def test_results_are_kept_for_the_same_machine_only(tmp_path):
     first, second = Row(work="sft", size="S", peer="a", ratio=2.0), Row(work="dpo", size="S", peer="a", ratio=3.0)
-    assert save([first], machine_of(1), tmp_path, quick=True, started=0.0).rows == (first,)
+    assert save([first], machine_of(1), tmp_path, quick=True).rows == (first,)
     machine = {"processor": "x", "threads": 1}
-    save([first], machine, tmp_path, quick=True, started=0.0)
-    assert save([second], machine, tmp_path, quick=True, started=0.0).rows == (first, second)
+    save([first], machine, tmp_path, quick=True)
+    assert save([second], machine, tmp_path, quick=True).rows == (first, second)
     again = first.replace(ratio=2.5)
-    assert save([again], machine, tmp_path, quick=True, started=0.0).rows == (second, again)
-    assert save([first], {"processor": "y"}, tmp_path, quick=True, started=0.0).rows == (first,)
+    assert save([again], machine, tmp_path, quick=True).rows == (second, again)
+    assert save([first], {"processor": "y"}, tmp_path, quick=True).rows == (first,)
     written = json.loads((tmp_path / "latest.json").read_text())
     wanted = {"work", "size", "peer", "ratio", "low", "high", "limit_share", "target"}
     assert wanted <= set(written["rows"][0])
@@ -203,14 +205,25 @@ def test_the_page_says_what_the_rows_say(tmp_path):
         row_of("ppo", "S", "TRL 1.12, tuned", turns(), [10]),
         missing("dpo", "M", "TRL 1.16, tuned", "not installed"),
     )
-    page = pages.page(Results(machine={"processor": "x"}, rows=rows, quick=False, minutes=1.0), None)
+    page = pages.page(Results(machine={"processor": "x"}, rows=rows, quick=False), None)
     assert "4.0x (3.0-5.0)" in page and "200 MB / 500 MB = 0.40 (target 0.5)" in page
     assert "Of 1 rows with a target, 1 reach all of theirs." in page
     assert "busy" not in page
-    crowded = Results(machine={"cores": 2}, rows=rows, quick=False, minutes=1.0, load=9.0)
+    told = page[page.index("Not measured yet") :].split("\n")[0]
+    assert "ppo M against TRL 1.12, tuned (5x)" in told and "ppo S" not in told and "generation" in told
+    crowded = Results(machine={"cores": 2}, rows=rows, quick=False, load=9.0)
     assert "busy with other work: a load of 9" in pages.page(crowded, None)
     pages.draw_ratios(rows, tmp_path / "x.svg")
     assert "ppo S, TRL 1.12, tuned" in (tmp_path / "x.svg").read_text()
+
+
+def test_the_page_in_the_docs_is_that_of_the_results():
+    file = ROOT / "benchmarks" / "results" / "latest.json"
+    results = msgspec.json.decode(file.read_bytes(), type=Results)
+    growth = file.with_name("growth.json")
+    grown = json.loads(growth.read_text()) if growth.exists() else None
+    assert pages.PAGE.read_text(encoding="utf-8") == pages.page(results, grown)
+    assert all(row.ratio is None or math.isfinite(row.ratio) for row in results.rows)
 
 
 # Growth and start-up
