@@ -80,6 +80,7 @@ def test_each_rule_takes_what_it_names(given: str, cleaned: str, rule: str) -> N
         ("It was\ncold\nand late.", "It was cold and late."),
         ("Turn back, turn back,\nYoung maiden fair,\nLinger not here.", "Turn back, turn back,\nYoung maiden fair,\nLinger not here."),
         ("Chapter 1\n\nIn 1850 he had 12 hens.", "Chapter 1\n\nIn 1850 he had 12 hens."),
+        ("[Note: it was I who wrote this.]", "[Note: it was I who wrote this.]"),
         ("He gave me [said she] 3 pence; 1 < 2.", "He gave me [said she] 3 pence; 1 < 2."),
     ],
 )  # fmt: skip

@@ -15,7 +15,8 @@ The rules, in the order of their work (RULES names those that take something awa
     garbled     paragraphs in which less than half of the signs are letters
 
 A small byte-level vocabulary profits: after this nearly every sign is ASCII. Nothing goes silently: whatever is taken away
-is counted by rule, and the letters of what is kept and of what was taken are those of the text that was given.
+is counted by rule, and the letters of what is kept and of what was taken are those of the text that was given (an entity
+stands for its sign).
 """
 
 from __future__ import annotations
@@ -146,7 +147,7 @@ def _without_credit(paragraph: str, report: CleanReport) -> str:
 
 _TAG = re.compile(r"</?[A-Za-z][^<>\n]{0,200}>|<!--.*?-->", re.DOTALL)
 _NOTE = re.compile(
-    r"\[(?:Illustration|Footnote|Transcriber|Sidenote|Blank page|Music|Greek|Decoration|Frontispiece|Note)[^\[\]]*\]"
+    r"\[(?:Illustration|Footnote|Transcriber|Sidenote|Blank page|Music|Greek|Decoration|Frontispiece)[^\[\]]*\]"
     r"|(?<=[^\s\[])\[(?:\d{1,3}|[*a-z])\]",
     re.IGNORECASE,
 )
