@@ -91,7 +91,7 @@ def clock(monkeypatch, *seconds):
 def test_the_faster_wins(monkeypatch):
     clock(monkeypatch, [1.0, 0.5], [1.0, 0.5], [1.0, 2.0], [3.0, 2.0])
     found = paths.measure("cpu").paths
-    assert found == Paths(matmul="medium", training="bfloat16", attention=paths.ATTENTION_LENGTHS[0])
+    assert found == Paths(matmul="medium", training="bfloat16", attention=paths.ATTENTION_LENGTHS[0], end_to_end=True)
     clock(monkeypatch, [1.0, 0.97], [1.0, 0.97], [2.0, 1.0])  # a gain within the noise is none
     assert paths.measure("cpu").paths == Paths(matmul="highest", training="float32", attention=0)
 
@@ -129,7 +129,7 @@ def test_a_number_bounds_attention_by_products(monkeypatch):
 @pytest.fixture
 def medium(monkeypatch):
     """A machine whose fastest paths are none of the plain ones."""
-    fastest = Paths(matmul="medium", training="bfloat16", attention=3)
+    fastest = Paths(matmul="medium", training="bfloat16", attention=300, end_to_end=True)
     monkeypatch.setattr("amenable.stages.build.choose", lambda d: Measured(machine="", paths=fastest, figures={}, seconds=0))  # fmt: skip
     yield fastest
     torch.set_float32_matmul_precision("highest")
@@ -145,13 +145,15 @@ def test_settings_overrule_the_measurement(medium):
 
 
 def test_a_policy_attends_as_chosen(medium, toys, workspace):
-    assert open_policy(toys.sft, workspace, set_up(TrainConfig())).model.attention == 3
+    model = open_policy(toys.sft, workspace, set_up(TrainConfig())).model
+    assert model.attention == 300 and model.joins(300)
+    assert not open_policy(toys.sft, workspace, set_up(TrainConfig(paths="plain"))).model.joins(1)
 
 
 def test_a_run_notes_its_paths_and_goes_on_with_them(medium, toys, workspace, monkeypatch):
     run = start("sft", toys.mapping("sft", "train.save_every=2"), workspace, "noted")
     noted = json.loads((run.path / "environment.json").read_text())["paths"]
-    assert noted == {"matmul": "medium", "training": "bfloat16", "attention": 3}
+    assert noted == {"matmul": "medium", "training": "bfloat16", "attention": 300, "end_to_end": True}
     other = Measured(machine="", paths=PLAIN, figures={}, seconds=0)
     monkeypatch.setattr("amenable.stages.build.choose", lambda d: other)
     resume(run.path)  # would refuse if anything were not as it was

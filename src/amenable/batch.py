@@ -168,6 +168,8 @@ class Inputs:
     segments_PL   int64; which Batch row the token belongs to, counted within the packed row from 0; -1 is padding.
                   A token attends only within its own segment
     source_PS, source_valid_PS   encoder input; then each packed row holds exactly one segment
+    groups        where there is one long row of whole documents end to end: the places of their tokens, (documents,
+                  tokens) for documents of nearly one length; the first place of no document fills up. Else None
     """
 
     tokens_PL: Tensor
@@ -175,6 +177,7 @@ class Inputs:
     segments_PL: Tensor
     source_PS: Tensor | None = None
     source_valid_PS: Tensor | None = None
+    groups: tuple[Tensor, ...] | None = None
 
 
 @dataclass(frozen=True)

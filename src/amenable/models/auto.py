@@ -63,6 +63,10 @@ class AutoModel(nn.Module):
         settings = {"use_cache": False} if self.kind == "decoder" else {}
         return self._trunk(input_ids=inputs.tokens_PL, attention_mask=valid_PL, **settings)[0]
 
+    def joins(self, longest: int) -> bool:
+        """Whether `hidden` reads documents end to end (batch.Inputs.groups): never here."""
+        return False
+
     def logits(self, hidden_NH: Tensor) -> Tensor:
         """(..., H) to (..., V), with whatever the architecture does at its head."""
         rows_PLH = hidden_NH.reshape(1, -1, hidden_NH.shape[-1])

@@ -16,18 +16,20 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import lru_cache
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.utils.checkpoint import checkpoint
 
 from amenable.batch import Inputs
 from amenable.errors import ModelError
-from amenable.models.attention import Path, attend, bias_of
+from amenable.models.attention import Path, attend, bias_of, by_products
 from amenable.models.cache import Cache, CachePlan, plan
 from amenable.models.config import DecoderConfig, Rope
+from amenable.models.documents import Documents, attend_within, lay_out
 from amenable.models.norm import LayerNorm, RMSNorm, compute_dtype
 
 if TYPE_CHECKING:
@@ -49,6 +51,7 @@ class Decoder(nn.Module):
     packs          several segments a packed row are allowed
     linear_head    the logits are hidden @ head_weightᵀ + head_bias and nothing more
     attention      "auto", "math", "sdpa" or a number of keys, see attention.py
+    end_to_end     True: documents are best read end to end (batch.Inputs.groups), where `joins` allows it
     checkpointing  True: each layer's activations are computed again in the backward pass, for less memory
     """
 
@@ -60,6 +63,7 @@ class Decoder(nn.Module):
         super().__init__()
         self.config = config
         self.attention: Path = attention
+        self.end_to_end = False
         self.checkpointing = False
         self.model = Trunk(config)
         self.lm_head = None if config.tied else nn.Linear(config.hidden_size, config.vocab_size, bias=False)
@@ -73,6 +77,11 @@ class Decoder(nn.Module):
         outgrows context or cache.
         """
         return self.model(inputs, cache, slots_P, self.attention, self.checkpointing)
+
+    def joins(self, longest: int) -> bool:
+        """Whether documents of at most so many tokens are read end to end: on a CPU, up to the limit of `attention`."""
+        on_cpu = self.model.embed_tokens.weight.device.type == "cpu"
+        return self.end_to_end and on_cpu and (self.attention == "auto" or by_products(longest, self.attention))
 
     def logits(self, hidden_NH: Tensor) -> Tensor:
         """(..., H) to (..., V)."""
@@ -172,13 +181,13 @@ class Trunk(nn.Module):
             x = x + self.embed_positions(inputs.positions_PL)
         dtype = compute_dtype(x)
         rotation = rotations(self.config, inputs.positions_PL, dtype) if self.config.rope else None
-        biases = {w: self._bias(inputs, places, w, dtype) for w in set(self.config.windows or (None,))}
+        seen = {w: self._seen(inputs, places, w, dtype) for w in set(self.config.windows or (None,))}
         for index, layer in enumerate(self.layers):
-            bias_PLS = biases[self.config.window(index)]
+            visible = seen[self.config.window(index)]
             if checkpointing and torch.is_grad_enabled() and places is None:
-                x = checkpoint(layer, x, rotation, bias_PLS, None, path, use_reentrant=False)
+                x = checkpoint(layer, x, rotation, visible, None, path, use_reentrant=False)
             else:
-                x = layer(x, rotation, bias_PLS, places, path)
+                x = layer(x, rotation, visible, places, path)
         return self.norm(x)
 
     def _check_context(self, positions_PL: Tensor) -> None:
@@ -189,9 +198,14 @@ class Trunk(nn.Module):
                 mend="cut or drop long rows, or choose a model with a longer context",
             )
 
-    def _bias(self, inputs: Inputs, places: CachePlan | None, window: int | None, dtype: torch.dtype) -> Tensor | None:
-        """What each query may look at, as an additive mask (P, L, S)."""
+    def _seen(
+        self, inputs: Inputs, places: CachePlan | None, window: int | None, dtype: torch.dtype
+    ) -> Tensor | Documents | None:
+        """What each query may look at: an additive mask (P, L, S), or its own document up to itself."""
         query_PL = inputs.positions_PL
+        if inputs.groups is not None:
+            heads = self.config.num_heads, self.config.num_kv_heads
+            return lay_out(inputs.groups, inputs.segments_PL[0], *heads, window, dtype)
         if places is None:
             segments_PL = inputs.segments_PL
             distance = query_PL[:, :, None] - query_PL[:, None, :]
@@ -220,11 +234,11 @@ class Layer(nn.Module):
         self,
         x: Tensor,
         rotation: tuple[Tensor, Tensor] | None,
-        bias_PLS: Tensor | None,
+        visible: Tensor | Documents | None,
         places: CachePlan | None,
         path: Path,
     ) -> Tensor:
-        x = x + self.self_attn(self.input_layernorm(x), rotation, bias_PLS, places, path)
+        x = x + self.self_attn(self.input_layernorm(x), rotation, visible, places, path)
         return x + self.mlp(self.post_attention_layernorm(x))
 
 
@@ -252,7 +266,7 @@ class Attention(nn.Module):
         self,
         x: Tensor,
         rotation: tuple[Tensor, Tensor] | None,
-        bias_PLS: Tensor | None,
+        visible: Tensor | Documents | None,
         places: CachePlan | None,
         path: Path,
     ) -> Tensor:
@@ -265,13 +279,15 @@ class Attention(nn.Module):
             query, key = self.q_norm(query), self.k_norm(key)
         if rotation is not None:
             query, key = rotate(query, *rotation), rotate(key, *rotation)
+        if isinstance(visible, Documents):
+            return self.o_proj(attend_within(query[0], key[0], value[0], visible)[None])
         if places is None:
             key, value = key.transpose(1, 2), value.transpose(1, 2)
         else:
             places.write(self.index, key, value)
             key, value = places.read(self.index)
             query = query.to(key.dtype)
-        return self.o_proj(attend(query, key, value, bias_PLS, path))
+        return self.o_proj(attend(query, key, value, visible, path))
 
 
 class MLP(nn.Module):
@@ -316,8 +332,27 @@ def rotations(config: DecoderConfig, positions_PL: Tensor, dtype: torch.dtype) -
 
 def rotate(x_PLAD: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """Turn each pair (x_i, x_{i+D/2}) by its angle."""
-    first, second = x_PLAD.chunk(2, -1)
-    return torch.addcmul(x_PLAD * cos, torch.cat((second, first), -1), sin)
+    return _Rotate.apply(x_PLAD, cos, sin)
+
+
+class _Rotate(torch.autograd.Function):
+    """Its gradient is turned back by the same angle."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        ctx.save_for_backward(cos, sin)
+        return _rotated(x, cos, sin)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        cos, sin = ctx.saved_tensors
+        return _rotated(gradient, cos, -sin), None, None
+
+
+def _rotated(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    first, second = x.chunk(2, -1)
+    return torch.addcmul(x * cos, torch.cat((second, first), -1), sin)
 
 
 @lru_cache(maxsize=64)

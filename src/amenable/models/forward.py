@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from amenable.batch import Batch, Outputs
 from amenable.errors import ModelError
-from amenable.models.packing import pack, rounded
+from amenable.models.documents import rounded
+from amenable.models.packing import join, pack
 from amenable.objectives.logprobs import chunked_logprobs, exact_kl
 
 
@@ -47,8 +48,11 @@ def outputs_of(
     wants: any of "logprobs", "entropy", "values", "scores", "exact_kl" (needs the column "reference.hidden" and
     `reference`), "hidden". temperature divides the logits wherever log-probs are computed.
     """
-    packed = pack(batch, packs=actor.model.packs)
-    hidden_PLH = actor.model.hidden(packed.inputs)
+    model = actor.model
+    whole = batch.num_rows > 0 and bool(batch.valid_BT[:, 0].all())
+    joined = whole and model.packs and model.joins(batch.tokens_BT.shape[1])
+    packed = join(batch) if joined else pack(batch, packs=model.packs)
+    hidden_PLH = model.hidden(packed.inputs)
     hidden_FH = hidden_PLH.reshape(-1, hidden_PLH.shape[-1])
     trained_BT = batch.trained_BT
     # the hidden state that predicts token t is that of token t - 1
@@ -66,7 +70,6 @@ def outputs_of(
         padded_NH = hidden_FH[torch.nn.functional.pad(before_N, padding)]
         hidden_NH = padded_NH[:num_trained]
     if "logprobs" in wants or "entropy" in wants:
-        model = actor.model
         logprobs_N, entropy_N = chunked_logprobs(
             padded_NH,
             model.head_weight,

@@ -9,12 +9,14 @@ rounding.
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from amenable.batch import Batch, Inputs
+from amenable.models.documents import groups, rounded
 
 SHORTEST_PACK_TOKENS = 128
 
@@ -51,17 +53,27 @@ def bins(lengths: list[int], capacity: int) -> list[list[int]]:
     return filled
 
 
-def rounded(count: int) -> int:
-    """The next number with only three leading binary digits: at most a quarter more, an eighth on average.
+def join(batch: Batch) -> Packed:
+    """Lay the Batch's rows end to end, as one long row whose documents attention takes one by one."""
+    lengths = batch.valid_BT.sum(1).tolist()
+    starts = [0, *itertools.accumulate(lengths)]
+    total = starts.pop()
+    width = rounded(total + 1, 5)  # at least one place of no document
+    device = batch.tokens_BT.device
+    time_T = torch.arange(batch.tokens_BT.shape[1], device=device)
+    where_BT = torch.where(batch.valid_BT, torch.tensor(starts, device=device)[:, None] + time_T, -1)
+    row_BT = torch.arange(batch.num_rows, device=device)[:, None].expand_as(where_BT)
 
-    Few distinct shapes: on a CPU, oneDNN compiles and keeps further kernels for each new one (measured on a 0.4 M
-    model in bfloat16: 1.8 GB after a hundred steps without the rounding, 0.46 GB with it).
+    def lay(values_BT: Tensor, fill: int) -> Tensor:
+        return torch.nn.functional.pad(values_BT[batch.valid_BT], (0, width - total), value=fill)[None]
 
-    >>> [rounded(n) for n in (7, 9, 17, 100, 129)]
-    [7, 10, 20, 112, 160]
-    """
-    unit = 1 << max(count.bit_length() - 3, 0)
-    return -(-count // unit) * unit
+    inputs = Inputs(
+        tokens_PL=lay(batch.tokens_BT, 0),
+        positions_PL=lay(time_T.expand_as(batch.tokens_BT), 0),
+        segments_PL=lay(row_BT, -1),
+        groups=tuple(g.to(device) for g in groups(lengths, starts, total)),
+    )
+    return Packed(inputs, where_BT)
 
 
 def pack(batch: Batch, *, packs: bool = True) -> Packed:

@@ -6,6 +6,7 @@
                 bfloat16 (weights stay float32)
     attention   longest row, in tokens, for which attention by batched matrix products beats torch's fused kernel, see
                 attention.py
+    end_to_end  documents up to that length without padding between them, see documents.py: wherever matrix products win
 
 Nothing but this choice depends on a clock: a run notes the paths it began with, and goes on with the same.
 """
@@ -19,7 +20,7 @@ import platform
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 import torch
@@ -40,7 +41,7 @@ INSTRUCTION_SETS = (
 )
 ATTENTION_LENGTHS = (64, 128, 256, 512, 1024)
 REPEATS = 4
-VERSION = 1
+VERSION = 2
 """Of the measurement: figures of another version are measured again."""
 
 
@@ -52,6 +53,10 @@ class Paths(Record, frozen=True):
     attention: Annotated[
         int, Meta(ge=0, description="rows up to this many tokens by matrix products, longer fused")
     ] = 0
+    end_to_end: Annotated[
+        bool,
+        Meta(description="documents up to that length end to end without padding, attention within each by itself"),
+    ] = False
 
     @property
     def dtype(self) -> torch.dtype:
@@ -61,9 +66,14 @@ class Paths(Record, frozen=True):
         """Put the choice of float32 products in force, in the whole process."""
         torch.set_float32_matmul_precision(self.matmul)
 
+    def use_in(self, model: Any) -> None:
+        """Let a Decoder compute attention in this way; others are told when they are loaded."""
+        if isinstance(model, Decoder):
+            model.attention, model.end_to_end = self.attention, self.end_to_end
+
 
 PLAIN = Paths(attention=1 << 30)
-"""The reference that every other path is held to: torch's float32, attention written out."""
+"""The reference that every other path is held to: torch's float32, packed rows, attention written out."""
 
 
 class Measured(Record, frozen=True):
@@ -115,7 +125,7 @@ def measure(device: str, machine: str = "") -> Measured:
     finally:
         torch.set_float32_matmul_precision(before)
         torch.random.set_rng_state(random)
-    paths = Paths(matmul=matmul, training=training, attention=attention)  # type: ignore[arg-type]
+    paths = Paths(matmul=matmul, training=training, attention=attention, end_to_end=attention > 0)  # type: ignore[arg-type]
     return Measured(machine=machine, paths=paths, figures=figures, seconds=time.perf_counter() - started)
 
 

@@ -447,6 +447,7 @@ def _critic(
             mend="start the critic from a model with the policy's tokenizer, or leave `critic` out",
         )
     model = load_model(folder, device=compute.device, attention=compute.paths.attention)
+    compute.paths.use_in(model)
     head = ValueHead(model.hidden_size)
     if "reward" in (heads := load_heads(folder, device=compute.device)):
         head.load_state_dict(heads["reward"].state_dict())

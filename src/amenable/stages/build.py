@@ -133,6 +133,7 @@ def open_policy(
     """The model and tokenizer of a folder, checked to fit each other."""
     folder = resolve_model(reference, workspace)
     model = load_model(folder, device=compute.device, attention=compute.paths.attention, trust_code=trust_code)
+    compute.paths.use_in(model)
     tokenizer = Tokenizer.load(folder)
     require_fit(model, tokenizer, folder)
     return Policy(model, tokenizer, folder, model_hash(folder))
@@ -141,7 +142,7 @@ def open_policy(
 def new_policy(shape: DecoderShape, tokenizer: Tokenizer, compute: Compute, *, seed: int) -> Policy:
     """A model that has learned nothing yet."""
     model = new_model(shape.decoder(tokenizer), seed=seed).to(compute.device)
-    model.attention = compute.paths.attention
+    compute.paths.use_in(model)
     return Policy(model, tokenizer, NEW_MODEL, f"new {tokenizer.fingerprint}")
 
 

@@ -1,0 +1,112 @@
+"""Documents end to end: the same numbers and gradients as packed rows under a mask."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from amenable.batch import Batch
+from amenable.models.documents import groups
+from amenable.models.forward import Actor, outputs_of
+from amenable.models.heads import ValueHead
+from amenable.models.packing import join
+
+from .test_models_decoder import VARIANTS, build
+
+
+def some_rows(lengths: list[int], vocabulary: int = 64) -> Batch:
+    generator = torch.Generator().manual_seed(0)
+    valid_BT = torch.arange(max(lengths)) < torch.tensor(lengths)[:, None]
+    tokens_BT = torch.randint(0, vocabulary, valid_BT.shape, generator=generator) * valid_BT
+    trained_BT = valid_BT.clone()
+    trained_BT[:, 0] = False
+    return Batch(tokens_BT, valid_BT, trained_BT, torch.arange(len(lengths)))
+
+
+def learn(model: torch.nn.Module, batch: Batch, end_to_end: bool, *, autocast: bool = False) -> list[torch.Tensor]:
+    """Log-probs and values of the rows, then the gradients of one loss on both."""
+    model.end_to_end = end_to_end
+    head = ValueHead(model.hidden_size).to(next(model.parameters()).dtype)
+    torch.nn.init.constant_(head.weight, 0.1)
+    model.zero_grad()
+    with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+        out = outputs_of(Actor(model, "lm+value", head), batch, ("logprobs", "values"))
+    factors_BT = torch.linspace(-1, 2, batch.tokens_BT.numel()).view(batch.tokens_BT.shape)
+    (out.logprobs_BT * factors_BT + out.values_BT.square()).sum().backward()
+    return [out.logprobs_BT, out.values_BT, *(p.grad.clone() for p in model.parameters() if p.grad is not None)]
+
+
+LENGTHS = [[7, 4, 5, 1, 33, 12, 12, 11], [6], [9] * 9, [1, 1]]
+
+
+@pytest.mark.parametrize("lengths", LENGTHS, ids=str)
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_equal_to_packed_rows(variant: str, lengths: list[int]) -> None:
+    model, batch = build(**VARIANTS[variant]), some_rows(lengths)
+    found = [learn(model, batch, end_to_end) for end_to_end in (False, True)]
+    for plain, joined in zip(*found, strict=True):
+        torch.testing.assert_close(joined, plain, atol=1e-10, rtol=1e-9)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_equal_with_activations_computed_again(variant: str) -> None:
+    model, batch = build(**VARIANTS[variant]), some_rows(LENGTHS[0])
+    found = []
+    for checkpointing in (False, True):
+        model.checkpointing = checkpointing
+        found.append(learn(model, batch, True))
+    for plain, again in zip(*found, strict=True):
+        torch.testing.assert_close(again, plain, atol=1e-12, rtol=0)
+
+
+def test_float32_and_bfloat16_stay_close() -> None:
+    """Log-probs within 1e-4 in float32; in bfloat16 the two paths differ by no more than each from float32, twice."""
+    model, batch = build().float(), some_rows([40, 33, 12, 9, 21])
+    exact, joined = learn(model, batch, False), learn(model, batch, True)
+    for a, b in zip(exact, joined, strict=True):
+        torch.testing.assert_close(b, a, atol=1e-4, rtol=1e-4)
+    rows, joined = (learn(model, batch, end, autocast=True) for end in (False, True))
+    for a, b, true in zip(rows, joined, exact, strict=True):
+        assert (b - true).norm() < 0.03 * true.norm()
+        assert (b - a).norm() < 0.03 * true.norm()
+
+
+def test_only_where_attention_goes_by_products() -> None:
+    model = build()
+    assert not model.joins(8)
+    model.end_to_end = True
+    assert model.joins(8)
+    model.attention = 16
+    assert model.joins(16) and not model.joins(17)
+    for path in ("math", "sdpa"):
+        model.attention = path
+        assert not model.joins(8)
+
+
+def test_every_token_stands_in_one_place() -> None:
+    batch = some_rows([50, 3, 47, 20, 19, 1])
+    packed = join(batch)
+    places = torch.cat([g.reshape(-1) for g in packed.inputs.groups])
+    empty = int(batch.valid_BT.sum())
+    assert packed.inputs.segments_PL[0, empty] == -1
+    assert sorted(p for p in places.tolist() if p != empty) == list(range(empty))
+    assert torch.equal(packed.inputs.tokens_PL[0, packed.where_BT[batch.valid_BT]], batch.tokens_BT[batch.valid_BT])
+
+
+def test_groups_waste_little() -> None:
+    """Scores computed against scores needed: padding of a group at most doubles them, beside whole rounding."""
+    lengths = [int(n) for n in torch.randint(16, 512, (64,), generator=torch.Generator().manual_seed(0))]
+    area = sum(g.shape[0] * g.shape[1] ** 2 for g in groups(lengths, lengths, 0))
+    assert area < 2 * sum(n * n for n in lengths)
+
+
+def test_a_row_without_tokens_falls_back_to_packed_rows() -> None:
+    model, batch = build(), some_rows([5, 4])
+    model.end_to_end = True
+    nothing = replace(batch, valid_BT=batch.valid_BT & torch.tensor([[True], [False]]))
+    nothing = replace(nothing, trained_BT=nothing.trained_BT & nothing.valid_BT)
+    out = outputs_of(Actor(model, "lm"), nothing, ("logprobs",))
+    alone = outputs_of(Actor(model, "lm"), batch.select([0]), ("logprobs",))
+    torch.testing.assert_close(out.logprobs_BT[:1], alone.logprobs_BT, atol=1e-12, rtol=0)
