@@ -19,11 +19,24 @@ from amenable.rewards.ensemble import EnsembleReward
 from amenable.rewards.load import load_reward
 from amenable.rewards.model import RewardModel
 from amenable.stages.data import Stream
+from amenable.stages.resume import resume
 from amenable.stages.reward_apart import first_prompts, num_comparisons, resampled
-from amenable.stages.reward_measure import preferred
-from amenable.types import Comparison, Label, Ranking, Scored, user
+from amenable.stages.reward_measure import measure, preferred
+from amenable.types import Comparison, Label, Ranking, Rating, Scored, user
 
-from .stage_makers import comparisons, labels, rows, start, toys, workspace, write_rows
+from .stage_makers import (
+    Broken,
+    assert_same_weights,
+    breaking_at,
+    comparisons,
+    labels,
+    rows,
+    start,
+    toys,
+    weights,
+    workspace,
+    write_rows,
+)
 
 __all__ = ["toys", "workspace"]
 
@@ -158,6 +171,23 @@ def test_the_preferred_of_rankings_are_all_in_the_best_tier():
     assert [item.response for item in preferred([ranking, compared(0)])] == ["aa", "b", "c"]
 
 
+class Stub:
+    """Scores by the number that the response says."""
+
+    name = "stub"
+
+    def score(self, items):
+        return [float(item.response) for item in items]
+
+
+def test_ratings_are_measured_by_hand():
+    given = [Rating(id=f"a{i}", prompt=(user(f"q{i}"),), response=r, score=s) for i, (r, s) in enumerate([("0.5", 4), ("0", 7), ("1", 7)])]  # fmt: skip
+    _, about = measure(Stub(), Stream("ratings", {}, {}, [], given, {}), seed=0)
+    assert about["mean_error"]["value"] == pytest.approx((0 + 1 + 0) / 3)  # 4 of 1 to 7 is 0.5, 7 is 1
+    assert about["rank_correlation"]["value"] == pytest.approx(stats.spearmanr([0.5, 0, 1], [0.5, 1, 1]).statistic)
+    assert "misses 3 held-out ratings by 33.3%" in about["sentences"][0]
+
+
 @pytest.fixture(scope="module")
 def ensemble(toys, tmp_path_factory):
     """A reward run with everything on."""
@@ -219,6 +249,17 @@ def test_an_ensemble_is_loaded_by_name_and_its_options_count(ensemble):
     assert worst.score(items) == pytest.approx(table.min(0).tolist())
     with pytest.raises(ConfigError, match="mean"):
         load(combine="median")
+
+
+def test_a_run_that_breaks_off_among_its_members_is_resumed(toys, workspace):
+    settings = ("members=2", "train.precision=float32", "train.optimizer.learning_rate=0.01", "train.steps=3")
+    mapping = toys.mapping("reward", *settings)
+    unbroken = start("reward", mapping, workspace, "unbroken")
+    with pytest.raises(Broken):
+        start("reward", mapping, workspace, "broken", breaking_at(2, "member 2 of 2"))
+    resumed = resume(workspace.run("broken"))
+    assert_same_weights(resumed.model, unbroken.model)
+    assert any(name.startswith("members/2/") for name in weights(resumed.model))
 
 
 def test_ppo_takes_an_ensemble_and_logs_its_members(ensemble, toys, workspace):

@@ -17,7 +17,7 @@ import torch
 
 from amenable.batch import Batch
 from amenable.config.settings import parse
-from amenable.errors import ConfigError
+from amenable.errors import ConfigError, DataError
 from amenable.rewards.base import Detail, DetailedReward, HeldOutScores, Reward, detail
 from amenable.rewards.composite import CompositeReward, Config, Part, check
 from amenable.rewards.ensemble import Combine, EnsembleReward
@@ -207,6 +207,8 @@ def parts(**settings: dict[str, Any]) -> dict[str, Any]:
         (parts(a={"gate_total": 1}), "never opens"),
         (parts(a={"gate_below": 2, "gate_above": 1}), "every value"),
         (parts(**{"a b": {}}), "not a fit name"),
+        (parts(beyond={}), "not a fit name"),
+        (parts(a={"gate_above": 1, "gate_total": math.inf}), "finite"),
         (parts(a={"scale": "standard"}), "not known"),
         (parts(a={"weigth": 2}), "weight"),
         (parts(a={"options": {"max_words": 3}}), "no options"),
@@ -266,6 +268,19 @@ def test_every_part_is_a_column_and_a_metric() -> None:
         "score_beyond": 0.25,
     }
     assert set(RewardScorer(LengthReward()).columns(batch_of(["a b"]), ("scores",))) == {"reward.scores"}
+
+
+@pytest.mark.parametrize(("scores", "words"), [([1.0], "1 numbers for 2"), ([1.0, math.nan], "no score")])
+def test_a_reward_that_breaks_its_word_is_named(scores: list[float], words: str) -> None:
+    class Broken:
+        name = "broken"
+
+        def score(self, items: Sequence[Scored]) -> list[float]:
+            return scores
+
+    with pytest.raises(DataError, match=words) as caught:
+        detail(Broken(), said("a", "b"))
+    assert "broken" in str(caught.value)
 
 
 def test_the_alarm_is_raised_once_and_only_where_scores_stay_beyond() -> None:

@@ -6,11 +6,13 @@ parts of a sum, the members of an ensemble, how far they disagree, whether a sco
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 
+from amenable.errors import DataError
 from amenable.types import Record, Scored
 
 BEYOND = "beyond"
@@ -52,8 +54,16 @@ class DetailedReward(Reward, Protocol):
 
 
 def detail(reward: Reward, items: Sequence[Scored]) -> Detail:
-    """Scores with their figures; a plain reward has none."""
-    return reward.detail(items) if isinstance(reward, DetailedReward) else Detail(scores=reward.score(items))
+    """Scores with their figures; a plain reward has none. Raises DataError unless each is one finite number per item."""
+    found = reward.detail(items) if isinstance(reward, DetailedReward) else Detail(scores=reward.score(items))
+    for name, column in {"score": found.scores, **found.figures}.items():
+        if len(column) != len(items):
+            raise DataError(f"{len(column)} numbers for {len(items)} responses", where=f"reward {reward.name}, {name}")
+        bad = next((i for i, value in enumerate(column) if not math.isfinite(value)), None)
+        if bad is not None:
+            shown = items[bad].response[:60]
+            raise DataError(f"{column[bad]} is no score", where=f"reward {reward.name}, {name} of {shown!r}")
+    return found
 
 
 class HeldOutScores(Record, frozen=True):

@@ -18,6 +18,7 @@ the order of the parts does not matter.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, Protocol, runtime_checkable
@@ -133,8 +134,11 @@ def check(config: Config, where: str) -> None:
         raise ConfigError("the reward has no parts", where=where, mend="add one: parts.NAME.reward = ...")
     for name, part in config.parts.items():
         spot = f"{where}: parts.{name}"
-        if not PART_NAME.fullmatch(name):
-            raise ConfigError(f"{name!r} is not a fit name", where=spot, mend="use letters, digits, '_' and '-'")
+        if not PART_NAME.fullmatch(name) or name == BEYOND:
+            mend = f"use letters, digits, '_' and '-'; {BEYOND!r} has a meaning of its own"
+            raise ConfigError(f"{name!r} is not a fit name", where=spot, mend=mend)
+        if not (math.isfinite(part.weight) and math.isfinite(part.gate_total)):
+            raise ConfigError("weight and gate_total must be finite", where=spot, mend="give numbers")
         if not part.gated and (part.gate != "cap" or part.gate_total != 0.0):
             raise ConfigError(
                 "the gate never opens", where=spot, mend="set gate_below or gate_above, or leave gate settings out"

@@ -72,11 +72,16 @@ class Config(Record, frozen=True):
     against: Annotated[str | None, Meta(description="the model that all others are compared with; null: the first")] = (
         None
     )
-    judge: Annotated[str, Meta(description="labeler (simulated), rules, length, or a reward model")] = "labeler"
-    judge_options: Annotated[
-        dict[str, Any], Meta(description="settings of the labeler (noise, seed) or the rules")
-    ] = {}
-    reward: Annotated[str | None, Meta(description="what picks the best of N, where a model is asked so")] = None
+    judge: Annotated[
+        str,
+        Meta(
+            description="labeler (simulated), or any reward: a model, a reward recipe (NAME.toml), rules, length, module:Class"
+        ),
+    ] = "labeler"
+    judge_options: Annotated[dict[str, Any], Meta(description="settings of the judge")] = {}
+    reward: Annotated[
+        str | None, Meta(description="any reward, which picks the best of N where a model is asked so")
+    ] = None
     limit: Annotated[int, Meta(ge=2, description="prompts at most, drawn by a hash of their ids")] = 200
     shots: Annotated[
         str | None, Meta(description="demonstrations for few-shot; null: those of `data` in its training part")

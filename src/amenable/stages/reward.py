@@ -129,7 +129,8 @@ def _run(config: Config, workspace: WorkspaceFolder, job: Job) -> RunResult:
             members.append(train_apart(recipe, own, job, steps=steps, seed=seed + k, label=label))
         curve = None
         if config.forecast:
-            curve = learning_curve(recipe, stream, reward, job, halvings=config.forecast, steps=steps, seed=seed)
+            on_all = None if config.bootstrap else reward
+            curve = learning_curve(recipe, stream, on_all, job, halvings=config.forecast, steps=steps, seed=seed)
         shifts = _centre(config, members, stream, workspace, job)
         whole: Reward = reward if len(members) == 1 else EnsembleReward([m.reward for m in members], name=job.name)
         quality, about = measure(whole, stream, seed)

@@ -87,20 +87,21 @@ def train_apart(recipe: Recipe, stream: Stream, job: Job, *, steps: int, seed: i
 
 
 def learning_curve(
-    recipe: Recipe, stream: Stream, whole: Reward, job: Job, *, halvings: int, steps: int, seed: int
+    recipe: Recipe, stream: Stream, whole: Reward | None, job: Job, *, halvings: int, steps: int, seed: int
 ) -> Forecast:
-    """Train on 1/2, 1/4, ... of the prompts too, and see what each doubling brought. whole: trained on all of them."""
+    """Train on 1/2, 1/4, ... of the prompts too, and see what each doubling brought.
+
+    whole: a model trained on all of them; None: trained here.
+    """
     comparisons = all_comparisons(stream.validation_records)
     sizes, right = [], []
-    for halving in range(halvings, 0, -1):
-        share = 0.5**halving
-        part = first_prompts(stream, share, seed)
-        own = max(1, round(steps * part.num_units / stream.num_units))
-        found = train_apart(recipe, part, job, steps=own, seed=seed, label=f"{share:.3g} of the data")
+    for share in [0.5**halving for halving in range(halvings, -1, -1)]:
+        part, reward = first_prompts(stream, share, seed), whole if share == 1 else None
+        if reward is None:
+            own = max(1, round(steps * part.num_units / stream.num_units))
+            reward = train_apart(recipe, part, job, steps=own, seed=seed, label=f"{share:.3g} of the data").reward
         sizes.append(num_comparisons(part))
-        right.append(correctness(margins(found.reward, comparisons)).tolist())
-    sizes.append(num_comparisons(stream))
-    right.append(correctness(margins(whole, comparisons)).tolist())
+        right.append(correctness(margins(reward, comparisons)).tolist())
     return forecast(sizes, right, clusters=[prompt_key(c) for c in comparisons], seed=seed)
 
 
