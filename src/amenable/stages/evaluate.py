@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 import time
-from dataclasses import replace
 from typing import Annotated, Any
 
 import msgspec
@@ -126,7 +125,7 @@ def run(
             on_event=on_event,
         )
         report = _report(config, found, against, judge_name, about, time.perf_counter() - started)
-        report = replace(report, environment=environment(compute.paths, device="cpu"))
+        report = report.replace(environment=environment(compute.paths, device="cpu"))
         write_atomic(folder / "config.toml", ('stage = "evaluate"\n' + dump_toml(config)).encode())
         write_report(folder, report)
         write_atomic(folder / "status.json", b'{"status": "finished"}')
