@@ -224,6 +224,8 @@ def test_mistakes_in_a_composite_are_told(options: dict[str, Any], words: str) -
 def test_mistakes_in_ensembles_and_files_are_told(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="two members"):
         load("ensemble", {"models": ["length"]})
+    with pytest.raises(ConfigError, match="does nothing"):
+        load("ensemble", {"models": ["length", "length"], "penalty": 2.0})
     (tmp_path / "a.toml").write_text('[parts.b]\nreward = "b.toml"\n')
     (tmp_path / "b.toml").write_text('models = ["length", "a.toml"]\n')
     with pytest.raises(ConfigError, match="names itself"):

@@ -31,6 +31,14 @@ class Combine(Record, frozen=True):
         float, Meta(ge=0, description="of `penalised`: score lost per unit of the members' standard deviation")
     ] = 1.0
 
+    def __post_init__(self) -> None:
+        if self.penalty != 1.0 and self.combine != "penalised":
+            raise ConfigError(
+                f"a penalty does nothing where the members are combined by their {self.combine}",
+                where="penalty",
+                mend="set combine = 'penalised', or leave penalty out",
+            )
+
 
 class Config(Combine, frozen=True, kw_only=True):
     """Settings of the ensemble reward."""
