@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib import import_module, resources
 from pathlib import Path
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
 import msgspec
 
 from amenable.data.rejects import Rejects, Where
+from amenable.data.templates import Task
 from amenable.errors import DataError, nearest
-from amenable.types import AnyRecord, Record
+from amenable.types import AnyRecord, Demonstration, Record
 
 
 class Unzip(Record, frozen=True):
@@ -48,6 +49,7 @@ class Entry(Record, frozen=True):
     kinds: tuple[str, ...]  # records it gives without derivation
     reader: str  # "module:function" beside this file: (folder, kind, part, rejects) → (place, record) pairs
     download: tuple[Download, ...]
+    tasks: str = ""  # "module:function" beside this file: (folder, part) → (name, Task, records), if it is a set of tasks
     share_alike: bool = False  # what is made from it must go out under the same licence
     warning: str = ""  # what a reader of the texts may be hurt by
     note: str = ""
@@ -93,3 +95,12 @@ def reader_of(found: Entry) -> Reader:
     """The function that an entry's `reader` names."""
     module, function = found.reader.split(":")
     return cast(Reader, vars(import_module(f"amenable.data.registry.{module}"))[function])
+
+
+def tasks_of(found: Entry) -> Callable[[Path, str | None], Iterator[tuple[str, Task, list[Demonstration]]]]:
+    """The function that an entry's `tasks` names. Raises DataError for a set without tasks."""
+    if not found.tasks:
+        known = ", ".join(n for n in names() if entry(n).tasks)
+        raise DataError(f"{found.name} does not come as tasks with wordings", mend=f"sets that do: {known}")
+    module, function = found.tasks.split(":")
+    return cast(Any, vars(import_module(f"amenable.data.registry.{module}"))[function])

@@ -227,7 +227,7 @@ def instruction_induction(folder: Path, kind: str, part: str | None, rejects: Re
         def convert(
             row: dict[str, Any], task: str = path.stem, instructions: list[str] = instructions
         ) -> Iterable[AnyRecord]:
-            given, answer = _tiny(row)
+            given, answer = tiny(row)
             instruction = instructions[row["number"] % len(instructions)].strip()
             answers = row.get("possible_translations") or row.get("all_common_concepts") or [answer]
             return [_answer(f"{instruction}\n\n{given}", answer, task=task, meta={"answers": answers})]
@@ -235,7 +235,7 @@ def instruction_induction(folder: Path, kind: str, part: str | None, rejects: Re
         yield from converted(found, convert, rejects)
 
 
-def _tiny(row: dict[str, Any]) -> tuple[str, str]:
+def tiny(row: dict[str, Any]) -> tuple[str, str]:
     """(what is given, what is wanted) of the three shapes of examples."""
     if "cause" in row:
         pair = (row["cause"], row["effect"]) if row["number"] % 2 else (row["effect"], row["cause"])
