@@ -46,6 +46,7 @@ TORCH_FREE = (
     "amenable.data.spelling",
     "amenable.data.generated",
     "amenable.data.templates",
+    "amenable.data.tasks",
     "amenable.stages.events",
     "amenable.stages.catalog",
     *(f"amenable.cli.{p.stem}" for p in sorted((SOURCE / "cli").glob("*.py")) if p.stem != "__init__"),

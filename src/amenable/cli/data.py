@@ -62,7 +62,8 @@ def command() -> None:
 
     A SOURCE is a file or folder (JSONL, JSON, CSV, Parquet, text; .gz, .zst), the name of a public set of
     `amenable data list` (or NAME:PART), feedback:PROJECT, or one that the package brings: world (generated texts), primer
-    (instruction data that the project wrote itself) and generated (sums, letters and the like).
+    (instruction data that the project wrote itself), generated (sums, letters and the like) and tasks:sets=SET
+    (instructions worded from templates).
     """
 
 
@@ -130,7 +131,11 @@ def get(names: tuple[str, ...], as_json: bool, quiet: bool) -> None:
 @split_option
 @layout_option
 @click.option("--limit", type=click.IntRange(min=1), default=3, show_default=True, help="Records to show.")
-@click.option("--render", is_flag=True, help="Show the tokens as the model reads them, the trained ones in colour.")
+@click.option(
+    "--render",
+    is_flag=True,
+    help="Show the tokens as the model reads them, the trained ones in colour; of tasks:, the text without --model.",
+)
 @click.option("--model", help="Model whose tokenizer and template --render uses: a name, folder or run:NAME.")
 @json_option
 @workspace_option
@@ -148,7 +153,7 @@ def show(
     """Show the first records of SOURCE."""
     from amenable.errors import ConfigError
 
-    if render != (model is not None):
+    if render != (model is not None) and not (render and source.startswith("tasks:")):
         raise ConfigError("--render and --model go together", mend="name the model whose template is to be used")
     workspace = workspace_if_any(workspace_dir)
     loaded = _load(source, kind, workspace, split=split, layout=layout)
@@ -163,8 +168,8 @@ def show(
         for record in records:
             print_record(record)
     click.echo(loaded.description, err=True)
-    if loaded.warning:
-        click.echo(f"note: {loaded.warning}", err=True)
+    for note in filter(None, (loaded.warning, *loaded.notes)):
+        click.echo(f"note: {note}", err=True)
 
 
 @command.command("check")
@@ -376,7 +381,7 @@ def _richest_kind(source: str, database: str | None) -> str:
     head, _, part = source.partition(":")
     if head == "feedback" and database is not None:
         held = _kinds_of_project(database, part)
-    elif head in OWN:
+    elif head in OWN or head == "tasks":
         held = {"demonstrations"}
     else:
         from amenable.data.registry.entries import entry, names

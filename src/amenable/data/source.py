@@ -5,6 +5,7 @@
     world  world:seed=3,size=2000            the project's own generated texts (data/world.py)
     primer  primer:templates=3               the instruction data that the project wrote itself (data/primer.py)
     generated:size=500                       sums, counting, letters and the like, with exact answers (data/generated.py)
+    tasks:sets=super-ni:copa,templates=3     an instruction mixture, worded from templates (data/tasks.py)
     feedback:PROJECT                         what people answered in a project of the feedback database
     feedback:PROJECT@HASH                    the same as it stood when a run took that snapshot (data.json of the run)
 
@@ -49,6 +50,7 @@ class LoadedData:
     description  one line: where from, how many, what was left out
     licence      as the source states it; "" for a user's own files
     warning      what a reader of the texts may be hurt by
+    notes        what else is to be said, as what a mixture draws and leaves out
     """
 
     records: list[Any]  # of the kind that was asked for
@@ -56,6 +58,7 @@ class LoadedData:
     description: str
     licence: str = ""
     warning: str = ""
+    notes: tuple[str, ...] = ()
 
 
 def load(
@@ -121,6 +124,8 @@ def _loaded(
     head, _, part = spec.partition(":")
     if head in OWN:
         return LoadedData(_own(head, part, kind, rejects), "", "")
+    if head == "tasks":
+        return _tasks(part, kind, rejects)
     if head == "feedback" and part:
         return LoadedData(_feedback(part, kind, database, rejects), "", "")
     if head in names():
@@ -164,6 +169,18 @@ def _own(name: str, options: str, kind: str, rejects: Rejects) -> list[AnyRecord
     return found if native == kind else [r for record in found for r in derive(record, kind)]
 
 
+def _tasks(options: str, kind: str, rejects: Rejects) -> LoadedData:
+    from amenable.data import tasks
+
+    if kind != "demonstrations" and "demonstrations" not in SOURCES.get(kind, ()):
+        raise DataError(f"tasks hold demonstrations, not {kind}", where="tasks", mend="read them as demonstrations")
+    made, notes = tasks.source_records(options)
+    placed = ((Where("tasks", n), record) for n, record in enumerate(made, 1))
+    found = list(admit(placed, rejects, source="tasks", where="tasks"))
+    records = found if kind == "demonstrations" else [r for record in found for r in derive(record, kind)]
+    return LoadedData(records, "", "", notes=tuple(notes))
+
+
 def _feedback(project: str, kind: str, database: str | None, rejects: Rejects) -> list[AnyRecord]:
     if database is None:
         raise DataError(
@@ -190,6 +207,7 @@ def _paths(spec: str) -> list[Path]:
     known = [
         *names(),
         *OWN,
+        "tasks:",
         "feedback:",
         *(str(folder / p.name) for p in (folder.iterdir() if folder.is_dir() else ())),
     ]

@@ -183,9 +183,7 @@ def render(
     else:
         turns = (m for q, a in before for m in (user(q), assistant(a)))
         messages = (*system, *turns, user(asked), assistant(answer))
-    return record.replace(
-        id=f"{record.id}/t{index + 1}", messages=messages, meta={**record.meta, EXAMPLE: record.id}
-    )
+    return record.replace(id=f"{record.id}/t{index + 1}", messages=messages, meta={**record.meta, EXAMPLE: record.id})
 
 
 def render_prompt(

@@ -133,6 +133,7 @@ def open_stream(
             )
         if about.get("warning"):
             notes.append(f"{spec}: {about['warning']}")
+        notes += about.get("notes", ())
         if not units[spec]:
             raise DataError(
                 f"no {kind} to train on are left of {len(records)}",
@@ -209,6 +210,8 @@ def _load(
         about["licence"] = loaded.licence
     if loaded.warning:
         about["warning"] = loaded.warning
+    if loaded.notes:
+        about["notes"] = list(loaded.notes)
     if prefixes:
         return [p for d in loaded.records if (p := prefix_prompt(d, config.prefix_words)) is not None], about
     return list(loaded.records), about

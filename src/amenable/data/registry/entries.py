@@ -49,7 +49,9 @@ class Entry(Record, frozen=True):
     kinds: tuple[str, ...]  # records it gives without derivation
     reader: str  # "module:function" beside this file: (folder, kind, part, rejects) → (place, record) pairs
     download: tuple[Download, ...]
-    tasks: str = ""  # "module:function" beside this file: (folder, part) → (name, Task, records), if it is a set of tasks
+    tasks: str = (
+        ""  # "module:function" beside this file: (folder, part) → (name, Task, records), if it is a set of tasks
+    )
     share_alike: bool = False  # what is made from it must go out under the same licence
     warning: str = ""  # what a reader of the texts may be hurt by
     note: str = ""

@@ -65,11 +65,15 @@ def super_ni(folder: Path, part: str | None) -> FoundTasks:
             templates=tuple(definition_templates(about)),
             options=few([(asked, answers[0]) for _, asked, answers in rows]),
         )
-        yield name, checked(task, name), [
-            record(name, n, {"input": asked}, answers[0], split=split, answers=answers)
-            for n, (split, asked, answers) in enumerate(rows, 1)
-            if asked and answers[0]
-        ]
+        yield (
+            name,
+            checked(task, name),
+            [
+                record(name, n, {"input": asked}, answers[0], split=split, answers=answers)
+                for n, (split, asked, answers) in enumerate(rows, 1)
+                if asked and answers[0]
+            ],
+        )
 
 
 def definition_templates(about: Mapping[str, Any]) -> Iterator[str]:
@@ -119,10 +123,14 @@ def instruction_induction(folder: Path, part: str | None) -> FoundTasks:
             templates=tuple(f"{instruction}\n\n{{input}}" for instruction in told),
             options=few(pairs),
         )
-        yield name, checked(task, name), [
-            record(name, n, {"input": given}, answer, answers=others)
-            for n, (given, (answer, others)) in enumerate(found.items(), 1)
-        ]
+        yield (
+            name,
+            checked(task, name),
+            [
+                record(name, n, {"input": given}, answer, answers=others)
+                for n, (given, (answer, others)) in enumerate(found.items(), 1)
+            ],
+        )
 
 
 def flan_templates(folder: Path, part: str | None) -> FoundTasks:
@@ -136,7 +144,11 @@ def flan_templates(folder: Path, part: str | None) -> FoundTasks:
         slots = re.findall(r"(?<!\{)\{(\w+)\}", "".join(a + b for a, b in unique))
         fields = tuple(slot for slot in dict.fromkeys(slots) if slot not in ("options_", "answer"))
         templates, targets = zip(*unique, strict=True)
-        yield name, checked(Task(cluster=cluster.get(name, name), fields=fields, templates=templates, targets=targets), name), []
+        yield (
+            name,
+            checked(Task(cluster=cluster.get(name, name), fields=fields, templates=templates, targets=targets), name),
+            [],
+        )
 
 
 def _flan(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:

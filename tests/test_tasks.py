@@ -1,0 +1,201 @@
+"""Tasks: options, targets and shots rendered, public forms read, mixtures drawn, held-out data kept out."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from amenable.data.registry import read_instructions as readers
+from amenable.data.source import load
+from amenable.data.tasks import LoadedTask, Options, draw_counts, load_tasks, mixture, without_near
+from amenable.data.templates import Task, checked, render, render_prompt
+from amenable.errors import DataError
+from amenable.types import Demonstration, assistant, user
+
+TASK = Task(
+    cluster="entailment",
+    fields=("premise", "hypothesis"),
+    templates=(
+        "{premise}\nDoes it follow that {hypothesis}?\n\n{options_}",
+        "Is {hypothesis} true?",
+        "Make a premise.",
+    ),
+    options=("yes", "no"),
+    targets=("{answer}", "{answer}", "{premise}"),
+)
+
+
+def record(n: int = 1, answer: str = "yes", split: str | None = "train") -> Demonstration:
+    fields = {"premise": f"P{n}.", "hypothesis": f"H{n}"}
+    return Demonstration(
+        id=f"e/{n}", messages=(user("-"), assistant(answer)), task="e", meta={"fields": fields}, split=split
+    )
+
+
+def said(shown: Demonstration) -> list[str]:
+    return [m.content for m in shown.messages]
+
+
+def test_options_stand_where_the_template_or_the_caller_wants_them() -> None:
+    listed = "OPTIONS:\n- yes\n- no"
+    assert said(render(TASK, record(), 0)) == [f"P1.\nDoes it follow that H1?\n\n{listed}", "yes"]
+    assert said(render(TASK, record(), 0, options=False))[0] == "P1.\nDoes it follow that H1?"
+    assert said(render(TASK, record(), 1))[0] == "Is H1 true?"
+    assert said(render(TASK, record(), 1, options=True))[0] == f"Is H1 true?\n\n{listed}"
+    own = record().replace(meta={**record().meta, "options": ["yes", "maybe"]})
+    assert said(render(TASK, own, 0))[0].endswith("- yes\n- maybe")
+
+
+def test_a_target_turns_the_task_round() -> None:
+    assert said(render(TASK, record(), 2)) == ["Make a premise.", "P1."]
+    assert render_prompt(TASK, record(), 2).references == ("P1.",)
+    assert [TASK.asks_answer(i) for i in range(3)] == [True, True, False]
+
+
+def test_shots_stand_before_the_request_as_turns_or_text() -> None:
+    shots = [record(2, "no"), record(3)]
+    turns = render(TASK, record(), 1, shots=shots)
+    assert said(turns) == ["Is H2 true?", "no", "Is H3 true?", "yes", "Is H1 true?", "yes"]
+    assert [m.role for m in turns.messages] == ["user", "assistant"] * 3
+    raw = render(TASK, record(), 1, shots=shots, form="text")
+    assert said(raw) == ["Is H2 true?\nno\n\nIs H3 true?\nyes\n\nIs H1 true?\n", "yes"]
+    assert raw.messages[0].role == "text"
+
+
+def test_bad_options_and_answers_are_told() -> None:
+    with pytest.raises(DataError, match="'maybe' is not among the options 'yes', 'no'"):
+        render(TASK, record(answer="maybe"), 0)
+    with pytest.raises(DataError, match="'yes' stands twice"):
+        checked(TASK.replace(options=("yes", "no", "yes")))
+    with pytest.raises(DataError, match="2 targets for 3 templates"):
+        checked(TASK.replace(targets=("{answer}", "{premise}")))
+    with pytest.raises(DataError, match="'premis', which the task lacks"):
+        checked(TASK.replace(targets=("{answer}", "{answer}", "{premis}")))
+
+
+# Readers --------------------------------------------------------------------------------------------------------------
+
+
+def put(path: Path, value: object) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(value if isinstance(value, str) else json.dumps(value))
+
+
+PATTERNS = {"rte": [["{premise} {hypothesis}?\n{options_}", "{answer}"], ["Make one.", "{premise}"]]}
+
+
+@pytest.mark.parametrize("form", ["json", "source"])
+def test_flan_patterns_are_read_as_data(tmp_path: Path, form: str) -> None:
+    if form == "json":
+        put(tmp_path / "x_templates.json", {"PATTERNS": PATTERNS})
+        put(tmp_path / "x_clusters.json", {"nli": ["rte"]})
+    else:
+        put(tmp_path / "templates.py", f"import nothing_there\nPATTERNS = {PATTERNS!r}\n")
+        put(tmp_path / "task_splits.py", "_DEFAULT_TASK_CLUSTERS_ABBREV = {'nli': ['rte']}\n")
+    [(name, task, records)] = readers.flan_templates(tmp_path, None)
+    assert (name, task.cluster, task.fields, records) == ("rte", "nli", ("premise", "hypothesis"), [])
+    assert task.targets == ("{answer}", "{premise}") and not list(readers.flan_templates(tmp_path, "mnli"))
+
+
+def test_super_natural_instructions_become_templates_with_their_examples(tmp_path: Path) -> None:
+    rows = [{"input": f"{n} {{x}}", "output": ["odd" if n % 2 else "even"]} for n in range(8)]
+    about = {
+        "Definition": ["Say odd or even."], "Categories": ["Number Sense"], "Instances": rows,
+        "Positive Examples": [{"input": "3", "output": "odd", "explanation": "Half of 3 is no whole."}],
+        "Negative Examples": [{"input": "4", "output": "odd"}],
+    }  # fmt: skip
+    put(tmp_path / "a" / "task7" / "train.json", about)
+    put(tmp_path / "a" / "task7" / "test.json", about | {"Instances": rows[:1]})
+    [(name, task, records)] = readers.super_ni(tmp_path, None)
+    assert (name, task.cluster, task.options) == ("task7", "number_sense", ("even", "odd"))
+    assert Counter(r.split for r in records) == {"train": 8, "test": 1} and len(task.templates) == 4
+    first = records[0]
+    assert said(render(task, first, 0)) == ["Say odd or even.\n\n0 {x}", "even"]
+    assert said(render(task, first, 3))[0] == (
+        "Definition: Say odd or even.\n\nPositive example 1\nInput: 3\nOutput: odd\nExplanation: Half of 3 is no whole.\n\n"
+        "Negative example 1\nInput: 4\nOutput: odd\n\nNow answer this one.\nInput: 0 {x}\nOutput:"
+    )
+
+
+def test_instruction_induction_and_t0_become_tasks(tmp_path: Path) -> None:
+    put(tmp_path / "annotations" / "sum.json", {"annotations": ["Add {both}.", "Give the sum.", "Give the sum."]})
+    put(tmp_path / "raw" / "induce" / "sum.json", {"examples": {"1": {"input": "1 2", "output": ["3", "three"]}}})
+    [(name, task, [one])] = readers.instruction_induction(tmp_path, None)
+    assert name == "sum" and said(render(task, one, 0)) == ["Add {both}.\n\n1 2", "3"] and len(task.templates) == 2
+    lines = [json.dumps({"prompt": f"Same {n}?\n", "completion": "Yes<|endoftext|>"}) for n in range(7)]
+    put(tmp_path / "paws_x.jsonl", "\n".join([*lines, json.dumps({"prompt": "Q", "completion": "No<|endoftext|>"})]))
+    [(_, task, records)] = readers.t0(tmp_path, "paws_x")
+    assert (task.cluster, task.options, len(records)) == ("paraphrase", ("No", "Yes"), 8)
+    assert said(render(task, records[0], 0)) == ["Same 0?", "Yes"]
+
+
+# Mixtures -------------------------------------------------------------------------------------------------------------
+
+
+def test_counts_by_hand() -> None:
+    assert draw_counts({"a": 10, "b": 90}, cap=1000, size=50) == {"a": 5, "b": 45}
+    assert draw_counts({"a": 10, "b": 90}, cap=30) == {"a": 10, "b": 30}
+    assert draw_counts({"a": 4, "b": 100, "c": 100}, cap=100, temperature=1e9, size=64) == {"a": 4, "b": 30, "c": 30}
+    assert sum(draw_counts({"a": 7, "b": 7, "c": 7}, cap=9, size=10).values()) == 10
+
+
+def written(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
+    templates = ["Is {word} big?", "Tell whether {word} is big."]
+    for name, cluster in (("one", "size"), ("two", "other")):
+        put(folder / f"{name}.toml", f'cluster = "{cluster}"\nfields = ["word"]\ntemplates = {json.dumps(templates)}\n')
+    words = "the long road to the old town by the river was wet after rain on day"
+    rows = [{"word": f"{words} {n} {n}", "answer": "yes", "split": "train"} for n in range(10)]
+    put(folder / "one.jsonl", "\n".join(json.dumps({**r, "word": f"thing {n}"}) for n, r in enumerate(rows)))
+    other = [{**r, "word": f"stone {n}"} for n, r in enumerate(rows[:6])] + [{"word": "thing 3", "answer": "no"}]
+    put(folder / "two.jsonl", "\n".join(map(json.dumps, other)))
+
+
+def test_a_mixture_words_caps_and_holds_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written(tmp_path, monkeypatch)
+    sets = ("one.toml@one.jsonl", "two.toml@two.jsonl")
+    found, notes = mixture(Options(sets=sets, templates=2, cap=4, held_out=("other",)))
+    train = [r for r in found if r.split == "train"]
+    assert {r.task for r in train} == {"one"} and len(train) == 8
+    assert set(Counter(r.meta["example"] for r in train).values()) == {2}
+    assert {r.split for r in found if r.task == "two"} == {"test"}
+    assert "two: held out, never trained on" in notes
+    assert "one: 1 taken out of training, too near to held-out examples" in notes  # thing 3
+    assert "one: 4 of 9 training examples drawn" in notes
+    loaded = load(f"tasks:sets={'+'.join(sets)},held_out=two,shots=2", "demonstrations")
+    shown = next(r for r in loaded.records if r.task == "one")
+    assert len(shown.messages) == 6 and shown.messages[-2].content not in said(shown)[:-2]
+    assert any("held out" in note for note in loaded.notes)
+
+
+def test_near_copies_leave_training_and_are_counted() -> None:
+    def made(n: int, text: str, split: str) -> Demonstration:
+        return Demonstration(
+            id=f"t/{n}", messages=(user("-"), assistant("x")), meta={"fields": {"text": text}}, split=split
+        )
+
+    story = "the quick brown fox jumps over the lazy dog near the old stone bridge while two children watch from a boat"
+    other = "a baker in the small village sold warm bread and sweet cakes to everyone who passed his door that morning"
+    task = Task(cluster="c", fields=("text",), templates=("{text}",))
+    records = (made(1, story, "test"), made(2, story + " today", "train"), made(3, other, "train"))
+    [left], removed = without_near([LoadedTask("t", task, records)], 0.8)
+    assert removed == {"t": 1} and [r.id for r in left.records] == ["t/1", "t/3"]
+    assert without_near([LoadedTask("t", task, records)], 0)[1] == {}
+
+
+def test_bad_sets_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written(tmp_path, monkeypatch)
+    with pytest.raises(DataError, match="holds wordings and no records"):
+        load_tasks(["one.toml"])
+    with pytest.raises(DataError, match="did you mean super-ni"):
+        load_tasks(["super-nl"])
+    with pytest.raises(DataError, match="does not come as tasks"):
+        load_tasks(["gsm8k"])
+    with pytest.raises(DataError, match="no task or cluster 'othr'"):
+        mixture(Options(sets=("two.toml@two.jsonl",), held_out=("othr",)))
+    put(tmp_path / "one.jsonl", '{"word": "a"}')
+    with pytest.raises(DataError, match="the row has no answer"):
+        load_tasks(["one.toml@one.jsonl"])
