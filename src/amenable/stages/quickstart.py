@@ -15,7 +15,7 @@ from typing import Annotated, Any
 from msgspec import Meta
 
 from amenable.config.folder import WorkspaceFolder, write_atomic
-from amenable.config.settings import dump_toml, load_toml, parse
+from amenable.config.settings import dump_toml, load_toml
 from amenable.data.world import showcase_prompts, world_records
 from amenable.evals.curves import read_curves, thin
 from amenable.evals.diagnose import diagnose
@@ -25,11 +25,9 @@ from amenable.evals.reward_quality import RewardQuality
 from amenable.feedback.simulated import SimulatedLabeler
 from amenable.feedback.store import Store
 from amenable.rewards.model import RewardModel
-from amenable.stages import align, pretrain, reward, sft
 from amenable.stages.build import open_policy, set_up
 from amenable.stages.events import Event, OnEvent, RunResult, ignore
 from amenable.stages.generate import generate
-from amenable.stages.job import NEW, RESUME
 from amenable.stages.ladder import (
     Climb,
     Rung,
@@ -41,6 +39,7 @@ from amenable.stages.ladder import (
     text_rows,
     traces_of,
 )
+from amenable.stages.steps import make_run
 from amenable.stages.verdict import LabelerVerdict
 from amenable.train.run_folder import RunFolder
 from amenable.train.settings import TrainConfig
@@ -75,15 +74,15 @@ def run(
     clock = _Clock(folder := _open(config, workspace, name))
     road = _Road(config, workspace, folder, on_event)
     try:
-        base = road.stage("pretrain", pretrain.Config, pretrain.run, _pretrain(config))
+        base = road.stage("pretrain", pretrain_settings(config))
         clock.note()
-        road.stage("sft", sft.Config, sft.run, _sft(config, base))
+        road.stage("sft", sft_settings(config, base))
         clock.note()
         road.collect_preferences()
         clock.note()
-        road.stage("reward", reward.Config, reward.run, _reward(road))
+        road.stage("reward", _reward(road))
         clock.note()
-        road.stage("ppo", align.OnlineConfig, align.run_online, _ppo(road))
+        road.stage("ppo", _ppo(road))
     finally:
         clock.note()
     report = road.measure(clock)
@@ -131,22 +130,10 @@ class _Road:
     def run_folder(self, stage: str) -> Path:
         return self.workspace.runs / f"{self.folder.name}-{stage}"
 
-    def stage(self, stage: str, config_type: Any, run: Any, mapping: Mapping[str, Any]) -> Path:
+    def stage(self, stage: str, settings: Mapping[str, Any]) -> Path:
         """Run a stage, or what is left of it. Returns its model's folder."""
-        folder = self.run_folder(stage)
-        status = RunFolder(folder).status if folder.exists() else "none"
-        if status != "finished":
-            settings = parse(config_type, mapping, where=f"quickstart, {stage}")
-            begun = (folder / "data.json").exists()
-            if not begun and folder.exists():
-                _forget(folder)
-            run(
-                settings,
-                workspace=self.workspace,
-                name=folder.name,
-                on_event=self.on_event,
-                mode=RESUME if begun else NEW,
-            )
+        name, where = self.run_folder(stage).name, f"quickstart, {stage}"
+        folder = make_run(stage, name, settings, workspace=self.workspace, on_event=self.on_event, where=where)
         return folder / "model"
 
     def collect_preferences(self) -> None:
@@ -260,7 +247,8 @@ class _Road:
         )
 
 
-def _pretrain(config: Config) -> dict[str, Any]:
+def pretrain_settings(config: Config) -> dict[str, Any]:
+    """Settings of the quickstart's `amenable pretrain`."""
     return {
         "data": {"train": [f"world:seed={config.seed}"]},
         "shape": {"hidden_size": 128, "num_layers": 4, "num_heads": 4, "context": 256, "vocab_size": 4096},
@@ -274,7 +262,8 @@ def _pretrain(config: Config) -> dict[str, Any]:
     }
 
 
-def _sft(config: Config, base: Path) -> dict[str, Any]:
+def sft_settings(config: Config, base: Path) -> dict[str, Any]:
+    """Settings of the quickstart's `amenable sft`."""
     return {
         "model": str(base),
         "data": {"train": [f"world:seed={config.seed},size=12000,careless={config.careless}"]},
@@ -340,13 +329,6 @@ def _open(config: Config, workspace: WorkspaceFolder, name: str | None) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     write_atomic(folder / "config.toml", text.encode())
     return folder
-
-
-def _forget(folder: Path) -> None:
-    """A run that was cut before it wrote its settings has nothing to resume."""
-    import shutil
-
-    shutil.rmtree(folder)
 
 
 def _scaled(config: Config, amount: int) -> int:
