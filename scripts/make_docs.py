@@ -33,6 +33,7 @@ from amenable.stages.build import LoraSettings
 from amenable.stages.catalog import STAGES
 from amenable.stages.catalog import find as find_stage
 from amenable.stages.data import DataConfig
+from amenable.studies import catalog as study_catalog
 from amenable.train import contract
 from amenable.train.settings import TrainConfig
 from amenable.types import Sampling
@@ -51,6 +52,7 @@ SECTION_OF = {"ptx": "data"}
 LAYERS = (
     ("cli", "one short file per command; the only place that prints"),
     ("workspace.py", "the Python face; what the command line shares with it"),
+    ("studies", "known figures of the literature, reproduced small: a grid of runs each"),
     ("stages", "wiring from a recipe to a finished run, each file read top to bottom"),
     ("evals", "measurements, statistics, report.html"),
     ("train", "the one loop (a generator), learner, checkpoints, run log"),
@@ -87,7 +89,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def pages() -> Iterator[tuple[Path, str, str]]:
     """(page, its text, its text with all generated parts made anew)."""
-    for path in sorted((ROOT / "docs").glob("*.md")):
+    for path in sorted((ROOT / "docs").rglob("*.md")):
         text = path.read_text(encoding="utf-8")
         yield path, text, fill(text)
 
@@ -179,6 +181,15 @@ def environment_settings() -> str:
         told = settings_table([s.replace(name=f"environment.{s.name}") for s in describe(kind.settings)])
         about = summary(sys.modules[kind.__module__].__doc__)
         parts.append(f"### {name}\n\n{about}\n\n{told}")
+    return "\n\n".join(parts)
+
+
+def studies() -> str:
+    """Every study with its settings as packaged."""
+    parts = []
+    for name in study_catalog.names():
+        shown = study_catalog.describe_settings(name, study_catalog.settings(name))
+        parts.append(f"## {name}\n\n{study_catalog.about(name)}.\n\n{settings_table(shown)}")
     return "\n\n".join(parts)
 
 
@@ -373,6 +384,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "other-settings": other_settings,
     "commands": commands,
     "layouts": layouts,
+    "studies": studies,
     "registry": registry,
     "modules": modules,
     "primer-counts": primer_counts,

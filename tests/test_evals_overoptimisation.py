@@ -56,6 +56,7 @@ def test_a_law_finds_the_numbers_that_made_the_curve(law) -> None:
     places = [0.0, 0.5, 1.0, 2.0, 3.5]
     curve = [0.0, *(made.at(d) for d in places[1:])]
     found = fit(law, places, curve)
+    assert found is not None
     assert (found.alpha, found.beta, found.rms) == pytest.approx((1.3, 0.4, 0.0), abs=1e-9)
     top = made.peak()
     assert top is not None
@@ -63,9 +64,9 @@ def test_a_law_finds_the_numbers_that_made_the_curve(law) -> None:
 
 
 def test_a_law_with_rising_gold_has_no_peak_and_one_point_is_no_curve() -> None:
-    assert fit("bon", [1.0, 2.0], [1.0, 5.0]).peak() is None
-    with pytest.raises(ValueError, match="two distances"):
-        fit("rl", [0.0, 1.0, 1.0], [0.0, 1.0, 1.2])
+    rising = fit("bon", [1.0, 2.0], [1.0, 5.0])
+    assert rising is not None and rising.peak() is None
+    assert fit("rl", [0.0, 1.0, 1.0], [0.0, 1.0, 1.2]) is None
 
 
 def test_the_interval_over_seeds_is_students() -> None:

@@ -19,6 +19,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("train",),
     ("evals",),
     ("stages",),
+    ("studies",),
     ("workspace",),
     ("cli",),
 )
@@ -49,6 +50,7 @@ TORCH_FREE = (
     "amenable.data.tasks",
     "amenable.stages.events",
     "amenable.stages.catalog",
+    "amenable.studies.catalog",
     *(f"amenable.cli.{p.stem}" for p in sorted((SOURCE / "cli").glob("*.py")) if p.stem != "__init__"),
 )
 HEAVY = ("torch", "transformers", "peft", "matplotlib", "sklearn")

@@ -147,6 +147,25 @@ class Workspace:
         """The whole road on text that the package carries; an interrupted one with the same settings goes on."""
         return self.run("quickstart", recipe, settings, name=name, on_event=on_event)
 
+    def study(
+        self,
+        study: str,
+        recipe: str | Path | None = None,
+        *,
+        quick: bool = False,
+        on_event: OnEvent | None = None,
+        **settings: Any,
+    ) -> RunResult:
+        """Reproduce a known figure of the literature (`amenable study` lists them); an unfinished one goes on."""
+        from amenable.studies import catalog
+
+        mapping = overlay(catalog.settings(study, quick=quick), load_toml(recipe) if recipe is not None else {})
+        from amenable.studies.study import run
+
+        where = f"study {study}"
+        mapping = overlay(mapping, settings)
+        return run(study, mapping, where=where, workspace=self.folder, on_event=on_event or self.on_event)
+
     def run(
         self,
         stage: str,

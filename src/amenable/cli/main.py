@@ -36,6 +36,7 @@ COMMANDS = (
     "evaluate",
     "chat",
     "play",
+    "study",
     "runs",
     "diagnose",
     "models",

@@ -70,18 +70,34 @@ def stage_command(
 
 def read_arguments(stage: str, given: Sequence[str]) -> tuple[dict[str, Any], str]:
     """(settings, where they came from) of a command's arguments: at most one recipe, then overrides."""
+    from amenable.workspace import read_recipe
+
+    return _read(given, {}, lambda path: read_recipe(path, stage))
+
+
+def read_overrides(given: Sequence[str], base: Mapping[str, Any], *, what: str) -> tuple[dict[str, Any], str]:
+    """(settings, where they came from) of a recipe and overrides that lie over packaged settings."""
+    from amenable.config.settings import load_toml
+
+    mapping, where = _read(given, base, lambda path: (load_toml(path), path))
+    return mapping, where if given else what
+
+
+def _read(
+    given: Sequence[str], base: Mapping[str, Any], read: Callable[[str], tuple[dict[str, Any], str]]
+) -> tuple[dict[str, Any], str]:
     from amenable.config.settings import apply_overrides
     from amenable.errors import ConfigError
-    from amenable.workspace import read_recipe
+    from amenable.workspace import overlay
 
     recipes = [word for word in given if "=" not in word or word.endswith(".toml")]
     if len(recipes) > 1:
         mend = "give one file; write settings as key=value"
         raise ConfigError(f"two recipes: {recipes[0]!r} and {recipes[1]!r}", where="command line", mend=mend)
-    mapping: dict[str, Any] = {}
-    where = "command line"
+    mapping, where = dict(base), "command line"
     if recipes:
-        mapping, where = read_recipe(recipes[0], stage)
+        own, where = read(recipes[0])
+        mapping = overlay(base, own)
     overrides = [word for word in given if word not in recipes]
     return apply_overrides(mapping, overrides), where + (" and command line" if recipes and overrides else "")
 

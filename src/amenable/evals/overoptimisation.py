@@ -44,10 +44,10 @@ class Fit(Record, frozen=True):
         return math.exp(exponent) if exponent < 50 else None
 
 
-def fit(law: Law, distances: Numbers, gains: Numbers) -> Fit:
+def fit(law: Law, distances: Numbers, gains: Numbers) -> Fit | None:
     """Least squares of a law's alpha and beta to (sqrt(KL), gold reward less its start); points at d = 0 say nothing.
 
-    Raises ValueError for fewer than two distances above 0.
+    None for fewer than two distances above 0, through which no law of two numbers can be laid.
 
     >>> found = fit("bon", [1.0, 2.0, 3.0], [1.5, 2.0, 1.5])
     >>> round(found.alpha, 6), round(found.beta, 6)
@@ -56,7 +56,7 @@ def fit(law: Law, distances: Numbers, gains: Numbers) -> Fit:
     d_N, gains_N = np.asarray(distances, dtype=np.float64), np.asarray(gains, dtype=np.float64)
     d_N, gains_N = d_N[d_N > 0], gains_N[d_N > 0]
     if len(np.unique(d_N)) < 2:
-        raise ValueError("a law of two numbers takes two distances at least")
+        return None
     columns_N2 = np.stack([d_N, [-d * _shape(law, d) for d in d_N]], axis=1)
     (alpha, beta), *_ = np.linalg.lstsq(columns_N2, gains_N, rcond=None)
     left_N = gains_N - columns_N2 @ np.array([alpha, beta])

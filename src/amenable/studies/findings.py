@@ -1,0 +1,127 @@
+"""What a study found, as records, and how it is written: results.json, table.md, plot.svg."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from amenable.config.folder import write_atomic
+from amenable.evals.statistics import Interval
+from amenable.types import Record
+
+Cell = str | int | float | Interval | None
+
+
+class Line(Record, frozen=True):
+    """A named curve or, with `joined` off, separate points; y as intervals."""
+
+    name: str
+    x: tuple[float, ...]
+    y: tuple[Interval, ...]
+    joined: bool = True
+    dashed: bool = False  # a fitted law: no dots, no whiskers
+
+
+class Panel(Record, frozen=True):
+    """One picture. labels: names for the places 0, 1, 2, … of x, where x is no quantity."""
+
+    title: str
+    x_name: str
+    y_name: str
+    lines: tuple[Line, ...]
+    log_x: bool = False
+    labels: tuple[str, ...] = ()
+
+
+class Findings(Record, frozen=True):
+    """rows: the table, one mapping a row, figures as intervals over seeds."""
+
+    rows: tuple[dict[str, Any], ...]
+    panels: tuple[Panel, ...]
+    notes: tuple[str, ...] = ()
+
+
+def write(folder: Path, title: str, about: Mapping[str, Any], found: Findings) -> dict[str, str]:
+    """Write all three files into the folder; returns their paths by name."""
+    rows = [msgspec.to_builtins(row) for row in found.rows]
+    body = {"title": title, **about, "notes": list(found.notes), "rows": rows}
+    write_atomic(folder / "results.json", json.dumps(body, indent=1).encode())
+    notes = "".join(f"\n{note}\n" for note in found.notes)
+    write_atomic(folder / "table.md", f"{table(found.rows)}\n{notes}".encode())
+    draw(folder / "plot.svg", found.panels)
+    return {name: str(folder / file) for name, file in (("results", "results.json"), ("table", "table.md"), ("plot", "plot.svg"))}  # fmt: skip
+
+
+def table(rows: Iterable[Mapping[str, Any]]) -> str:
+    """A Markdown table.
+
+    >>> print(table([{"n": 4, "gold": Interval(value=0.5, low=0.25, high=0.75, count=3)}]))
+    | n | gold |
+    | --- | --- |
+    | 4 | 0.500 (0.250 to 0.750) |
+    """
+    rows = list(rows)
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    lines = [f"| {' | '.join(columns)} |", "| " + " | ".join("---" for _ in columns) + " |"]
+    return "\n".join(lines + [f"| {' | '.join(shown(row.get(name)) for name in columns)} |" for row in rows])
+
+
+def shown(cell: Cell) -> str:
+    """A cell as text; an interval with its ends.
+
+    >>> shown(12345), shown(0.12345), shown(None)
+    ('12,345', '0.123', '')
+    """
+    if cell is None:
+        return ""
+    if isinstance(cell, Interval):
+        return f"{_number(cell.value)} ({_number(cell.low)} to {_number(cell.high)})"
+    return cell if isinstance(cell, str) else _number(cell)
+
+
+def plain_rows(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Rows whose intervals are texts, for printing."""
+    return [{name: shown(c) if isinstance(c, Interval) else c for name, c in row.items()} for row in rows]
+
+
+def draw(path: Path, panels: Sequence[Panel]) -> None:
+    """All panels side by side as one SVG."""
+    import matplotlib
+
+    matplotlib.use("svg")
+    import matplotlib.pyplot as plt
+
+    with plt.rc_context({"svg.fonttype": "none", "svg.hashsalt": "amenable", "font.size": 9}):
+        figure, all_axes = plt.subplots(1, len(panels), figsize=(5.2 * len(panels), 3.8), squeeze=False, layout="constrained")  # fmt: skip
+        for axes, panel in zip(all_axes[0], panels, strict=True):
+            for number, line in enumerate(panel.lines):
+                _plot(axes, line, f"C{number % 10}")
+            axes.set(title=panel.title, xlabel=panel.x_name, ylabel=panel.y_name)
+            if panel.log_x:
+                axes.set_xscale("log")
+            if panel.labels:
+                axes.set_xticks(range(len(panel.labels)), panel.labels, rotation=20)
+            if len(panel.lines) > 1:
+                axes.legend(fontsize=7, frameon=False)
+        figure.savefig(path, metadata={"Date": None})
+        plt.close(figure)
+
+
+def _plot(axes: Any, line: Line, colour: str) -> None:
+    values = [y.value for y in line.y]
+    if line.dashed:
+        axes.plot(line.x, values, linestyle="--", linewidth=1, label=line.name, color="grey")
+        return
+    spread = [[y.value - y.low for y in line.y], [y.high - y.value for y in line.y]]
+    style = "-" if line.joined else ""
+    axes.errorbar(line.x, values, yerr=spread, marker="o", markersize=4, linestyle=style, linewidth=1.2, capsize=2, label=line.name, color=colour)  # fmt: skip
+
+
+def _number(value: float) -> str:
+    if isinstance(value, int) or (abs(value) >= 1000 and value == round(value)):
+        return f"{value:,.0f}"
+    return f"{value:.3f}" if abs(value) < 100 else f"{value:,.1f}"
