@@ -24,7 +24,7 @@ from tests.stage_makers import start
 
 STUDIES = ("kl", "ladder", "lora", "overoptimisation", "reward-data", "roads")
 
-SLOW = ("ladder", "lora")
+SLOW = ("ladder", "lora", "roads")
 
 
 Models = dict[str, str]
@@ -79,6 +79,15 @@ def test_the_command_lists_studies_and_their_settings() -> None:
     assert found["ground.base"] == "none"
 
 
+def test_the_config_of_a_study_is_a_recipe_for_it_alone(tmp_path: Path) -> None:
+    file = tmp_path / "config.toml"
+    file.write_text('stage = "study kl"\nseeds = [5, 6]\n')
+    told = CliRunner().invoke(cli, ["study", "kl", str(file), "--settings", "--json"])
+    assert {row["name"]: row["default"] for row in json.loads(told.output)}["seeds"] == "[5, 6]"
+    with pytest.raises(ConfigError, match="not for"):
+        catalog.read_recipe("roads", file)
+
+
 def test_a_study_refuses_an_unknown_setting(tmp_path: Path) -> None:
     settings = catalog.settings("kl", quick=True) | {"coeficients": [0.1]}
     with pytest.raises(ConfigError, match="coefficients"):
@@ -118,6 +127,7 @@ def test_every_study_runs_at_its_quickest(name: str, models: Models, tmp_path: P
             assert not isinstance(cell, dict) or cell["count"] == 2
 
 
+@pytest.mark.slow
 def test_a_broken_study_goes_on_and_ends_the_same(models: Models, tmp_path: Path) -> None:
     torch.set_num_threads(1)
     settings = quick("kl", models)

@@ -159,7 +159,7 @@ class Workspace:
         """Reproduce a known figure of the literature (`amenable study` lists them); an unfinished one goes on."""
         from amenable.studies import catalog
 
-        mapping = overlay(catalog.settings(study, quick=quick), load_toml(recipe) if recipe is not None else {})
+        mapping = overlay(catalog.settings(study, quick=quick), catalog.read_recipe(study, recipe) if recipe else {})
         from amenable.studies.study import run
 
         where = f"study {study}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import click
@@ -15,7 +16,7 @@ from amenable.cli.common import (
     quiet_option,
     workspace_option,
 )
-from amenable.cli.training import print_result, read_overrides
+from amenable.cli.training import print_result, read_over
 
 
 @click.command("study")
@@ -50,7 +51,8 @@ def command(
         else:
             print_table(["study", "what"], rows)
         return
-    mapping, where = read_overrides(given, catalog.settings(name, quick=quick), what=f"study {name}")
+    packaged = catalog.settings(name, quick=quick)
+    mapping, where = read_over(given, packaged, partial(catalog.read_recipe, name), what=f"study {name}")
     if wants_settings:
         print_settings(catalog.describe_settings(name, mapping), as_json=as_json)
         return

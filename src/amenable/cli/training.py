@@ -75,11 +75,11 @@ def read_arguments(stage: str, given: Sequence[str]) -> tuple[dict[str, Any], st
     return _read(given, {}, lambda path: read_recipe(path, stage))
 
 
-def read_overrides(given: Sequence[str], base: Mapping[str, Any], *, what: str) -> tuple[dict[str, Any], str]:
+def read_over(
+    given: Sequence[str], base: Mapping[str, Any], read: Callable[[str], dict[str, Any]], *, what: str
+) -> tuple[dict[str, Any], str]:
     """(settings, where they came from) of a recipe and overrides that lie over packaged settings."""
-    from amenable.config.settings import load_toml
-
-    mapping, where = _read(given, base, lambda path: (load_toml(path), path))
+    mapping, where = _read(given, base, lambda path: (read(path), path))
     return mapping, where if given else what
 
 

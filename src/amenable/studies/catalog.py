@@ -39,6 +39,14 @@ def find(name: str) -> tuple[type, Callable[..., Any]]:
     return module.__dict__["Config"], module.__dict__["measure"]
 
 
+def read_recipe(name: str, path: str | Path) -> dict[str, Any]:
+    """A study's settings in a file, which may be the config.toml of a study that was run."""
+    mapping = load_toml(path)
+    if mapping.pop("stage", f"study {name}") != f"study {name}":
+        raise ConfigError(f"this recipe is not for `amenable study {name}`", where=str(path), mend="name its own study")
+    return mapping
+
+
 def describe_settings(name: str, mapping: Mapping[str, Any]) -> list[Setting]:
     """Every setting of a study, with the value in force as its default."""
     config_type, _ = find(name)
