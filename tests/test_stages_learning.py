@@ -36,7 +36,7 @@ ALL = ("data.held_out_share=0.0", "train.save_every=0", "train.validate_every=0"
 
 def test_sft_learns_twenty_answers_by_heart_stop_token_included(toys, workspace, tmp_path):
     spec = write_rows(tmp_path / "twenty.jsonl", demonstrations()[:20])
-    settings = ("train.steps=200", "train.units_per_step=20", "train.optimizer.learning_rate=0.02")
+    settings = ("train.steps=250", "train.units_per_step=20", "train.optimizer.learning_rate=0.01")
     run = start("sft", toys.mapping("sft", f"data.train=[{json.dumps(spec)}]", *settings, *ALL), workspace, "heart")
     assert rows(run.path)[-1]["nats_per_token"] < 0.05
     policy = open_policy(run.model, workspace)
