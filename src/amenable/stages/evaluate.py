@@ -34,6 +34,7 @@ from amenable.stages.ladder import (
     sample_sets,
     text_rows,
 )
+from amenable.stages.tasks import TaskSettings, as_asked, evaluate_tasks
 from amenable.stages.verdict import LabelerVerdict
 from amenable.train.run_folder import environment
 from amenable.train.settings import TrainConfig
@@ -55,7 +56,11 @@ class Config(Record, frozen=True):
         tuple[str, ...],
         Meta(description="models to compare: name, folder, run:NAME; NAME=model@raw|few-shot|best-of-N"),
     ]
-    data: Annotated[str, Meta(description="prompts, or anything that holds prompts, such as demonstrations")]
+    data: Annotated[
+        str | None,
+        Meta(description="prompts, or anything that holds prompts, such as demonstrations; null: tasks only"),
+    ] = None
+    tasks: Annotated[TaskSettings, Meta(description="tasks with right answers, zero- and few-shot")] = TaskSettings()
     split: Annotated[
         Split | None,
         Meta(description="part of the data; null: its validation and test parts, or all where there are none"),
@@ -96,6 +101,12 @@ def run(
     config: Config, *, workspace: WorkspaceFolder, name: str | None = None, on_event: OnEvent = ignore
 ) -> RunResult:
     """Write report.html and report.json to runs/<name>/."""
+    if config.tasks.sets:
+        return run_tasks(config, workspace=workspace, name=name, on_event=on_event)
+    if config.data is None:
+        raise ConfigError(
+            "the setting data must be given", where="data", mend="name prompts to answer, or tasks in tasks.sets"
+        )
     started = time.perf_counter()
     compute = set_up(TrainConfig(seed=config.seed))
     rungs = _rungs(config, workspace)
@@ -140,12 +151,55 @@ def run(
     )
 
 
+def run_tasks(
+    config: Config, *, workspace: WorkspaceFolder, name: str | None = None, on_event: OnEvent = ignore
+) -> RunResult:
+    """Write tasks.json, one row for each model, task, number of shots and way of scoring, to runs/<name>/."""
+    if config.data is not None:
+        raise ConfigError("both data and tasks.sets are given", where="data", mend="evaluate them one after the other")
+    started = time.perf_counter()
+    compute = set_up(TrainConfig(seed=config.seed))
+    asked = []
+    for spec in config.models:
+        label, reference, how = _named(spec)
+        asked.append(as_asked(label or spec, open_policy(reference, workspace), how))
+    _require_names([a.name for a in asked])
+    rows = evaluate_tasks(
+        asked, config.tasks, workspace=workspace, seed=config.seed, precision=compute.half, on_event=on_event
+    )
+    with whole_or_gone(new_run(workspace, "evaluate", name)) as folder:
+        write_atomic(folder / "config.toml", ('stage = "evaluate"\n' + dump_toml(config)).encode())
+        write_atomic(folder / "tasks.json", msgspec.json.format(msgspec.json.encode(rows)))
+        write_atomic(folder / "status.json", b'{"status": "finished"}')
+    return RunResult(
+        stage="evaluate",
+        run=folder.name,
+        folder=str(folder),
+        seconds=time.perf_counter() - started,
+        files={"figures": str(folder / "tasks.json")},
+        details={"tasks": [msgspec.to_builtins(row) for row in rows]},
+    )
+
+
+def _named(spec: str) -> tuple[str, str, str]:
+    """(name, model, how it is asked) of NAME=MODEL@HOW."""
+    label, _, reference = spec.rpartition("=")
+    reference, _, how = reference.partition("@") if not reference.startswith("run:") else _run_and_how(reference)
+    return label, reference, how
+
+
+def _require_names(names: list[str]) -> None:
+    if not names or len(set(names)) != len(names):
+        raise ConfigError(
+            "each model needs a name of its own", where="models", mend='as in models=["before=sft", "after=ppo"]'
+        )
+
+
 def _rungs(config: Config, workspace: WorkspaceFolder) -> list[Rung]:
     opened: dict[str, Policy] = {}
     rungs: list[Rung] = []
     for spec in config.models:
-        label, _, reference = spec.rpartition("=")
-        reference, _, how = reference.partition("@") if not reference.startswith("run:") else _run_and_how(reference)
+        label, reference, how = _named(spec)
         if reference not in opened:
             opened[reference] = open_policy(reference, workspace)
         policy = opened[reference]
@@ -170,11 +224,7 @@ def _rungs(config: Config, workspace: WorkspaceFolder) -> list[Rung]:
                 else None,
             )
         )
-    names = [r.name for r in rungs]
-    if not rungs or len(set(names)) != len(names):
-        raise ConfigError(
-            "each model needs a name of its own", where="models", mend='as in models=["before=sft", "after=ppo"]'
-        )
+    _require_names([r.name for r in rungs])
     return rungs
 
 
@@ -186,7 +236,7 @@ def _run_and_how(reference: str) -> tuple[str, str, str]:
 
 def _shots(config: Config, workspace: WorkspaceFolder) -> tuple[Any, ...]:
     split: Split | None = None if config.shots else "train"
-    found = load(config.shots or config.data, "demonstrations", split=split, database=workspace.database).records
+    found = load(config.shots or str(config.data), "demonstrations", split=split, database=workspace.database).records
     short = sorted(found, key=lambda d: len(d.messages[-1].content) + len(d.messages[0].content))
     return tuple(short[len(short) // 4 :: max(1, len(short) // (2 * config.num_shots))][: config.num_shots])
 
@@ -196,6 +246,7 @@ def _prompts(config: Config, rungs: list[Rung], workspace: WorkspaceFolder) -> t
     from amenable.data.source import sample
     from amenable.data.split import assign_splits
 
+    assert config.data is not None
     loaded = load(config.data, "prompts", database=workspace.database)
     divided = assign_splits(loaded.records, (1 - config.held_out_share, config.held_out_share, 0.0))
     held_out = (
