@@ -60,6 +60,9 @@ class Table(nn.Module):
         self.head_weight: Tensor
         self.register_buffer("head_weight", torch.eye(VOCABULARY, dtype=logits_NV.dtype))
 
+    def joins(self, longest: int) -> bool:
+        return False
+
     def hidden(self, inputs: Inputs) -> Tensor:
         """The table's row of each token's prefix. After the end, and after three letters, nothing is ever read."""
         start_PL = torch.arange(inputs.tokens_PL.shape[1])[None] - inputs.positions_PL
