@@ -99,12 +99,12 @@ def log(path: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
 
 def test_skipped_steps_and_a_gap_between_engine_and_learner(tmp_path: Path) -> None:
     rows = [
-        {"loss": 1.0, "score": 0.1, "sampling_gap": 2e-3, **({"skipped": True} if i == 3 else {})} for i in range(9)
+        {"loss": 1.0, "score": 0.1, "sampling_gap": 5e-2, **({"skipped": True} if i == 3 else {})} for i in range(9)
     ]
     found = {f.trouble: f for f in diagnose(log(tmp_path / "metrics.jsonl", rows))}
     assert set(found) == {"non-finite steps", "ratio off 1"}
     assert found["non-finite steps"].steps == (4, 4)
-    assert "2.0e-03" in found["ratio off 1"].evidence
+    assert "5.0e-02" in found["ratio off 1"].evidence
 
 
 def test_scores_beyond_what_people_were_seen_to_give(tmp_path: Path) -> None:
