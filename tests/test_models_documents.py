@@ -28,6 +28,7 @@ def some_rows(lengths: list[int], vocabulary: int = 64) -> Batch:
 def learn(model: torch.nn.Module, batch: Batch, end_to_end: bool, *, autocast: bool = False) -> list[torch.Tensor]:
     """Log-probs and values of the rows, then the gradients of one loss on both."""
     model.end_to_end = end_to_end
+    assert model.joins(batch.tokens_BT.shape[1]) is end_to_end
     head = ValueHead(model.hidden_size).to(next(model.parameters()).dtype)
     torch.nn.init.constant_(head.weight, 0.1)
     model.zero_grad()

@@ -41,13 +41,9 @@ def test_measured_once_and_kept(cache, quick, monkeypatch):
     first, second = paths.choose(), paths.choose()
     assert first == second and len(calls) == 1
     assert len(list(cache.iterdir())) == 1
-    threads = torch.get_num_threads()
-    torch.set_num_threads(threads + 1)
-    try:
-        paths.choose()
-    finally:
-        torch.set_num_threads(threads)
-    assert len(calls) == 2 and len(list(cache.iterdir())) == 2  # another number of threads is another machine
+    monkeypatch.setattr(paths, "processor", lambda: "another")
+    paths.choose()
+    assert len(calls) == 2 and len(list(cache.iterdir())) == 2  # another processor is another machine
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b'{"machine": 3}'])
@@ -68,10 +64,29 @@ def test_a_cache_that_cannot_be_written_does_no_harm(tmp_path, quick, monkeypatc
 def test_measuring_leaves_torch_as_it_was(quick):
     torch.manual_seed(5)
     before, state = torch.get_float32_matmul_precision(), torch.random.get_rng_state()
-    found = paths.measure("cpu")
+    threads = torch.get_num_threads()
+    torch.set_num_threads(threads + 1)
+    try:
+        found = paths.measure("cpu")
+        assert torch.get_num_threads() == threads + 1
+    finally:
+        torch.set_num_threads(threads)
     assert torch.get_float32_matmul_precision() == before
     assert torch.equal(torch.random.get_rng_state(), state)
     assert found.paths.attention in (0, 16, 32)
+
+
+def test_a_measurement_is_taken_with_one_thread(quick, monkeypatch):
+    seen = set()
+    real = paths._best
+    monkeypatch.setattr(paths, "_best", lambda *a: (seen.add(torch.get_num_threads()), real(*a))[1])
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        paths.measure("cpu")
+    finally:
+        torch.set_num_threads(threads)
+    assert seen == {1}
 
 
 def test_one_thread_is_timed_by_the_processor(monkeypatch):

@@ -83,7 +83,7 @@ def _show_paths(measured: Measured) -> None:
             rows.append([f"attention, rows of {length}", what, "products" if length <= chosen.attention else "fused"])
     if not rows:
         rows.append([f"training in {chosen.training}", "by what the device has", "chosen"])
-    print_table(["compute path", "measured", "chosen"], rows)
+    print_table(["compute path", "measured, one thread", "chosen"], rows)
 
 
 def _mark(chosen: bool) -> str:

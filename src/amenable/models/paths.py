@@ -41,7 +41,7 @@ INSTRUCTION_SETS = (
 )
 ATTENTION_LENGTHS = (64, 128, 256, 512, 1024)
 REPEATS = 4
-VERSION = 2
+VERSION = 3
 """Of the measurement: figures of another version are measured again."""
 
 
@@ -86,7 +86,7 @@ class Measured(Record, frozen=True):
 
 
 def choose(device: str = "cpu") -> Measured:
-    """The fastest paths of this machine with this torch and this many threads, from the cache where they are known."""
+    """The fastest paths of this machine with this torch, from the cache where they are known."""
     machine = machine_key(device)
     file = cache_folder() / f"paths-{hashlib.blake2b(machine.encode(), digest_size=6).hexdigest()}.json"
     with contextlib.suppress(OSError, msgspec.DecodeError, msgspec.ValidationError):
@@ -105,6 +105,8 @@ def choose(device: str = "cpu") -> Measured:
 def measure(device: str, machine: str = "") -> Measured:
     """Time the candidates against each other, turn by turn, the best of each; leaves torch as it was.
 
+    On a CPU one thread is timed, by the processor's clock: with several, whatever else runs makes them wait for one another,
+    and a measurement taken while the machine was busy would be kept.
     CUDA: bfloat16 where the card has it, TF32 never, and always torch's fused attention. MPS: plain float32.
     """
     if device != "cpu":
@@ -113,28 +115,29 @@ def measure(device: str, machine: str = "") -> Measured:
             machine=machine, paths=Paths(training="bfloat16" if half else "float32"), figures={}, seconds=0.0
         )
     started = time.perf_counter()
-    before = torch.get_float32_matmul_precision()
+    before, threads = torch.get_float32_matmul_precision(), torch.get_num_threads()
     random = torch.random.get_rng_state()
     figures: dict[str, float] = {}
     try:
         torch.manual_seed(0)
+        torch.set_num_threads(1)
         matmul = _matmul(figures)
         torch.set_float32_matmul_precision(matmul)
         training = _training(figures)
         attention = _attention(torch.bfloat16 if training == "bfloat16" else torch.float32, figures)
     finally:
         torch.set_float32_matmul_precision(before)
+        torch.set_num_threads(threads)
         torch.random.set_rng_state(random)
     paths = Paths(matmul=matmul, training=training, attention=attention, end_to_end=attention > 0)  # type: ignore[arg-type]
     return Measured(machine=machine, paths=paths, figures=figures, seconds=time.perf_counter() - started)
 
 
 def machine_key(device: str = "cpu") -> str:
-    """What a measurement holds for: processor, instruction set in force, threads, torch, device."""
+    """What a measurement holds for: processor, instruction set in force, torch, device."""
     name = torch.cuda.get_device_name() if device.startswith("cuda") else processor()
     capability = torch.backends.cpu.get_cpu_capability()
-    threads = torch.get_num_threads()
-    return f"{name}; {capability}; {threads} threads; torch {torch.__version__}; {device}; measurement {VERSION}"
+    return f"{name}; {capability}; torch {torch.__version__}; {device}; measurement {VERSION}"
 
 
 def processor() -> str:
