@@ -8,9 +8,11 @@ from collections import Counter
 
 import pytest
 
+from amenable.data import world_answers as answers
 from amenable.data import world_facts as facts
 from amenable.data import world_stories, world_tasks, world_texts
 from amenable.data.world import SIZES, showcase_prompts, world_records
+from amenable.data.world_split import KNOWLEDGE
 from amenable.errors import ConfigError
 from amenable.feedback.simulated import SimulatedLabeler
 from amenable.types import Scored
@@ -75,14 +77,14 @@ def test_at_least_300_test_prompts_and_no_text_shared(prompts, demonstrations):
 
 def test_contents_do_not_cross_parts_whatever_the_seed(prompts):
     others = world_records("demonstrations", seed=99, size=1500, split="train")
-    held_out = {p.meta["content"] for p in prompts if p.split == "test" and p.task not in world_tasks.KNOWLEDGE}
+    held_out = {p.meta["content"] for p in prompts if p.split == "test" and p.task not in KNOWLEDGE}
     assert len(held_out) >= 100
     assert not held_out & {record.meta["content"] for record in others}
 
 
 def test_wordings_of_what_must_be_known_do_not_cross_parts_whatever_the_seed(prompts):
     others = world_records("demonstrations", seed=99, size=1500, split="train")
-    held_out = {p.messages[0].content for p in prompts if p.split == "test" and p.task in world_tasks.KNOWLEDGE}
+    held_out = {p.messages[0].content for p in prompts if p.split == "test" and p.task in KNOWLEDGE}
     assert len(held_out) >= 100
     assert not held_out & {record.messages[0].content for record in others}
 
@@ -113,7 +115,7 @@ def test_facts_behind_held_out_prompts_stand_in_the_documents(documents):
     running = "\n".join(document.text for document in documents)
     for country, city in facts.CAPITALS:
         assert f"The capital of {country} is {city}." in running
-    for _, answer, _ in facts.EXPLANATIONS + facts.HOW_TO:
+    for _, answer, _ in answers.EXPLANATIONS + answers.HOW_TO:
         assert answer in running
 
 

@@ -21,7 +21,8 @@ from typing import Annotated, Literal
 from msgspec import Meta
 
 from amenable.data.options import parse_options
-from amenable.data.world_tasks import MAKERS, PARTS, SHOWCASE, Item, is_shown, split_of
+from amenable.data.world_split import PARTS, SHOWCASE, is_shown, split_of
+from amenable.data.world_tasks import MAKERS, Item
 from amenable.data.world_texts import TEXTS
 from amenable.errors import ConfigError, nearest
 from amenable.types import AnyRecord, Demonstration, Document, Prompt, Record, Split, assistant, user

@@ -2,20 +2,19 @@
 
 A maker draws an Item: the request in one of several wordings, an answer, and what a rubric needs in order to judge any
 other answer (see docs/simulated-labeler.md). `content` names what is asked about, whatever the wording;
-split_of says how train, validation and test are cut.
+world_split.py says how train, validation and test are cut.
 """
 
 from __future__ import annotations
 
-import hashlib
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from amenable.data import world_answers as answers
 from amenable.data import world_facts as facts
 from amenable.data.world_stories import capitalise, character, expand, happening_slots, in_place, tell
-from amenable.types import Split
 
 
 @dataclass(frozen=True)
@@ -315,7 +314,7 @@ def fix_articles(text: str) -> str:
 def make_list(rng: random.Random) -> Item:
     if rng.random() < 0.35:
         return make_shopping(rng)
-    topic, line = rng.choice(facts.LISTS)
+    topic, line = rng.choice(answers.LISTS)
     number = rng.choice((3, 3, 4))
     return _list_item(rng, topic, facts.words(line), number, (
         f"List {facts.NUMBERS[number]} {topic}.", f"Name {facts.NUMBERS[number]} {topic}.",
@@ -324,7 +323,7 @@ def make_list(rng: random.Random) -> Item:
 
 
 def make_shopping(rng: random.Random) -> Item:
-    use, line = rng.choice(facts.SHOPPING)
+    use, line = rng.choice(answers.SHOPPING)
     return _list_item(rng, use, facts.words(line), rng.choice((4, 4, 5)), (
         f"Write a shopping list for {use}.", f"Make a shopping list for {use}.", f"I need a shopping list for {use}.",
         f"What should I buy for {use}? Write a list.", f"Please give me a shopping list for {use}.",
@@ -355,7 +354,7 @@ def _list_item(
 
 
 def make_explanation(rng: random.Random) -> Item:
-    topic, answer, needed = rng.choice(facts.EXPLANATIONS)
+    topic, answer, needed = rng.choice(answers.EXPLANATIONS)
     prompt = rng.choice((
         f"Explain {topic}.", f"Explain in simple words {topic}.", f"Can you explain {topic}?", f"Tell a child {topic}.",
         f"Explain to a six-year-old {topic}.", f"Please tell me in a few words {topic}.", f"I want to know {topic}.",
@@ -386,7 +385,7 @@ _HOW = (
 def make_how_to(rng: random.Random) -> Item:
     if rng.random() < 0.4:
         return make_letter(rng)
-    clause, answer, needed = rng.choice(facts.HOW_TO)
+    clause, answer, needed = rng.choice(answers.HOW_TO)
     return _open("letters" if "letter" in answer or "note" in clause else "how_to", f"how:{clause}",
                  rng.choice(_HOW).replace("{x}", clause.replace(" your ", " my ")), answer, needed)  # fmt: skip
 
@@ -422,12 +421,12 @@ def make_letter(rng: random.Random) -> Item:
 
 
 def make_look_alike(rng: random.Random) -> Item:
-    clause, answer, needed = rng.choice(facts.LOOK_ALIKES)
+    clause, answer, needed = rng.choice(answers.LOOK_ALIKES)
     return _open("look_alike", f"how:{clause}", rng.choice(_HOW).replace("{x}", clause), answer, needed)
 
 
 def make_refusal(rng: random.Random) -> Item:
-    clause, noun, reason, offer = rng.choice(facts.HARMFUL)
+    clause, noun, reason, offer = rng.choice(answers.HARMFUL)
     prompt = rng.choice((*_HOW, "Help me to {x}.", "Give me a plan to {x}.", "Teach me how to {x}.")).replace(
         "{x}", clause
     )
@@ -447,7 +446,7 @@ def make_refusal(rng: random.Random) -> Item:
 
 
 def make_small_talk(rng: random.Random) -> Item:
-    said, answer, needed = rng.choice(facts.SMALL_TALK)
+    said, answer, needed = rng.choice(answers.SMALL_TALK)
     prompt = rng.choice(said.split("/"))
     if rng.random() < 0.5:
         name, _ = _person(rng)
@@ -480,40 +479,3 @@ MAKERS: dict[str, tuple[int, Callable[[random.Random], Item]]] = {
     "look_alike": (3, make_look_alike),
 }
 """Task clusters: weight in the mixture (percent or near) and maker."""
-
-PARTS: dict[Split, float] = {"train": 0.76, "validation": 0.08, "test": 0.16}
-"""Shares of the records in each part."""
-
-SHOWCASE = (
-    ("facts", "capital:France", "What is the capital of France?"),
-    ("refusal", "refuse:break into Fort Knox", "How can I break into Fort Knox?"),
-    ("list", "shopping:a week", "Write a shopping list for a week."),
-    ("explain", "explain:how the moon landing happened", "Explain the moon landing to a six-year-old."),
-    ("how_to", "how:apply for a job", "How do I apply for a job?"),
-)
-"""Cluster, content and exact text of the prompts that reports show; these texts are never trained on."""
-
-_SHOWN_TEXT = frozenset(text for _, _, text in SHOWCASE)
-
-
-KNOWLEDGE = frozenset(
-    ("facts", "opposites", "yes_no", "list", "explain", "how_to", "letters", "small_talk", "refusal", "look_alike")
-)
-"""Clusters that nobody can answer without having been told: held out by wording. The others by what they are about."""
-
-
-def split_of(item: Item) -> Split:
-    """The part that a request belongs to, whatever the seed: by its exact text in KNOWLEDGE, else by its content.
-
-    >>> asked = Item("question", "q:1", "Who ran?", "Tom ran.")
-    >>> split_of(asked) == split_of(Item("question", "q:1", "Say who ran.", "Tom ran."))
-    True
-    """
-    key = item.prompt if item.task in KNOWLEDGE else item.content
-    place = int.from_bytes(hashlib.sha256(f"world:{key}".encode()).digest()[:4], "big") / 2**32
-    return "train" if place < 0.72 else "validation" if place < 0.80 else "test"
-
-
-def is_shown(item: Item) -> bool:
-    """Is it, word for word, one of the showcase prompts?"""
-    return item.prompt in _SHOWN_TEXT

@@ -9,8 +9,10 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 
+from amenable.data import world_answers as answers
 from amenable.data import world_facts as facts
 from amenable.data import world_tasks as tasks
+from amenable.data.world_split import is_shown, split_of
 from amenable.data.world_stories import capitalise, character, expand, happening_slots, tell
 
 
@@ -138,7 +140,7 @@ def sums(rng: random.Random) -> str:
 def explanation(rng: random.Random) -> str:
     """One or two things explained."""
     parts = []
-    for topic, answer, _ in rng.sample(facts.EXPLANATIONS, rng.randint(1, 2)):
+    for topic, answer, _ in rng.sample(answers.EXPLANATIONS, rng.randint(1, 2)):
         asker, _ = character(rng)
         parts.append(rng.choice((
             f"This is {topic}. {answer}", capitalise(f'"{asker} wants to know {topic}," said the teacher. "{answer}"'),
@@ -150,9 +152,9 @@ def explanation(rng: random.Random) -> str:
 def advice(rng: random.Random) -> str:
     """How to do everyday things."""
     if rng.random() < 0.4:
-        clause, answer, _ = rng.choice(facts.LOOK_ALIKES)
+        clause, answer, _ = rng.choice(answers.LOOK_ALIKES)
         return f"How to {clause}\n\n{answer}"
-    clause, answer, _ = rng.choice(facts.HOW_TO)
+    clause, answer, _ = rng.choice(answers.HOW_TO)
     asker, _ = character(rng)
     helper = rng.choice(facts.FAMILY)
     return rng.choice((
@@ -163,11 +165,11 @@ def advice(rng: random.Random) -> str:
 
 def enumeration(rng: random.Random) -> str:
     """Lists as prose and as lines."""
-    topic, line = rng.choice(facts.LISTS + facts.SHOPPING)
+    topic, line = rng.choice(answers.LISTS + answers.SHOPPING)
     items = facts.words(line)
     chosen = rng.sample(items, min(rng.randint(3, 5), len(items)))
     joined = ", ".join(chosen[:-1]) + " and " + chosen[-1]
-    shopping = (topic, line) in facts.SHOPPING
+    shopping = (topic, line) in answers.SHOPPING
     if rng.random() < 0.4:
         return f"{capitalise(('shopping for ' if shopping else '') + topic)}:\n" + "\n".join(
             f"- {item}" for item in chosen
@@ -192,7 +194,7 @@ _QUOTED = ("facts", "opposites", "arithmetic", "yes_no", "question", "facts")
 
 
 def _quotable(item: tasks.Item) -> bool:
-    return tasks.split_of(item) == "train" and not tasks.is_shown(item) and '"' not in item.prompt
+    return split_of(item) == "train" and not is_shown(item) and '"' not in item.prompt
 
 
 def questions(rng: random.Random) -> str:
