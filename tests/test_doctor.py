@@ -13,7 +13,7 @@ from amenable.config.settings import parse
 from amenable.models import paths
 from amenable.stages import doctor, job
 from amenable.stages.catalog import find
-from amenable.stages.job import Forecast
+from amenable.stages.trial import Forecast
 
 from .stage_makers import rows, start, toys, workspace
 

@@ -12,7 +12,7 @@ from amenable.cli.training import read_arguments
 
 if TYPE_CHECKING:
     from amenable.models.paths import Measured
-    from amenable.stages.job import Forecast
+    from amenable.stages.trial import Forecast
 
 
 @click.command("doctor")

@@ -19,7 +19,8 @@ from amenable.rollout.engine import Request
 from amenable.rollout.slow import make_engine
 from amenable.stages.build import make_actor, open_policy, set_up
 from amenable.stages.events import OnEvent, ignore
-from amenable.stages.job import TRIAL, Forecast, TrialOver
+from amenable.stages.job import TRIAL
+from amenable.stages.trial import Forecast, TrialOver
 from amenable.train.contract import build
 from amenable.train.learner import Learner
 from amenable.train.loop import Progress, learn

@@ -10,18 +10,16 @@ import contextlib
 import os
 import shutil
 import signal
-import statistics
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import msgspec
 import torch
-from msgspec import Meta
 
 from amenable.batch import Batch
 from amenable.config.folder import NAME, WorkspaceFolder, check_disk, new_run
@@ -32,6 +30,7 @@ from amenable.models.paths import Paths
 from amenable.stages.build import ON_CPU, Compute, set_up
 from amenable.stages.events import Event, OnEvent, RunResult
 from amenable.stages.lineage import note_model, note_run
+from amenable.stages.trial import TrialOver, forecast
 from amenable.train import checkpoint
 from amenable.train.contract import Algorithm
 from amenable.train.dump import dump_batches, load_batches
@@ -40,11 +39,10 @@ from amenable.train.loop import NonFiniteError, Progress, Scorer, Source, learn,
 from amenable.train.run_folder import RunFolder, environment
 from amenable.train.settings import TrainConfig
 from amenable.train.trackers import Tracker, check_trackers, open_trackers
-from amenable.types import Record, StepReport
+from amenable.types import StepReport
 
 NEW, RESUME = "new", "resume"
 TRIAL = "trial"  # a few steps in a folder that is thrown away, to forecast a run: raises TrialOver
-TRIAL_SECONDS, TRIAL_STEPS = 10.0, (4, 40)
 SaveModel = Callable[[Path, dict[str, Any], bool], None]
 """(folder, what amenable.json says, whether the model learns on afterwards): writes the model as it stands."""
 REPLAY = "replay:"  # followed by the number of the step whose dumped batch is looked at again
@@ -54,31 +52,6 @@ class Interrupted(AmenableError):
     """Ctrl-C: the run has a checkpoint and can go on."""
 
     exit_code = 130
-
-
-class Forecast(Record, frozen=True):
-    """How long a run will take, from a few of its own steps.
-
-    seconds = preparing + steps * step + validations * validation + checkpoints * checkpoint, all in seconds.
-    """
-
-    steps: int
-    preparing: float
-    step: Annotated[float, Meta(description="median, the first step left out")]
-    validations: int
-    validation: float
-    checkpoints: int
-    checkpoint: float
-    seconds: float
-    tokens_per_second: Annotated[float, Meta(description="real tokens learned from")]
-
-
-class TrialOver(Exception):
-    """A trial has measured what it was for."""
-
-    def __init__(self, forecast: Forecast) -> None:
-        super().__init__("the trial is over")
-        self.forecast = forecast
 
 
 @dataclass
@@ -144,7 +117,7 @@ class Job:
         return WorkspaceFolder(self.folder.folder.parent.parent)
 
     def snapshots(self, label: str = "") -> dict[str, str]:
-        """The snapshots of feedback that a run began with, by source; empty for a new one. label: see align._open."""
+        """The snapshots of feedback that a run began with, by source; empty for a new one. label: see align.open_data."""
         before = {} if self.is_new else self.folder.read_json("data.json")
         return {
             name.removeprefix(label): about["snapshot"]
@@ -187,7 +160,16 @@ class Job:
         if self.mode == TRIAL:
             progress.algorithm_state = algorithm.initial_state()
             loop = train(algorithm, learner, source, steps=steps, progress=progress, scorers=scorers)
-            raise TrialOver(self._try(loop, learner, source, progress, steps, validate))
+            preparing = time.perf_counter() - self.opened
+            found = forecast(
+                loop,
+                steps,
+                config,
+                preparing=preparing,
+                validate=validate,
+                save=lambda: checkpoint.save(self.folder.checkpoints, learner, source, progress, keep=1),
+            )
+            raise TrialOver(found)
         check_trackers(config.trackers)
         self._begin(algorithm, learner, source, progress, steps)
         last = self._last(progress)
@@ -294,43 +276,6 @@ class Job:
             metrics=metrics,
             text="; ".join(odd) or "all columns and weights of the dumped batch are finite",
             details={"shapes": shapes},
-        )
-
-    def _try(
-        self,
-        loop: Iterator[StepReport],
-        learner: Learner,
-        source: Source,
-        progress: Progress,
-        steps: int,
-        validate: Callable[[], dict[str, float]] | None,
-    ) -> Forecast:
-        """Some steps, one validation, one checkpoint; what a run of `steps` makes of them."""
-        config = learner.config
-        preparing = time.perf_counter() - self.opened
-        fewest, most = TRIAL_STEPS
-        seconds: list[float] = []
-        tokens = 0
-        for report in loop:
-            seconds.append(report.seconds)
-            tokens += report.num_tokens
-            if len(seconds) >= most or (len(seconds) >= fewest and sum(seconds) > TRIAL_SECONDS):
-                break
-        step = statistics.median(seconds[1:] or seconds)
-        num_validations = -(-steps // config.validate_every) if validate and config.validate_every else 0
-        num_checkpoints = 1 + ((steps - 1) // config.save_every if config.save_every else 0)
-        validation = _seconds(validate) if validate and num_validations else 0.0
-        saving = _seconds(lambda: checkpoint.save(self.folder.checkpoints, learner, source, progress, keep=1))
-        return Forecast(
-            steps=steps,
-            preparing=preparing,
-            step=step,
-            validations=num_validations,
-            validation=validation,
-            checkpoints=num_checkpoints,
-            checkpoint=saving,
-            seconds=preparing + steps * step + num_validations * validation + num_checkpoints * saving,
-            tokens_per_second=tokens / len(seconds) / step,
         )
 
     def _go_back_to_threads(self) -> None:
@@ -484,12 +429,6 @@ def _check_resources(folder: Path, learner: Learner, config: TrainConfig, steps:
     kept = steps // config.keep_models_every if config.keep_models_every else 0
     on_disk = 3 * sum(sizes) * (config.keep_checkpoints + 1) + whole * (1 + kept)
     check_disk(folder, on_disk)
-
-
-def _seconds(act: Callable[[], object]) -> float:
-    started = time.perf_counter()
-    act()
-    return time.perf_counter() - started
 
 
 def _free_memory_bytes() -> int | None:
