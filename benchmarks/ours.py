@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from amenable.config.folder import WorkspaceFolder
-from amenable.stages import align, reward, sft  # noqa: F401  (imported here, so that memory counts from after it)
+from amenable.stages import offline, online, reward, sft  # noqa: F401  (imported here, so that memory counts from after it)
 from amenable.stages.events import Event
 from amenable.workspace import Workspace
 from benchmarks.gate import Gate, Stop

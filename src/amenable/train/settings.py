@@ -2,7 +2,7 @@
 
 The four batch numbers, each defined once:
     units_per_step        prompts (online), pairs, rows or documents' rows that one step learns from
-    responses_per_prompt  responses drawn for each prompt (online only; stages/align.py)
+    responses_per_prompt  responses drawn for each prompt (online only; stages/online.py)
     minibatches           optimiser updates that one step's batch is cut into, per inner epoch
     micro_tokens          tokens in one forward pass: memory only, never the result
 """

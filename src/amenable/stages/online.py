@@ -1,0 +1,428 @@
+"""Optimise a policy for what people prefer by its own responses: PPO and its like, on prompts or in an environment."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+from msgspec import Meta, structs
+
+from amenable.batch import Batch
+from amenable.chat.tokenizer import Tokenizer
+from amenable.config.folder import WorkspaceFolder, resolve_model
+from amenable.data.rows import collate, rollout_rows
+from amenable.errors import ConfigError, ModelError
+from amenable.models.folder import load_heads, load_model, model_hash
+from amenable.models.forward import Actor
+from amenable.models.heads import ValueHead
+from amenable.rewards.load import load_reward, names_model
+from amenable.rollout.engine import Engine, Request
+from amenable.rollout.environments.load import load_environment
+from amenable.rollout.local import Decode
+from amenable.rollout.slow import make_engine
+from amenable.stages.align import announce, make_learner, open_data
+from amenable.stages.build import (
+    Compute,
+    DecoderShape,
+    LoraSettings,
+    Policy,
+    make_actor,
+    make_algorithm,
+    new_policy,
+    open_policy,
+    save_result,
+)
+from amenable.stages.data import DataConfig, Stream, collate_stream, steps_for
+from amenable.stages.drift import Drift
+from amenable.stages.episodes import Episodes, EpisodeSource, NoScore, Player, figures, tokenizer_for
+from amenable.stages.events import Event, OnEvent, RunResult, ignore
+from amenable.stages.job import NEW, Job
+from amenable.stages.sft import ensure_template
+from amenable.stages.trace import token_traces
+from amenable.train.contract import Algorithm
+from amenable.train.learner import Learner
+from amenable.train.loop import Scorer, row_figures
+from amenable.train.settings import OptimizerConfig, TrainConfig
+from amenable.train.sources import OnlineSource, RewardScorer, response_seed
+from amenable.types import Record, Rollout, Sampling
+
+
+class Config(Record, frozen=True):
+    """Settings of `amenable ppo`."""
+
+    model: Annotated[
+        str | None,
+        Meta(description="the policy to start from, usually the SFT model; also the reference; null: new, of `shape`"),
+    ] = None
+    data: Annotated[DataConfig | None, Meta(description="prompts")] = None
+    reward: Annotated[
+        str | None,
+        Meta(
+            description="a reward model's name or folder, a reward recipe (NAME.toml), composite, ensemble, labeler, rules, "
+            "length, or a class: module:Class"
+        ),
+    ] = None
+    reward_options: Annotated[
+        dict[str, Any], Meta(description="settings of that reward: the labeler, rules, composite, ensemble or class")
+    ] = {}
+    environment: Annotated[
+        dict[str, Any] | None,
+        Meta(description="instead of data: name (tictactoe, arithmetic, instructions, module:Class) and its settings"),
+    ] = None
+    shape: Annotated[
+        DecoderShape | None, Meta(description="of a new model that learns in the environment by reward alone")
+    ] = None
+    critic: Annotated[
+        str | None, Meta(description="model that the critic starts from; null: the policy's trunk with a fresh head")
+    ] = None
+    ptx: Annotated[
+        DataConfig | None, Meta(description="documents for the pre-training mix, where algorithm.ptx_weight is above 0")
+    ] = None
+    ptx_rows_per_step: Annotated[int, Meta(ge=1, description="rows of documents per step in the pre-training mix")] = 16
+    algorithm: Annotated[dict[str, Any], Meta(description="name and settings of the algorithm")] = {}
+    sampling: Annotated[Sampling, Meta(description="how responses are drawn")] = Sampling(max_tokens=64)
+    responses_per_prompt: Annotated[int, Meta(ge=1, description="responses drawn for each prompt")] = 1
+    max_prompt_tokens: Annotated[
+        int, Meta(ge=0, description="longest prompt; 0: the context less sampling.max_tokens")
+    ] = 0
+    sample_every: Annotated[int, Meta(ge=0, description="steps between samples written to samples.jsonl; 0: none")] = 10
+    num_slots: Annotated[int, Meta(ge=1, description="responses decoded together; memory only")] = 128
+    decode: Annotated[
+        Decode,
+        Meta(
+            description="how responses are generated: compiled code where the model and the machine allow (auto), the "
+            "model's own operations (plain), compiled or an error (compiled), compiled with 8-bit weights (int8)"
+        ),
+    ] = "auto"
+    lora: Annotated[LoraSettings, Meta(description="train an adapter; the reference is then the model without it")] = (
+        LoraSettings()
+    )
+    train: Annotated[TrainConfig, Meta(description="the loop")] = TrainConfig(
+        optimizer=OptimizerConfig(
+            learning_rate=1e-4, schedule="linear", final_share=0.0, epsilon=1e-5, weight_decay=0.0, warmup_share=0.0
+        ),
+        steps=100,
+        units_per_step=64,
+        minibatches=4,
+        inner_epochs=1,
+    )
+
+    def __post_init__(self) -> None:
+        if self.environment is not None:
+            _check_episodes(self)
+            return
+        for name, given in (("model", self.model), ("data", self.data), ("reward", self.reward)):
+            if given is None:
+                raise ConfigError(f"the setting {name!r} is missing", where=name, mend="give it, or an `environment`")
+        if self.shape is not None:
+            raise ConfigError("a new model has nothing to say to prompts", where="shape", mend="name a `model`")
+
+
+def _check_episodes(config: Config) -> None:
+    """Raises ConfigError for settings that say nothing, or two things, beside an environment."""
+    assert config.environment is not None
+    load_environment(config.environment)
+    if config.data is not None or config.max_prompt_tokens:
+        raise ConfigError(
+            "prompts come from the environment",
+            where="data" if config.data is not None else "max_prompt_tokens",
+            mend="leave it out, or leave `environment` out",
+        )
+    if (config.model is None) == (config.shape is None):
+        raise ConfigError(
+            "an environment is played by a model that is there or by a new one",
+            where="model, shape",
+            mend="name a `model`, or give the `shape` of a new one",
+        )
+    if not config.train.steps:
+        raise ConfigError("an environment has no end", where="train.steps", mend="say how many steps to learn")
+
+
+def _check_new(config: Config, algorithm: Algorithm) -> None:
+    """Raises ConfigError for settings that make sense only for a model that has learned something before."""
+    held = any(need.startswith("reference.") for needs in algorithm.needs.values() for need in needs)
+    if held and structs.asdict(algorithm.config).get("kl_coef") != 0:
+        raise ConfigError(
+            "a new model has nothing to be held to by KL",
+            where="algorithm",
+            mend="set algorithm.kl_coef = 0, with an algorithm that has it (ppo, grpo, rloo, reinforce)",
+        )
+    if config.lora.rank:
+        raise ConfigError("a new model has nothing to adapt", where="lora.rank", mend="set it to 0")
+
+
+def run(
+    config: Config,
+    *,
+    workspace: WorkspaceFolder,
+    name: str | None = None,
+    on_event: OnEvent = ignore,
+    mode: str = NEW,
+) -> RunResult:
+    """Learn from the policy's own responses to prompts; write the model to runs/<name>/model."""
+    with Job.open("ppo", config, workspace, name, mode, on_event) as job:
+        return _run(config, workspace, job)
+
+
+def _run(config: Config, workspace: WorkspaceFolder, job: Job) -> RunResult:
+    compute = job.set_up(config.train)
+    algorithm = make_algorithm(config.algorithm, "ppo", given=("reference", "reward"))
+    if not algorithm.online:
+        raise ConfigError(
+            f"{algorithm.name} learns from data that is there before",
+            where="algorithm.name",
+            mend="use `amenable dpo` or `kto`",
+        )
+    if config.shape is not None:
+        _check_new(config, algorithm)
+    if config.lora.rank and config.lora.dropout:
+        raise ConfigError(
+            "dropout would make the policy that learns another one than the policy that spoke",
+            where="lora.dropout",
+            mend="set it to 0",
+        )
+    policy = _starting_policy(config, workspace, compute)
+    is_chat = policy.tokenizer.chat_template is not None or config.environment is not None
+    if is_chat and config.shape is None:  # a new model's template is ours
+        ensure_template(policy, job, allowed=True)
+    prompts = _prompts(config, policy, job, workspace)
+    steps = config.train.steps
+    if prompts is not None:
+        steps = steps_for(steps, config.train.epochs, prompts.num_units, config.train.units_per_step)
+        announce(prompts, steps, config.train.units_per_step, job)
+    job.data["model"] = policy.hash
+    temperature = config.sampling.temperature or 1.0
+    critic = _critic(config, algorithm, policy, workspace, compute, job)
+    learner, scorers = make_learner(algorithm, policy, config.lora, config.train, compute, temperature, job, critic)
+    scorers["reward"] = _reward(config, workspace, compute, job)
+    engine = make_engine(
+        policy.model, policy.tokenizer, num_slots=config.num_slots, dtype=compute.half, decode=config.decode
+    )
+    source = _source(config, algorithm, policy, prompts, learner, engine, job, workspace)
+    if prompts is not None:
+        held_out: list[Any] = prompts.validation[:64]
+    else:
+        held_out = Episodes(units_per_step=256, seed=config.train.seed, name="validation").next_units()
+    drift, write_samples = Drift(job.say), _sampler(config, policy, job)
+
+    def on_batch(step: int, batches: dict[str, Batch]) -> None:
+        drift.see(step, batches["rollouts"])
+        write_samples(step, batches)
+
+    result = job.train(
+        algorithm,
+        learner,
+        source,
+        steps=steps,
+        scorers=scorers,
+        validate=_held_out(source, held_out, learner, scorers),
+        on_batch=on_batch,
+        save_model=lambda folder, about, learns_on: _save(
+            policy, learner, folder, {**about, "data": job.data, "reward": config.reward}, learns_on
+        ),
+    )
+    return result.replace(text=drift.alarm) if drift.alarm else result
+
+
+def _starting_policy(config: Config, workspace: WorkspaceFolder, compute: Compute) -> Policy:
+    """The model to train: one that is there, or a new one that knows the environment's characters and nothing else."""
+    if config.model is not None:
+        return open_policy(config.model, workspace, compute)
+    assert config.shape is not None and config.environment is not None
+    return new_policy(config.shape, tokenizer_for(config.environment), compute, seed=config.train.seed)
+
+
+def _prompts(config: Config, policy: Policy, job: Job, workspace: WorkspaceFolder) -> Stream | None:
+    """The prompts to answer; None in an environment."""
+    room = policy.model.context - config.sampling.max_tokens
+    longest = config.max_prompt_tokens or room
+    if longest > room or room < 1:
+        raise ConfigError(
+            f"prompts of {longest} and responses of {config.sampling.max_tokens} tokens exceed the context of {policy.model.context}",
+            where="max_prompt_tokens, sampling.max_tokens",
+            mend="lower one of them",
+        )
+    if config.data is None:
+        return None
+    return open_data(config.data, "prompts", policy, longest, job, workspace)
+
+
+def _reward(config: Config, workspace: WorkspaceFolder, compute: Compute, job: Job) -> Scorer:
+    if config.reward is None:
+        return NoScore()
+    read: dict[str, Path] = {}
+    reward = load_reward(
+        config.reward,
+        lambda reference: resolve_model(reference, workspace),
+        options=config.reward_options,
+        read=read,
+        device=compute.device,
+        precision=compute.precision,
+    )
+    job.data["reward"] = _identity(config.reward, reward.name, read)
+    return RewardScorer(reward)
+
+
+def _identity(spec: str, name: str, read: Mapping[str, Path]) -> str | dict[str, str]:
+    """What data.json says of a reward: its model's hash, the hashes of all models and recipe files in it, or its name."""
+    found = {
+        inner: model_hash(path) if path.is_dir() else hashlib.sha256(path.read_bytes()).hexdigest()
+        for inner, path in read.items()
+    }
+    return found[spec] if names_model(spec) else found or name
+
+
+def _critic(
+    config: Config, algorithm: Algorithm, policy: Policy, workspace: WorkspaceFolder, compute: Compute, job: Job
+) -> Actor | None:
+    """The critic: a model of its own, from the policy or from a reward model that reads the same tokens."""
+    if "critic" not in algorithm.trains:
+        if config.critic:
+            raise ConfigError(
+                "a critic is named, and the value head is set to share the policy's trunk",
+                where="critic",
+                mend="leave `critic` out, or set algorithm.critic = 'own'",
+            )
+        return None
+    if not config.critic:
+        return make_actor(copy.deepcopy(policy.model), "value")
+    folder = resolve_model(config.critic, workspace)
+    if Tokenizer.load(folder).fingerprint != policy.tokenizer.fingerprint:
+        raise ModelError(
+            "the critic reads other tokens than the policy writes",
+            where=str(folder),
+            mend="start the critic from a model with the policy's tokenizer, or leave `critic` out",
+        )
+    model = load_model(folder, device=compute.device, attention=compute.paths.attention)
+    compute.paths.use_in(model)
+    head = ValueHead(model.hidden_size)
+    if "reward" in (heads := load_heads(folder, device=compute.device)):
+        head.load_state_dict(heads["reward"].state_dict())
+        job.say(f"the critic starts from the reward model {folder.name}, head included")
+    job.data["critic"] = model_hash(folder)
+    return make_actor(model, "value", head)
+
+
+def _source(
+    config: Config,
+    algorithm: Algorithm,
+    policy: Policy,
+    prompts: Stream | None,
+    learner: Learner,
+    engine: Engine,
+    job: Job,
+    workspace: WorkspaceFolder,
+) -> OnlineSource:
+    seq2seq_start = policy.tokenizer.decoder_start if policy.model.kind == "seq2seq" else None
+    k = config.responses_per_prompt
+
+    def seeds_of(step: int, num_units: int) -> list[int]:
+        return [response_seed(config.train.seed, step, place, i) for place in range(num_units) for i in range(k)]
+
+    def answers(step: int, units: list[Any]) -> list[list[Rollout]]:
+        wanted = [unit[0] for unit in units for _ in range(k)]
+        requests = [
+            Request(prompt=row.record, prompt_ids=tuple(row.tokens.tolist()), sampling=config.sampling, seed=seed)
+            for row, seed in zip(wanted, seeds_of(step, len(units)), strict=True)
+        ]
+        engine.load_weights(learner.version)
+        rollouts = engine.generate(
+            requests,
+            on_progress=lambda done, total: job.on_event(
+                Event(stage="responses", done=float(done), total=float(total), unit="responses")
+            ),
+        )
+        return [rollouts[i : i + k] for i in range(0, len(rollouts), k)]
+
+    def episodes(step: int, units: list[Any]) -> list[list[Rollout]]:
+        engine.load_weights(learner.version)
+        rollouts = player.play([seed for seed in units for _ in range(k)], seeds_of(step, len(units)))
+        return [rollouts[i : i + k] for i in range(0, len(rollouts), k)]
+
+    def make_rows(rollouts: list[Rollout], units: list[int]) -> Batch:
+        unit_ids = units if algorithm.unit == "group" else list(range(len(rollouts)))
+        return collate(rollout_rows(rollouts, unit_ids, decoder_start=seq2seq_start), "rollouts")
+
+    loaders: dict[str, Any] = {}
+    for stream_name, kind in algorithm.feeds.items():
+        if kind == "prompts":
+            continue
+        if config.ptx is None:
+            raise ConfigError(
+                f"{algorithm.name} also learns from {kind} (stream {stream_name}) and none are named",
+                where="ptx",
+                mend='name them, as in ptx.train=["my-texts"], or set algorithm.ptx_weight=0',
+            )
+        extra = open_data(config.ptx, kind, policy, policy.model.context, job, workspace, label=f"{stream_name} ")
+        loaders[stream_name] = extra.loader(units_per_step=config.ptx_rows_per_step, seed=config.train.seed + 1)
+    if config.ptx is not None and not loaders:
+        raise ConfigError(
+            "documents for the pre-training mix are named, but their weight is 0",
+            where="algorithm.ptx_weight",
+            mend="set it above 0, or leave `ptx` out",
+        )
+    num_units, seed = config.train.units_per_step, config.train.seed
+    if prompts is not None:
+        loader = prompts.loader(units_per_step=num_units, seed=seed)
+        return OnlineSource(loader, answers, make_rows, loaders, collate_stream)
+    assert config.environment is not None
+    player = Player(load_environment(config.environment), engine, policy.tokenizer, config.sampling)
+    units = Episodes(units_per_step=num_units, seed=seed)
+    return EpisodeSource(units, episodes, make_rows, loaders, collate_stream)
+
+
+def _sampler(config: Config, policy: Policy, job: Job) -> Any:
+    """Writes a few responses with every token's figures each `sample_every` steps."""
+
+    def write(step: int, batches: dict[str, Batch]) -> None:
+        if config.sample_every and (step == 1 or step % config.sample_every == 0):
+            for trace in token_traces(batches["rollouts"], policy.tokenizer, most=4):
+                job.folder.append("samples.jsonl", {"step": step, **trace})
+
+    return write
+
+
+def _held_out(
+    source: OnlineSource, units: list[Any], learner: Learner, scorers: Mapping[str, Scorer]
+) -> Callable[[], dict[str, float]] | None:
+    """Score and KL to the reference of responses to held-out prompts, or in episodes, with the same seeds each time."""
+    if not units:
+        return None
+
+    def measure() -> dict[str, float]:
+        drawn = [r for group in source.draw(0, units) for r in group]  # no step of training has the number 0
+        sound = [r for r in drawn if r.finish != "failed"]
+        found = {"rollouts_failed": float(len(drawn) - len(sound))}
+        if sound:
+            batch = source.make_rows(sound, list(range(len(sound))))
+            own_BT = learner.evaluate("policy", batch, ("logprobs",)).logprobs_BT
+            assert own_BT is not None
+            batch = batch.with_columns({"policy.logprobs": own_BT})
+            reference_BT = scorers["reference"].columns(batch, ("logprobs",))["reference.logprobs"]
+            rewarded = scorers["reward"].columns(batch, ("scores",))
+            earned_B = torch.tensor([sum(rollout.token_rewards or ()) for rollout in sound])
+            found |= {
+                "score": float((rewarded["reward.scores"] + earned_B).mean()),
+                "kl": float((own_BT - reference_BT).sum(1).mean()),
+                "response_tokens": float(batch.trained_BT.sum(1).float().mean()),
+                "finished": float(batch["finished"].mean()),
+                **figures(sound),
+                **row_figures(rewarded, asked=["reward.scores"]),
+            }
+        return {f"validation/{name}": value for name, value in found.items()}
+
+    return measure
+
+
+def _save(policy: Policy, learner: Learner, folder: Path, about: dict[str, Any], learns_on: bool) -> None:
+    own = learner.actors["policy"].head
+    heads: dict[str, torch.nn.Module] = {"value": own} if own is not None else {}
+    if "critic" in learner.actors:
+        critic = learner.actors["critic"]
+        assert critic.head is not None
+        save_result(policy, critic.model, folder / "critic", {"role": "critic"}, learns_on=learns_on, value=critic.head)
+    save_result(policy, policy.model, folder, about, learns_on=learns_on, **heads)
