@@ -11,8 +11,9 @@ from typing import Annotated, Any
 from msgspec import Meta
 
 from amenable.studies.findings import Findings, Line, Panel
-from amenable.studies.study import Study, StudyConfig, grid
+from amenable.studies.study import Study, StudyConfig
 
+SFT = "SFT"
 FIGURES = ("kl", "proxy", "gold", "win_rate", "tokens", "finished")
 
 
@@ -25,12 +26,7 @@ class Config(StudyConfig, frozen=True, kw_only=True):
 
 def measure(config: Config, study: Study) -> Findings:
     """Every coefficient with every seed, and the SFT model as the point at KL 0."""
-    rewards = {seed: _reward(config, study, seed) for seed in study.seeds}
-    cells: dict[str, dict[int, dict[str, Any]]] = {}
-    for coef, seed in grid((None, *config.coefficients), study.seeds):
-        name = "SFT" if coef is None else str(coef)
-        found = study.cell(f"{name}-{seed}", partial(_cell, study, seed, rewards[seed], coef))
-        cells.setdefault(name, {})[seed] = found
+    cells = study.cells((SFT, *map(str, config.coefficients)), partial(_cell, config, study))
     rows: list[dict[str, Any]] = [
         {"kl_coef": coef} | {name: study.over_seeds(found, name) for name in FIGURES} for coef, found in cells.items()
     ]
@@ -44,11 +40,11 @@ def measure(config: Config, study: Study) -> Findings:
     return Findings(rows=tuple(rows), panels=tuple(panels))
 
 
-def _cell(study: Study, seed: int, reward: str, coef: float | None) -> dict[str, Any]:
+def _cell(config: Config, study: Study, coef: str, seed: int) -> dict[str, Any]:
     """The SFT model, or what PPO made of it at this coefficient."""
-    model = study.assistant()
-    if coef is not None:
-        model = str(study.run("ppo", f"ppo-{seed}-{coef}", study.online(seed, reward, kl_coef=coef)) / "model")
+    reward, model = _reward(config, study, seed), study.assistant()
+    if coef != SFT:
+        model = str(study.run("ppo", f"ppo-{seed}-{coef}", study.online(seed, reward, kl_coef=float(coef))) / "model")
     return study.measure(model, seed, reward=reward)
 
 

@@ -17,7 +17,7 @@ from amenable.stages.build import set_up
 from amenable.stages.ladder import Rung, ask, bits_per_byte
 from amenable.stages.verdict import LabelerVerdict
 from amenable.studies.findings import Findings, Line, Panel
-from amenable.studies.study import Study, StudyConfig, grid
+from amenable.studies.study import Study, StudyConfig
 from amenable.train.settings import TrainConfig
 from amenable.train.sources import scored
 
@@ -36,11 +36,8 @@ class Config(StudyConfig, frozen=True, kw_only=True):
 
 def measure(config: Config, study: Study) -> Findings:
     """Every rung with every seed."""
-    cells: dict[str, dict[int, dict[str, Any]]] = {rung: {} for rung in RUNGS}
-    for seed, rung in grid(study.seeds, RUNGS):
-        cells[rung][seed] = study.cell(f"{rung}-{seed}", partial(_cell, config, study, rung, seed))
     rows = []
-    for rung, found in cells.items():
+    for rung, found in study.cells(RUNGS, partial(_cell, config, study)).items():
         row: dict[str, Any] = {"model": rung}
         row |= {name: study.over_seeds(found, name) for name in ("win_rate", "gold", "bits_per_byte")}
         row["kl"] = study.over_seeds(found, "kl") if "kl" in found[study.seeds[0]] else None

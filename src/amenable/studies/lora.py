@@ -21,7 +21,7 @@ from amenable.config.folder import WorkspaceFolder
 from amenable.stages.events import ignore
 from amenable.stages.steps import make_run
 from amenable.studies.findings import Findings, Line, Panel
-from amenable.studies.study import Study, StudyConfig, grid
+from amenable.studies.study import Study, StudyConfig
 from amenable.train.run_folder import RunFolder
 
 FIGURES = ("loss", "gold", "finished")
@@ -39,12 +39,8 @@ class Config(StudyConfig, frozen=True, kw_only=True):
 
 def measure(config: Config, study: Study) -> Findings:
     """Every rank with every seed; rank 0 is full fine-tuning."""
-    ranks = (*config.ranks, 0)
-    cells: dict[int, dict[int, dict[str, Any]]] = {rank: {} for rank in ranks}
-    for rank, seed in grid(ranks, study.seeds):
-        cells[rank][seed] = study.cell(f"{rank}-{seed}", partial(_cell, config, study, rank, seed))
     rows = []
-    for rank, found in cells.items():
+    for rank, found in study.cells((*config.ranks, 0), partial(_cell, config, study)).items():
         one = found[study.seeds[0]]
         row: dict[str, Any] = {"rank": str(rank) if rank else "full", "trained parameters": one["parameters"]}
         row |= {"state, MB": round(one["state_bytes"] / 1e6, 2)}

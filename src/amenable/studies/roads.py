@@ -16,7 +16,7 @@ from typing import Annotated, Any
 from msgspec import Meta
 
 from amenable.studies.findings import Findings, Line, Panel
-from amenable.studies.study import Study, StudyConfig, grid
+from amenable.studies.study import Study, StudyConfig
 from amenable.types import Label
 
 ROADS = ("SFT", "PPO", "GRPO", "DPO", "KTO", "best-of-4")
@@ -35,11 +35,8 @@ class Config(StudyConfig, frozen=True, kw_only=True):
 
 def measure(config: Config, study: Study) -> Findings:
     """Every road with every seed."""
-    cells: dict[str, dict[int, dict[str, Any]]] = {road: {} for road in ROADS}
-    for seed, road in grid(study.seeds, ROADS):
-        cells[road][seed] = study.cell(f"{road}-{seed}", partial(_walk, config, study, road, seed))
     rows = []
-    for road, found in cells.items():
+    for road, found in study.cells(ROADS, partial(_walk, config, study)).items():
         row: dict[str, Any] = {"road": road} | {name: study.over_seeds(found, name) for name in FIGURES}
         row["kl"] = None if road == "best-of-4" else study.over_seeds(found, "kl")
         rows.append(row | {"seconds": study.over_seeds(found, "seconds")})

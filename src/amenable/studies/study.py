@@ -18,8 +18,9 @@ import random
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from msgspec import Meta
 
@@ -44,6 +45,7 @@ from amenable.train.settings import TrainConfig
 from amenable.train.sources import scored
 from amenable.types import Comparison, Prompt, Ranking, Record, Rollout, Sampling
 
+K = TypeVar("K")
 TIE = 0.5  # rating points within which the labeler calls it a tie, as in quickstart
 JUDGE = "the simulated labeler (a rubric in code, without noise); no person judged these responses"
 
@@ -138,6 +140,15 @@ class Study:
             shown = ", ".join(f"{k} {v:.3g}" for k, v in values.items() if isinstance(v, int | float))
             self.on_event(Event(stage="study", kind="message", text=f"{name}: {shown}"))
         found: dict[str, Any] = json.loads(file.read_text())
+        return found
+
+    def cells(
+        self, points: Sequence[K], make: Callable[[K, int], dict[str, Any]]
+    ) -> dict[K, dict[int, dict[str, Any]]]:
+        """The figures of every point with every seed, the cell POINT-SEED each; one seed's points before the next seed's."""
+        found: dict[K, dict[int, dict[str, Any]]] = {point: {} for point in points}
+        for seed, point in grid(self.seeds, points):
+            found[point][seed] = self.cell(f"{point}-{seed}", partial(make, point, seed))
         return found
 
     def run(self, stage: str, name: str, settings: Mapping[str, Any]) -> Path:
