@@ -272,3 +272,14 @@ def test_the_fingerprint_sees_every_parameter() -> None:
         after = fingerprint(model)
         assert after != before
         before = after
+
+
+def test_a_change_in_a_header_compiles_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = native_library._fingerprint("g++", ())
+    changed = tmp_path / "vectors.h"
+    changed.write_text(native_library.HEADERS[1].read_text() + "\n")
+    monkeypatch.setattr(native_library, "HEADERS", (native_library.HEADERS[0], changed))
+    assert native_library._fingerprint("g++", ()) != before
+    included = [line for line in native_library.SOURCE.read_text().splitlines() if line.startswith('#include "')]
+    included += [line for h in native_library.HEADERS for line in h.read_text().splitlines() if '#include "' in line]
+    assert {line.split('"')[1] for line in included} == {"products.h", "vectors.h"}

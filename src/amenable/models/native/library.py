@@ -1,7 +1,7 @@
-"""kernel.cpp as a library of this machine: compiled at first use, kept in the cache folder, loaded with ctypes.
+"""kernel.cpp and its headers as a library of this machine: compiled at first use, kept in the cache folder, loaded with ctypes.
 
 Needs a C++ compiler (CXX, g++ or clang++) and takes a few seconds once; without one everything runs on torch alone.
-The file's name holds a hash of source, flags, compiler and processor, so a change of any of them compiles anew.
+The file's name holds a hash of sources, flags, compiler and processor, so a change of any of them compiles anew.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from amenable.config.folder import cache_folder
 from amenable.errors import ResourceError
 
 SOURCE = Path(__file__).with_name("kernel.cpp")
+HEADERS = tuple(SOURCE.with_name(name) for name in ("products.h", "vectors.h"))
 FLAGS = ("-O3", "-std=c++17", "-shared", "-fPIC", "-fno-math-errno", "-Wno-psabi")
 TIMEOUT_S = 300
 
@@ -100,7 +101,8 @@ def _fingerprint(compiler: str, flags: tuple[str, ...]) -> str:
     info = Path("/proc/cpuinfo")
     if info.exists():  # what -march=native looks at
         cpu += next((line for line in info.read_text().splitlines() if line.startswith(("flags", "Features"))), "")
-    return hashlib.sha256("\n".join((SOURCE.read_text(), *flags, version, cpu)).encode()).hexdigest()[:16]
+    sources = (file.read_text() for file in (SOURCE, *HEADERS))
+    return hashlib.sha256("\n".join((*sources, *flags, version, cpu)).encode()).hexdigest()[:16]
 
 
 def _compile(compiler: str, flags: tuple[str, ...], file: Path) -> str | None:
