@@ -21,6 +21,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("stages",),
     ("studies",),
     ("workspace",),
+    ("server",),
     ("cli",),
 )
 """Lowest first; a line's parts are siblings."""
@@ -51,6 +52,7 @@ TORCH_FREE = (
     "amenable.stages.events",
     "amenable.stages.catalog",
     "amenable.studies.catalog",
+    *(f"amenable.server.{p.stem}" for p in sorted((SOURCE / "server").glob("*.py")) if p.stem != "__init__"),
     *(f"amenable.cli.{p.stem}" for p in sorted((SOURCE / "cli").glob("*.py")) if p.stem != "__init__"),
 )
 HEAVY = ("torch", "transformers", "peft", "matplotlib", "sklearn")

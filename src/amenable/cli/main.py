@@ -36,6 +36,7 @@ COMMANDS = (
     "evaluate",
     "chat",
     "play",
+    "serve",
     "study",
     "runs",
     "diagnose",

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -51,20 +51,34 @@ class InProcess:
                 reported = num_done
         return [response.rollout(self.policy_version) for response in responses]
 
+    def steps(
+        self, requests: Sequence[Request], *, on_token: OnToken | None = None
+    ) -> Generator[int, None, list[Rollout]]:
+        """As `generate`, one call of the model at a time: yields how many responses are finished after each."""
+        responses = self._start(requests, on_token)
+        steps = self._steps(responses)
+        with evaluating(self.model):
+            while True:
+                with self._computing():  # never across a yield: these modes belong to the thread, not to the generator
+                    num_done = next(steps, None)
+                if num_done is None:
+                    break
+                yield num_done
+        return [response.rollout(self.policy_version) for response in responses]
+
     def stream(self, request: Request) -> Iterator[Token]:
         """See Engine."""
         drawn: deque[Token] = deque()
-        responses = self._start([request], lambda _, token: drawn.append(token))
-        steps = self._steps(responses)
-        with evaluating(self.model):
-            going = True
-            while going:
-                with self._computing():  # never across a yield: these modes belong to the thread, not to the generator
-                    going = next(steps, None) is not None
-                while drawn:
-                    yield drawn.popleft()
-        if responses[0].failure:
-            raise RolloutError(responses[0].failure, where=f"prompt {request.prompt.id!r}")
+        rollouts: list[Rollout] = []
+
+        def run() -> Iterator[int]:
+            rollouts.extend((yield from self.steps([request], on_token=lambda _, token: drawn.append(token))))
+
+        for _ in run():
+            while drawn:
+                yield drawn.popleft()
+        if rollouts[0].failure:
+            raise RolloutError(rollouts[0].failure, where=f"prompt {request.prompt.id!r}")
 
     def _steps(self, responses: list[Response]) -> Iterator[int]:
         """Generate everything, one call of the model at a time; yields how many responses are finished after each."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from amenable.chat.render import default_template_for, render_prompt
+from amenable.chat.render import default_template_for, render_prompt, render_source
 from amenable.chat.tokenizer import Tokenizer
 from amenable.models.folder import load_model
 from amenable.rollout.engine import Request
@@ -26,22 +26,27 @@ class Talker:
         if self.tokenizer.chat_template is None:
             self.tokenizer = default_template_for(self.tokenizer)
             self.note = "this model has no chat template: a plain one is used"
-        self.context = model.context
+        self.model, self.context = model, model.context
         self.engine = make_engine(model, self.tokenizer)
 
     def stream(self, messages: Sequence[Message], sampling: Sampling, seed: int) -> Iterator[str]:
         """The answer to a conversation, piece by piece. The oldest turns are left out when the context is full."""
-        ids = self._fit(list(messages), sampling)
-        prompt = Prompt(id="chat", messages=tuple(messages) or (text(""),))
-        for token in self.engine.stream(Request(prompt=prompt, prompt_ids=tuple(ids), sampling=sampling, seed=seed)):
+        for token in self.engine.stream(self.request(messages, sampling, seed)):
             if token.text:
                 yield token.text
 
+    def request(self, messages: Sequence[Message], sampling: Sampling, seed: int) -> Request:
+        """What an engine is asked for the next turn of a conversation."""
+        ids = self._fit(list(messages), sampling)
+        prompt = Prompt(id="chat", messages=tuple(messages) or (text(""),))
+        return Request(prompt=prompt, prompt_ids=tuple(ids), sampling=sampling, seed=seed)
+
     def _fit(self, messages: list[Message], sampling: Sampling) -> list[int]:
-        ids = render_prompt(messages, self.tokenizer)
+        render = render_source if self.model.kind == "seq2seq" else render_prompt
+        ids = render(messages, self.tokenizer)
         room = self.context - min(sampling.max_tokens, self.context // 4)
         while len(ids) > room and sum(m.role != "system" for m in messages) > 1:
             oldest = next(i for i, m in enumerate(messages) if m.role != "system")
             del messages[oldest]
-            ids = render_prompt(messages, self.tokenizer)
+            ids = render(messages, self.tokenizer)
         return ids

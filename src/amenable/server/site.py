@@ -1,0 +1,41 @@
+"""What the app holds while it runs: the workspace, the database, the model worker."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+import sqlalchemy as sa
+from fastapi import Depends, Request
+
+from amenable.config.folder import WorkspaceFolder
+from amenable.feedback.database import open_engine
+from amenable.feedback.store import Store
+from amenable.server.models import ModelWorker
+from amenable.server.settings import ServerSettings
+
+
+@dataclass(frozen=True)
+class Site:
+    """One per app."""
+
+    workspace: WorkspaceFolder
+    settings: ServerSettings
+    engine: sa.Engine
+    store: Store
+    worker: ModelWorker
+
+
+def open_site(workspace: WorkspaceFolder, settings: ServerSettings) -> Site:
+    """Open the workspace's database. The worker is not started yet."""
+    engine = open_engine(workspace.database)
+    return Site(workspace, settings, engine, Store(engine), ModelWorker(workspace))
+
+
+def site_of(request: Request) -> Site:
+    """The app's site, for routes."""
+    site: Site = request.app.state.site
+    return site
+
+
+SiteDep = Annotated[Site, Depends(site_of)]
