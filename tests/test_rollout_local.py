@@ -17,9 +17,9 @@ from amenable.errors import RolloutError
 from amenable.models.decoder import Decoder
 from amenable.models.folder import save_model
 from amenable.rollout.engine import Token
-from amenable.rollout.local import Decode, LocalEngine
+from amenable.rollout.local import LocalEngine
 from amenable.rollout.sampling import DrawParams, draw, seed_keys, uniforms
-from amenable.types import Rollout, Sampling
+from amenable.types import Decode, Rollout, Sampling
 from tests.rollout_makers import decoder, mixed_requests, request, stopping, tokenizer
 
 WAYS: tuple[Decode, ...] = ("plain",) if native.why_not(decoder()) else ("plain", "compiled")

@@ -14,6 +14,13 @@ from msgspec import Meta
 Role = Literal["system", "user", "assistant", "text"]
 Split = Literal["train", "validation", "test"]
 FinishReason = Literal["stop", "length", "failed"]
+Decode = Annotated[
+    Literal["auto", "plain", "compiled", "int8"],
+    Meta(
+        description="how responses are generated: compiled code where the model and the machine allow (auto), the "
+        "model's own operations (plain), compiled or an error (compiled), compiled with 8-bit weights (int8)"
+    ),
+]
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -21,7 +21,7 @@ from amenable.config.settings import load_toml, parse
 from amenable.errors import ConfigError, nearest
 from amenable.stages.catalog import STAGES, find
 from amenable.stages.events import OnEvent, RunResult, ignore
-from amenable.types import Message, Record, Sampling, assistant, user
+from amenable.types import Decode, Message, Record, Sampling, assistant, user
 
 if TYPE_CHECKING:
     from amenable.config.settings import Setting
@@ -212,11 +212,12 @@ class Workspace:
         system: str = "",
         sampling: Sampling = Sampling(temperature=0.7, top_p=0.95, max_tokens=256),  # noqa: B008 - frozen
         seed: int = 0,
+        decode: Decode = "auto",
     ) -> Conversation:
-        """A conversation with a model. Raises ModelError if there is no such model."""
+        """A conversation with a model; decode: see the setting of that name. Raises ModelError if there is no such model."""
         from amenable.stages.talk import Talker
 
-        talker = Talker(resolve_model(str(_plain(model)), self.folder))
+        talker = Talker(resolve_model(str(_plain(model)), self.folder), decode=decode)
         return Conversation(talker, system=system, sampling=sampling, seed=seed)
 
     def feedback(self) -> Store:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from amenable.cli.common import workspace_if_any, workspace_option
+
+if TYPE_CHECKING:
+    from amenable.types import Decode
 
 
 @click.command("chat")
@@ -24,6 +28,13 @@ from amenable.cli.common import workspace_if_any, workspace_option
 @click.option(
     "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Same seed and words, same answers."
 )
+@click.option(
+    "--decode",
+    type=click.Choice(["auto", "plain", "compiled", "int8"]),
+    default="auto",
+    show_default=True,
+    help="Compiled code where possible, the model's own operations, compiled or an error, or 8-bit weights.",
+)
 @workspace_option
 def command(
     model: str,
@@ -32,6 +43,7 @@ def command(
     top_p: float,
     max_tokens: int,
     seed: int,
+    decode: Decode,
     workspace_dir: Path | None,
 ) -> None:
     """Talk to MODEL: a name, a folder, or run:NAME. Type /help for the commands of the conversation."""
@@ -43,7 +55,7 @@ def command(
     workspace = workspace_if_any(workspace_dir)
 
     def load(reference: str) -> Talker:
-        talker = Talker(resolve_model(reference, workspace))
+        talker = Talker(resolve_model(reference, workspace), decode=decode)
         if talker.note:
             click.echo(f"note: {talker.note}", err=True)
         return talker

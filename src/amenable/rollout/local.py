@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from typing import Any, Literal, Protocol, cast, runtime_checkable
+from typing import Any, Protocol, cast, runtime_checkable
 
 import numpy as np
 import torch
@@ -29,9 +29,9 @@ from amenable.rollout.forward import Forward, PlainForward
 from amenable.rollout.inprocess import InProcess, drawer_of, take
 from amenable.rollout.response import Response
 from amenable.rollout.sampling import Drawer
+from amenable.types import Decode
 
 CACHE_STEP = 64  # the cache's length is a multiple of this, so that similar calls reuse it
-Decode = Literal["auto", "plain", "compiled", "int8"]
 
 
 @runtime_checkable

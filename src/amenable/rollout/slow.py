@@ -19,8 +19,9 @@ from amenable.batch import Inputs, pad
 from amenable.errors import ConfigError, ModelError
 from amenable.rollout.engine import Engine, TokenizerLike
 from amenable.rollout.inprocess import InProcess, device_of, drawer_of, take
-from amenable.rollout.local import Decode, LocalEngine
+from amenable.rollout.local import LocalEngine
 from amenable.rollout.response import Response
+from amenable.types import Decode
 
 
 def make_engine(

@@ -29,7 +29,7 @@ from amenable.train.learner import Learner
 from amenable.train.loop import accumulate
 from amenable.train.memory import keep_freed_memory
 from amenable.train.settings import TrainConfig
-from amenable.types import Record
+from amenable.types import Decode, Record
 
 NEW_MODEL = Path("new")  # stands for the folder of a model that was not there before
 
@@ -80,12 +80,13 @@ class DecoderShape(Record, frozen=True):
 
 @dataclass
 class Policy:
-    """A model with its tokenizer and where both came from."""
+    """A model with its tokenizer, where both came from, and how it generates where no engine of its own is made."""
 
     model: Any
     tokenizer: Tokenizer
     folder: Path
     hash: str
+    decode: Decode = "auto"
 
 
 @dataclass(frozen=True)
@@ -128,7 +129,12 @@ def set_up(config: TrainConfig, began_with: Paths | None = None) -> Compute:
 
 
 def open_policy(
-    reference: str, workspace: WorkspaceFolder, compute: Compute = ON_CPU, *, trust_code: bool = False
+    reference: str,
+    workspace: WorkspaceFolder,
+    compute: Compute = ON_CPU,
+    *,
+    trust_code: bool = False,
+    decode: Decode = "auto",
 ) -> Policy:
     """The model and tokenizer of a folder, checked to fit each other."""
     folder = resolve_model(reference, workspace)
@@ -136,7 +142,7 @@ def open_policy(
     compute.paths.use_in(model)
     tokenizer = Tokenizer.load(folder)
     require_fit(model, tokenizer, folder)
-    return Policy(model, tokenizer, folder, model_hash(folder))
+    return Policy(model, tokenizer, folder, model_hash(folder), decode)
 
 
 def new_policy(shape: DecoderShape, tokenizer: Tokenizer, compute: Compute, *, seed: int) -> Policy:

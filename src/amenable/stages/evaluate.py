@@ -38,7 +38,7 @@ from amenable.stages.tasks import TaskSettings, as_asked, evaluate_tasks
 from amenable.stages.verdict import LabelerVerdict
 from amenable.train.run_folder import environment
 from amenable.train.settings import TrainConfig
-from amenable.types import Prompt, Record, Sampling, Split, user
+from amenable.types import Decode, Prompt, Record, Sampling, Split, user
 
 SHOWCASE = (
     "What is the capital of France?",
@@ -94,6 +94,7 @@ class Config(Record, frozen=True):
     documents: Annotated[str | None, Meta(description="texts to measure bits per byte on; null: not measured")] = None
     showcase: Annotated[tuple[str, ...], Meta(description="prompts whose responses are shown side by side")] = SHOWCASE
     sampling: Annotated[Sampling, Meta(description="how responses are drawn")] = Sampling(max_tokens=128)
+    decode: Decode = "auto"
     seed: Annotated[int, Meta(ge=0, description="same seed, same figures")] = 0
 
 
@@ -162,7 +163,7 @@ def run_tasks(
     asked = []
     for spec in config.models:
         label, reference, how = _named(spec)
-        asked.append(as_asked(label or spec, open_policy(reference, workspace), how))
+        asked.append(as_asked(label or spec, open_policy(reference, workspace, decode=config.decode), how))
     _require_names([a.name for a in asked])
     rows = evaluate_tasks(
         asked, config.tasks, workspace=workspace, seed=config.seed, precision=compute.half, on_event=on_event
@@ -201,7 +202,7 @@ def _rungs(config: Config, workspace: WorkspaceFolder) -> list[Rung]:
     for spec in config.models:
         label, reference, how = _named(spec)
         if reference not in opened:
-            opened[reference] = open_policy(reference, workspace)
+            opened[reference] = open_policy(reference, workspace, decode=config.decode)
         policy = opened[reference]
         best = re.fullmatch(r"best-of-(\d+)", how)
         if how and not best and how not in ("raw", "few-shot"):

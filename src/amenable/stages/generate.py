@@ -32,7 +32,7 @@ def generate(
     """One list of rollouts per prompt; prompt_ids where the text is rendered otherwise (few-shot)."""
     render = render_source if policy.model.kind == "seq2seq" else render_prompt
     ids = [render(p.messages, policy.tokenizer) for p in prompts] if prompt_ids is None else prompt_ids
-    engine = make_engine(policy.model, policy.tokenizer, num_slots=num_slots, dtype=precision)
+    engine = make_engine(policy.model, policy.tokenizer, num_slots=num_slots, dtype=precision, decode=policy.decode)
     requests = [
         Request(prompt=prompt, prompt_ids=tuple(own), sampling=sampling, seed=response_seed(seed, prompt.id, k))
         for prompt, own in zip(prompts, ids, strict=True)

@@ -22,7 +22,6 @@ from amenable.models.heads import ValueHead
 from amenable.rewards.load import load_reward, names_model
 from amenable.rollout.engine import Engine, Request
 from amenable.rollout.environments.load import load_environment
-from amenable.rollout.local import Decode
 from amenable.rollout.slow import make_engine
 from amenable.stages.align import announce, make_learner, open_data
 from amenable.stages.build import (
@@ -48,7 +47,7 @@ from amenable.train.learner import Learner
 from amenable.train.loop import Scorer, row_figures
 from amenable.train.settings import OptimizerConfig, TrainConfig
 from amenable.train.sources import OnlineSource, RewardScorer, response_seed
-from amenable.types import Record, Rollout, Sampling
+from amenable.types import Decode, Record, Rollout, Sampling
 
 
 class Config(Record, frozen=True):
@@ -91,13 +90,7 @@ class Config(Record, frozen=True):
     ] = 0
     sample_every: Annotated[int, Meta(ge=0, description="steps between samples written to samples.jsonl; 0: none")] = 10
     num_slots: Annotated[int, Meta(ge=1, description="responses decoded together; memory only")] = 128
-    decode: Annotated[
-        Decode,
-        Meta(
-            description="how responses are generated: compiled code where the model and the machine allow (auto), the "
-            "model's own operations (plain), compiled or an error (compiled), compiled with 8-bit weights (int8)"
-        ),
-    ] = "auto"
+    decode: Decode = "auto"
     lora: Annotated[LoraSettings, Meta(description="train an adapter; the reference is then the model without it")] = (
         LoraSettings()
     )

@@ -17,7 +17,7 @@ from amenable.rewards.load import load_reward
 from amenable.stages.build import open_policy
 from amenable.stages.events import OnEvent, RunResult, ignore
 from amenable.stages.generate import best_of, generate
-from amenable.types import Prompt, Record, Rollout, Sampling, text, user
+from amenable.types import Decode, Prompt, Record, Rollout, Sampling, text, user
 
 
 class Config(Record, frozen=True):
@@ -33,6 +33,7 @@ class Config(Record, frozen=True):
         str | None, Meta(description="reward that picks the best of responses_per_prompt; null: all are kept")
     ] = None
     sampling: Annotated[Sampling, Meta(description="how tokens are drawn")] = Sampling(temperature=0.8)
+    decode: Decode = "auto"
     seed: Annotated[int, Meta(ge=0, description="same seed, same responses")] = 0
 
 
@@ -42,7 +43,7 @@ def run(
     """Write responses.jsonl to runs/<name>/ and return them in details["responses"]."""
     started = time.perf_counter()
     prompts = _prompts(config, workspace)
-    policy = open_policy(config.model, workspace)
+    policy = open_policy(config.model, workspace, decode=config.decode)
     if policy.tokenizer.chat_template is None and any(p.messages[0].role != "text" for p in prompts):
         policy.tokenizer = default_template_for(policy.tokenizer)
     with whole_or_gone(new_run(workspace, "sample", name)) as folder:

@@ -11,13 +11,13 @@ from amenable.models.folder import load_model
 from amenable.rollout.engine import Request
 from amenable.rollout.slow import make_engine
 from amenable.stages.build import require_fit
-from amenable.types import Message, Prompt, Sampling, text
+from amenable.types import Decode, Message, Prompt, Sampling, text
 
 
 class Talker:
     """Streams answers of one model. A model without a chat template is spoken to in a plain one, told by `note`."""
 
-    def __init__(self, folder: Path | str) -> None:
+    def __init__(self, folder: Path | str, *, decode: Decode = "auto") -> None:
         self.folder = Path(folder)
         model = load_model(folder)
         self.tokenizer = Tokenizer.load(folder)
@@ -27,7 +27,7 @@ class Talker:
             self.tokenizer = default_template_for(self.tokenizer)
             self.note = "this model has no chat template: a plain one is used"
         self.model, self.context = model, model.context
-        self.engine = make_engine(model, self.tokenizer)
+        self.engine = make_engine(model, self.tokenizer, decode=decode)
 
     def stream(self, messages: Sequence[Message], sampling: Sampling, seed: int) -> Iterator[str]:
         """The answer to a conversation, piece by piece. The oldest turns are left out when the context is full."""

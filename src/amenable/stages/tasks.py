@@ -370,7 +370,7 @@ def _key(
     """Everything that decides a cell, hashed."""
     about = [
         1, model.policy.hash, model.policy.tokenizer.fingerprint, drawn.task.name, drawn.form, drawn.template, seed, draw,
-        str(precision), msgspec.to_builtins(settings.replace(sets=(), shots=(), draws=1, limit=2)),
+        str(precision), model.policy.decode, msgspec.to_builtins(settings.replace(sets=(), shots=(), draws=1, limit=2)),
         msgspec.to_builtins(drawn.task.task),
     ]  # fmt: skip
     digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
