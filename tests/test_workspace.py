@@ -32,6 +32,16 @@ def test_import_is_light() -> None:
     assert done.stdout.strip() == "[]"
 
 
+def test_sampling_imports_only_what_it_needs(toys: Toys, tmp_path: Path) -> None:
+    """torch's compiler and the libraries of other commands would double the time to the first token."""
+    heavy = ("torch._dynamo", "transformers", "peft", "sklearn", "pandas", "matplotlib", "sympy")
+    settings = f"model={toys.sft!r}, prompts=['Is it red?'], sampling=dict(max_tokens=2)"
+    code = f"import sys, amenable; w = amenable.Workspace({str(tmp_path / 'w')!r}); r = w.sample({settings}); "
+    code += f"print(len(r.details['responses']), [m for m in {heavy} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.stdout.split("\n")[-2] == "1 []", done.stdout + done.stderr
+
+
 def test_a_workspace_is_made_and_found_again(tmp_path: Path) -> None:
     made = Workspace(tmp_path / "new")
     assert (made.folder.root / "amenable.toml").is_file() and made.models() == made.runs() == []

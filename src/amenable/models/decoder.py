@@ -165,8 +165,8 @@ class Trunk(nn.Module):
     def __init__(self, config: DecoderConfig) -> None:
         super().__init__()
         self.config = config
-        self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
-        self.embed_positions = None if config.rope else nn.Embedding(config.context, config.hidden_size)
+        self.embed_tokens = _embedding(config.vocab_size, config.hidden_size)
+        self.embed_positions = None if config.rope else _embedding(config.context, config.hidden_size)
         self.layers = nn.ModuleList(Layer(config, i) for i in range(config.num_layers))
         self.norm = _norm(config, cast=False)
 
@@ -368,6 +368,13 @@ def frequencies(rope: Rope, head_dim: int, device: torch.device) -> Tensor:
         keep = keep.clamp(0, 1)
         frequency = frequency * (keep + (1 - keep) / rope.factor)
     return frequency.to(device)
+
+
+def _embedding(count: int, size: int) -> nn.Embedding:
+    """On the meta device without the first draw, for which torch would import its compiler: a second of start-up."""
+    if torch.get_default_device().type == "meta":
+        return nn.Embedding.from_pretrained(torch.empty(count, size), freeze=False)
+    return nn.Embedding(count, size)
 
 
 def _norm(config: DecoderConfig, *, cast: bool = True) -> nn.Module:
