@@ -34,6 +34,7 @@ __all__ = ["toys", "workspace"]
 
 CASES: dict[str, tuple[str, tuple[str, ...]]] = {
     "pretrain": ("pretrain", ()),
+    "pretrain-muon": ("pretrain", ("train.optimizer.name=muon",)),
     "sft": ("sft", ("train.inner_epochs=2",)),
     "sft-lora-dropout": ("sft", ("lora.rank=2", "lora.dropout=0.2")),
     "reward-pairwise": ("reward", ("data.train=[COMPARISONS]",)),

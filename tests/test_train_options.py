@@ -173,6 +173,31 @@ def test_max_grad_norm_scales_the_gradient():
         torch.testing.assert_close(clipped[name] - value, (free[name] - value) / 4, rtol=1e-3, atol=1e-9)
 
 
+def test_the_first_muon_step_is_orthogonal_where_it_applies():
+    """Matrices within layers move by lr * 0.2 * sqrt(longer side) times a matrix whose singular values lie near 1
+    (the five Newton-Schulz steps end between 0.68 and 1.2); everything else moves as by AdamW."""
+    options = {"learning_rate": 0.01, "weight_decay": 0.0, "max_grad_norm": 1e9}
+    before, found, muon = one_step(**options, name="muon")
+    adamw = one_step(**options)[2]
+    matrices = [n for n in before if ".layers." in n and n.endswith("_proj.weight")]
+    assert len(matrices) >= 7
+    for name, value in before.items():
+        if name not in matrices:
+            torch.testing.assert_close(muon[name], adamw[name], atol=0, rtol=0)
+            continue
+        update = (value - muon[name]).double() / (0.01 * 0.2 * max(value.shape) ** 0.5)
+        strengths = torch.linalg.svdvals(update)
+        full = torch.linalg.svdvals(found[name].double())
+        assert (strengths[full > 0.05 * full[0]] > 0.5).all() and strengths[0] < 1.3, name
+        assert float((update * found[name]).sum()) > 0, name
+
+
+def test_muon_and_its_momentum_reach_the_run(sft):
+    base, other = sft("adamw"), sft("muon", "train.optimizer.name=muon")
+    assert far_apart(base, other) > 1e-6
+    assert far_apart(other, sft("momentum", "train.optimizer.name=muon", "train.optimizer.muon_momentum=0.5")) > 1e-6
+
+
 def test_betas_and_schedule_reach_the_run(sft):
     base = sft("base")
     for name in ("beta1=0.5", "beta2=0.5", "epsilon=0.1", "weight_decay=0.9", "max_grad_norm=0.01"):

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from amenable.batch import Batch, LossTerms, Outputs
 from amenable.models.forward import Actor, Unembedding, outputs_of
+from amenable.train.optimizer import STATE, build_optimizers
 from amenable.train.settings import OptimizerConfig, TrainConfig
 from amenable.train.split import split
 
@@ -35,7 +36,7 @@ KIND_WANTS = {
 
 
 class Learner:
-    """Models by role, one AdamW over all their trained parameters, and the arithmetic between loss and step."""
+    """Models by role, the optimisers over all their trained parameters, and the arithmetic between loss and step."""
 
     def __init__(
         self,
@@ -55,7 +56,7 @@ class Learner:
         for actor in self.actors.values():
             actor.train()
             actor.model.checkpointing = config.checkpointing
-        self.optimizer = _optimizer(self.actors, config.optimizer)
+        self.optimizers = build_optimizers(self.actors, config.optimizer)
 
     def parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
         """Trained parameters as ("role/name", parameter), in a fixed order."""
@@ -157,35 +158,39 @@ class Learner:
                 metrics[f"grad_norm/{role}"] = norm
                 if norm > self.config.optimizer.max_grad_norm:
                     torch._foreach_mul_(grads[role], self.config.optimizer.max_grad_norm / (norm + 1e-12))
-            for group in self.optimizer.param_groups:
-                group["lr"] = group["peak_lr"] * rate
-            self.optimizer.step()
+            for optimizer in self.optimizers:
+                for group in optimizer.param_groups:
+                    group["lr"] = group["peak_lr"] * rate
+                optimizer.step()
             self.version += 1
-        self.optimizer.zero_grad(set_to_none=True)
+        for optimizer in self.optimizers:
+            optimizer.zero_grad(set_to_none=True)
         metrics["skipped"] = 0.0 if finite else 1.0
         return metrics
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """(tensors, plain values) that `load_state` needs to go on exactly: weights, Adam's moments, version."""
+        """(tensors, plain values) that `load_state` needs to go on exactly: weights, moments, version."""
         tensors: dict[str, Tensor] = {}
         for name, parameter in self.parameters():
             tensors[f"weights/{name}"] = parameter.detach()
-            for key, value in self.optimizer.state.get(parameter, {}).items():
-                tensors[f"{key}/{name}"] = value.detach()
+            for optimizer in self.optimizers:
+                for key, value in optimizer.state.get(parameter, {}).items():
+                    tensors[f"{key}/{name}"] = value.detach()
         return tensors, {"version": self.version}
 
     def load_state(self, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> None:
         """Undo nothing, resume everything: the counterpart of `state`."""
+        home = {id(p): o for o in self.optimizers for group in o.param_groups for p in group["params"]}
         with torch.no_grad():
             for name, parameter in self.parameters():
                 parameter.copy_(tensors[f"weights/{name}"])
                 kept = {
                     key: tensors[f"{key}/{name}"].to(parameter.device, copy=True)
-                    for key in ("exp_avg", "exp_avg_sq", "step")
+                    for key in STATE
                     if f"{key}/{name}" in tensors
                 }
                 if kept:
-                    self.optimizer.state[parameter] = kept
+                    home[id(parameter)].state[parameter] = kept
         self.version = int(values["version"])
 
 
@@ -209,20 +214,6 @@ def schedule(config: OptimizerConfig, step: int, steps: int) -> float:
     done = (step - max(warmup, 1)) / max(steps + 1 - max(warmup, 1), 1)
     fall = 1 - done if config.schedule == "linear" else 0.5 * (1 + math.cos(math.pi * done))
     return config.final_share + (1 - config.final_share) * fall
-
-
-def _optimizer(actors: Mapping[str, Actor], config: OptimizerConfig) -> torch.optim.AdamW:
-    groups = []
-    for role, actor in actors.items():
-        peak = config.critic_learning_rate if role == "critic" and config.critic_learning_rate else config.learning_rate
-        trained = [p for p in actor.parameters() if p.requires_grad]
-        for decay, members in (
-            (config.weight_decay, [p for p in trained if p.dim() >= 2]),
-            (0.0, [p for p in trained if p.dim() < 2]),
-        ):
-            if members:
-                groups.append({"params": members, "lr": peak, "peak_lr": peak, "weight_decay": decay})
-    return torch.optim.AdamW(groups, betas=(config.beta1, config.beta2), eps=config.epsilon, fused=True)
 
 
 def _total_norm(grads: list[Tensor]) -> float:

@@ -17,8 +17,12 @@ from amenable.types import Record
 
 
 class OptimizerConfig(Record, frozen=True):
-    """AdamW (Loshchilov & Hutter 2019) and its schedule."""
+    """AdamW (Loshchilov & Hutter 2019) or Muon (Jordan et al. 2024), and the schedule."""
 
+    name: Annotated[
+        Literal["adamw", "muon"],
+        Meta(description="muon: for the matrices within the layers, with adamw for the rest at the same learning rate"),
+    ] = "adamw"
     learning_rate: Annotated[float, Meta(gt=0, description="peak step size")] = 3e-4
     schedule: Annotated[
         Literal["constant", "linear", "cosine"],
@@ -29,6 +33,7 @@ class OptimizerConfig(Record, frozen=True):
     beta1: Annotated[float, Meta(ge=0, lt=1, description="decay of the gradient's mean")] = 0.9
     beta2: Annotated[float, Meta(ge=0, lt=1, description="decay of the gradient's square")] = 0.95
     epsilon: Annotated[float, Meta(gt=0, description="added to the denominator")] = 1e-8
+    muon_momentum: Annotated[float, Meta(ge=0, lt=1, description="decay of the gradient's mean in muon")] = 0.95
     weight_decay: Annotated[float, Meta(ge=0, description="on matrices only, never on norms and biases")] = 0.01
     max_grad_norm: Annotated[float, Meta(gt=0, description="each role's gradient is scaled down to this L2 norm")] = 1.0
     critic_learning_rate: Annotated[
