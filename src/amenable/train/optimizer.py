@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from amenable.models.forward import Actor
 from amenable.train.settings import OptimizerConfig
@@ -19,7 +20,8 @@ def build_optimizers(actors: Mapping[str, Actor], config: OptimizerConfig) -> li
 
     A group's "peak_lr" is its learning rate before the schedule. No weight decay on norms and biases.
     """
-    adamw, muon = [], []
+    adamw: list[dict[str, Any]] = []
+    muon: list[dict[str, Any]] = []
     for role, actor in actors.items():
         peak = config.critic_learning_rate if role == "critic" and config.critic_learning_rate else config.learning_rate
         trained = [p for p in actor.parameters() if p.requires_grad]
@@ -39,7 +41,7 @@ def build_optimizers(actors: Mapping[str, Actor], config: OptimizerConfig) -> li
     return made
 
 
-def layer_matrices(actor: nn.Module) -> Iterator[nn.Parameter]:
+def layer_matrices(actor: nn.Module) -> Iterator[Tensor]:
     """Weights of the linear maps inside the model's layers: not embeddings, output layers, heads or adapters.
 
     Muon's update is an orthogonal matrix, which suits maps from activations to activations; Jordan et al. 2024 leave
