@@ -51,8 +51,8 @@ SECTION_OF = {"ptx": "data"}
 
 LAYERS = (
     ("cli", "one short file per command; the only place that prints"),
-    ("workspace.py", "the Python face; what the command line shares with it"),
     ("server", "the web server behind `amenable serve`; never imports torch, its child process does"),
+    ("workspace.py", "the Python face; what the command line shares with it"),
     ("studies", "known figures of the literature, reproduced small: a grid of runs each"),
     ("stages", "wiring from a recipe to a finished run, each file read top to bottom"),
     ("evals", "measurements, statistics, report.html"),

@@ -19,6 +19,7 @@ from sqlalchemy import event
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 
 from amenable.errors import MissingExtraError, StoreError
+from amenable.feedback import account_tables, talk_tables  # noqa: F401 - Table.metadata knows every table only then
 from amenable.feedback.tables import HEAD
 
 BUSY_TIMEOUT_S = 30.0
