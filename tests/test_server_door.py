@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -104,9 +106,30 @@ def test_serve_from_the_command_line(tmp_path: Path) -> None:
         wait_for(lambda: health() == "ready")
         maps = Path(f"/proc/{process.pid}/maps")
         assert not maps.exists() or "libtorch" not in maps.read_text()
+        assert "works once" in process.stdout.readline()  # type: ignore[union-attr]
+        assert upload(url) < 64 * MEBIBYTE
         process.send_signal(signal.SIGTERM)
         process.wait(20)
     finally:
         process.kill()
         process.wait()
         process.stdout.close()  # type: ignore[union-attr]
+
+
+def upload(url: str) -> int:
+    """Send a gigabyte in pieces without telling its length; how many bytes went out before it was refused."""
+    sent = 0
+
+    def pieces() -> Iterator[bytes]:
+        nonlocal sent
+        for _ in range(1024):
+            sent += MEBIBYTE
+            yield b"x" * MEBIBYTE
+
+    with (
+        httpx.Client(base_url=url) as client,
+        contextlib.suppress(httpx.TransportError),
+    ):  # the line may be closed on us
+        csrf = {"x-csrf-token": client.get("/api/session").json()["csrf"]}
+        assert client.post("/api/sign-in", content=pieces(), headers=csrf, timeout=30).status_code == 413
+    return sent

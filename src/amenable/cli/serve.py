@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from amenable.cli.common import open_workspace, workspace_option
+
+if TYPE_CHECKING:
+    from amenable.feedback.accounts import Role
 
 
 @click.command("serve")
@@ -19,6 +23,11 @@ from amenable.cli.common import open_workspace, workspace_option
 @click.option("--tls-key", type=click.Path(exists=True, dir_okay=False), help="Its key (PEM).")
 @click.option("--behind-tls", is_flag=True, help="A proxy in front of this server speaks HTTPS.")
 @click.option("--public-without-tls", is_flag=True, help="Listen beyond this machine although nothing encrypts.")
+@click.option(
+    "--invite",
+    type=click.Choice(["chat", "labeler", "reviewer", "administrator"]),
+    help="Print a link that makes one account of this role, too.",
+)
 @workspace_option
 def command(
     host: str,
@@ -28,6 +37,7 @@ def command(
     tls_key: str | None,
     behind_tls: bool,
     public_without_tls: bool,
+    invite: Role | None,
     workspace_dir: Path | None,
 ) -> None:
     """Serve the web app of the workspace: labelling, chat, playground and runs.
@@ -35,6 +45,8 @@ def command(
     One web process and one model worker, which is started again when it dies. As long as there is no administrator, the
     start prints a link that makes one; it works once.
     """
+    from amenable.feedback import accounts
+    from amenable.feedback.database import writing
     from amenable.server.run import listen, serve
     from amenable.server.settings import ServerSettings, check
     from amenable.server.site import open_site
@@ -52,5 +64,12 @@ def command(
     workspace = open_workspace(workspace_dir)
     with listen(settings) as bound:
         site = open_site(workspace, settings)
-        click.echo(f"amenable serves {workspace.root} at {settings.url(bound.getsockname()[1])} (Ctrl-C ends it)")
+        url = settings.url(bound.getsockname()[1])
+        click.echo(f"amenable serves {workspace.root} at {url} (Ctrl-C ends it)")
+        with writing(site.engine) as connection:
+            if (secret := accounts.first_invitation(connection)) is not None:
+                click.echo(f"become its administrator (works once, for a day): {url}/invite/{secret}")
+            if invite is not None:
+                link = f"{url}/invite/{accounts.invite(connection, invite)[1]}"
+                click.echo(f"invite one {invite} (works once, for {accounts.INVITATION_DAYS} days): {link}")
         serve(site, bound)

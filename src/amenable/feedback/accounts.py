@@ -10,7 +10,7 @@ import secrets
 import unicodedata
 from datetime import datetime, timedelta
 from functools import lru_cache
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import sqlalchemy as sa
 
@@ -19,6 +19,9 @@ from amenable.feedback import rows
 from amenable.feedback.account_tables import Account, ApiToken, AuditEntry, Consent, Invitation, SignedIn
 from amenable.feedback.tables import User, now
 from amenable.types import Record
+
+if TYPE_CHECKING:
+    from argon2 import PasswordHasher
 
 Role = Literal["chat", "labeler", "reviewer", "administrator"]
 ROLES: tuple[Role, ...] = ("chat", "labeler", "reviewer", "administrator")
@@ -49,19 +52,22 @@ def hash_secret(secret: str) -> str:
     return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def hash_password(password: str) -> str:
+def hasher() -> PasswordHasher:
     """argon2id with the library's settings (RFC 9106, low memory)."""
     from argon2 import PasswordHasher
 
-    return PasswordHasher().hash(password)
+    return PasswordHasher()
+
+
+def hash_password(password: str) -> str:
+    return hasher().hash(password)
 
 
 def _is_password(hashed: str, password: str) -> bool:
-    from argon2 import PasswordHasher
     from argon2.exceptions import InvalidHashError, VerificationError
 
     try:
-        return PasswordHasher().verify(hashed, password)
+        return hasher().verify(hashed, password)
     except (VerificationError, InvalidHashError):
         return False
 
@@ -108,6 +114,15 @@ def invite(
     number = rows.insert(connection, Invitation, token_hash=hash_secret(secret), **values)
     note(connection, by, "invite", role=role, invitation=number)
     return number, secret
+
+
+def first_invitation(connection: sa.Connection) -> str | None:
+    """The secret of an invitation for the first administrator, the only one that counts; None where there is one."""
+    if has_administrator(connection):
+        return None
+    earlier = sa.update(Invitation).where(Invitation.by_id.is_(None), Invitation.role == "administrator")
+    connection.execute(earlier.where(Invitation.used_at.is_(None)).values(expires_at=now()))
+    return invite(connection, "administrator", days=1)[1]
 
 
 def invitation(connection: sa.Connection, secret: str) -> sa.Row[Any] | None:
@@ -232,6 +247,11 @@ def token(connection: sa.Connection, secret: str) -> tuple[Person, int, datetime
     if found is None:
         return None
     return Person(id=found.id, name=found.name, role=found.role), found.token, found.last_used_at
+
+
+def use_token(connection: sa.Connection, number: int) -> None:
+    """Note that an API token was used."""
+    connection.execute(sa.update(ApiToken).where(ApiToken.id == number).values(last_used_at=now()))
 
 
 def revoke_token(connection: sa.Connection, user_id: int, number: int) -> bool:

@@ -7,10 +7,10 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import anyio.to_thread
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 
 from amenable import __version__
-from amenable.server import errors, pages
+from amenable.server import access, errors, health, pages, people
 from amenable.server.guard import Guard
 from amenable.server.site import Site
 
@@ -41,11 +41,10 @@ def create_app(site: Site, *, static: Path = pages.STATIC) -> FastAPI:
     app.state.site = site
     errors.install(app)
 
-    @app.get("/api/health", tags=["server"])
-    def health() -> dict[str, str]:
-        """Whether the server and its model worker run."""
-        return {"server": "ready", "worker": site.worker.state}
-
+    for part in (people, health):
+        app.include_router(
+            part.router, dependencies=[Depends(access.ask)]
+        )  # no route goes without CSRF and rate limits
     pages.install(app, static)
     app.add_middleware(Guard, settings=site.settings)
     return app

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated
 
 import sqlalchemy as sa
@@ -12,6 +12,7 @@ from amenable.config.folder import WorkspaceFolder
 from amenable.feedback.database import open_engine
 from amenable.feedback.store import Store
 from amenable.server.models import ModelWorker
+from amenable.server.rates import Rates
 from amenable.server.settings import ServerSettings
 
 
@@ -24,6 +25,7 @@ class Site:
     engine: sa.Engine
     store: Store
     worker: ModelWorker
+    rates: Rates = field(default_factory=Rates)
 
 
 def open_site(workspace: WorkspaceFolder, settings: ServerSettings) -> Site:
