@@ -74,6 +74,10 @@ class StoreError(AmenableError):
     """The feedback database refused or could not do something."""
 
 
+class ConflictError(StoreError):
+    """What was asked for cannot be done any more, because something else was done before."""
+
+
 class ResourceError(AmenableError):
     """Not enough disk or memory, or a port in use."""
 

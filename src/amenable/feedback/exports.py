@@ -16,6 +16,7 @@ from amenable.feedback.database import reading
 from amenable.feedback.tables import (
     Annotation,
     Answer,
+    Assignment,
     ChatFeedback,
     ComparisonEntry,
     DemonstrationEntry,
@@ -23,7 +24,9 @@ from amenable.feedback.tables import (
     Message,
     Project,
     RankEntry,
+    Review,
     Table,
+    Task,
     User,
 )
 from amenable.feedback.tables import Prompt as PromptRow
@@ -86,7 +89,7 @@ def prompts_of(engine: sa.Engine, project: str, kind: str, members: Sequence[int
             found = connection.execute(
                 sa.select(PromptRow.__table__).where(PromptRow.id.in_(ids)).order_by(PromptRow.id)
             ).all()
-            talks = _conversations(connection, {row.message_id for row in found if row.message_id is not None})
+            talks = conversations(connection, {row.message_id for row in found if row.message_id is not None})
         for row in found:
             record = Prompt(
                 id=row.name,
@@ -107,13 +110,23 @@ def annotated(engine: sa.Engine, project: str, kind: str, members: Sequence[int]
         newest = connection.execute(sa.select(sa.func.max(Annotation.id))).scalar() or 0
     newer = sa.select(Annotation.supersedes_id).where(Annotation.supersedes_id.is_not(None), Annotation.id <= newest)
     wanted = sa.select(Annotation.id).join(Project).where(Project.name == project, Annotation.purged_at.is_(None))
-    wanted = wanted.where(Annotation.id <= newest, Annotation.id.not_in(newer)) if members is None else wanted
+    if members is None:
+        wanted = wanted.where(Annotation.id <= newest, Annotation.id.not_in(newer), *_counts())
     for ids in _pages(engine, wanted, Annotation.id, members):
         with reading(engine) as connection:
             cases = list(_cases(connection, project, ids))
         for annotation, case in cases:
             for record in make(case):
                 yield Item(annotation, record)
+
+
+def _counts() -> tuple[Any, ...]:
+    """What is not trained on: answers to training and gold items, and what a reviewer rejected."""
+    known = sa.select(Assignment.id).join(Task, Task.id == Assignment.task_id).where(Task.purpose != "work")
+    last = sa.select(sa.func.max(Review.id)).group_by(Review.annotation_id)
+    rejected = sa.select(Review.annotation_id).where(Review.id.in_(last), Review.verdict == "rejected")
+    aside = sa.or_(Annotation.assignment_id.is_(None), Annotation.assignment_id.not_in(known))
+    return aside, Annotation.id.not_in(rejected)
 
 
 # Each kind from the parts of one annotation
@@ -144,7 +157,11 @@ def _ratings(case: _Case) -> Iterator[Rating]:
 
 
 def _labels(case: _Case) -> Iterator[Label]:
-    said = [(a.generation_id, a.question, a.value) for a in case.answers if isinstance(a.value, bool)]
+    said = [
+        (a.generation_id, a.question, a.value)
+        for a in case.answers
+        if isinstance(a.value, bool) and a.generation_id is not None
+    ]
     said += [(c.generation_id, "good", c.up) for c in case.chat if c.kind == "thumb"]
     for number, (generation, question, yes) in enumerate(said, start=1):
         response = case.texts[generation]
@@ -229,11 +246,11 @@ def _cases(connection: sa.Connection, project: str, ids: list[int]) -> Iterator[
     ranked = _parts(connection, RankEntry, ids)
     named = {
         e.generation_id for table in (ranked, parts[Answer], parts[ChatFeedback]) for es in table.values() for e in es
-    }
+    } - {None}
     named |= {g for es in parts[ComparisonEntry].values() for e in es for g in (e.chosen_id, e.rejected_id)}
     named |= {e.other_id for es in parts[ChatFeedback].values() for e in es if e.other_id is not None}
     texts = dict(_in_pages(connection, sa.select(Generation.id, Generation.text), Generation.id, named))
-    talks = _conversations(connection, {row.message_id for row in found if row.message_id is not None})
+    talks = conversations(connection, {row.message_id for row in found if row.message_id is not None})
     for row in found:
         kind, _, own_id = (row.name or "").partition(":")
         yield (
@@ -275,7 +292,7 @@ def _in_pages(connection: sa.Connection, query: Any, column: Any, ids: Iterable[
         yield from connection.execute(query.where(column.in_(wanted[start : start + PAGE]))).tuples()
 
 
-def _conversations(connection: sa.Connection, ends: set[int]) -> dict[int, Messages]:
+def conversations(connection: sa.Connection, ends: set[int]) -> dict[int, Messages]:
     """The conversations that end in these messages."""
     known: dict[int, tuple[int | None, Turn]] = {}
     missing: set[int] = set(ends)

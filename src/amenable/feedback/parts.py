@@ -30,9 +30,9 @@ class Rated(Record, frozen=True, tag=True):
 
 
 class Flagged(Record, frozen=True, tag=True):
-    """A yes or no to a question. → a label of that name."""
+    """A yes or no to a question. → a label of that name; about the prompt itself: nothing to train on."""
 
-    generation: int
+    generation: int | None  # None: the prompt itself
     question: str
     yes: bool
 
@@ -40,7 +40,7 @@ class Flagged(Record, frozen=True, tag=True):
 class Remarked(Record, frozen=True, tag=True):
     """A remark in words. → nothing to train on; kept for people."""
 
-    generation: int
+    generation: int | None  # None: the prompt itself
     question: str
     text: str
 

@@ -208,7 +208,7 @@ def _generations(part: Part) -> Iterable[int]:
             return (part.generation, part.over)
         case Written():
             return ()
-    return (part.generation,)
+    return () if part.generation is None else (part.generation,)
 
 
 def _add_part(connection: sa.Connection, annotation: int, part: Part) -> None:

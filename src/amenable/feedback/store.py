@@ -22,10 +22,10 @@ import sqlalchemy as sa
 from msgspec import Meta, field
 
 from amenable.errors import StoreError, nearest
-from amenable.feedback import database, imports, lineage, rows
+from amenable.feedback import database, forms, imports, lineage, projects, rows
 from amenable.feedback.exports import Item, annotated, prompts_of
 from amenable.feedback.parts import Part
-from amenable.feedback.tables import Annotation, Generation, Guideline, Project, Questionnaire
+from amenable.feedback.tables import Annotation, Generation, Project
 from amenable.feedback.tables import Prompt as PromptRow
 from amenable.types import KINDS, AnyRecord, Prompt, Record, Sampling
 
@@ -58,6 +58,11 @@ class Store:
 
     def __init__(self, engine: sa.Engine) -> None:
         self._engine = engine
+
+    @property
+    def engine(self) -> sa.Engine:
+        """For database.writing and database.reading, within which labelling goes on: queue, submissions, views."""
+        return self._engine
 
     @classmethod
     def open(cls, url_or_path: str | Path, *, busy_timeout_s: float = database.BUSY_TIMEOUT_S) -> Self:
@@ -137,11 +142,14 @@ class Store:
 
     def add_guideline(self, project: str, text: str) -> int:
         """Store the next version of a project's instructions to labelers; returns its number."""
-        return self._add_version(Guideline, project, {"text": text})
+        with database.writing(self._engine) as connection:
+            return projects.add_guideline(connection, rows.project(connection, project), text)
 
     def add_questionnaire(self, project: str, questions: Sequence[Any]) -> int:
         """Store the next version of a project's questions (JSON values); returns its number."""
-        return self._add_version(Questionnaire, project, {"questions": list(questions)})
+        with database.writing(self._engine) as connection:
+            own = rows.project(connection, project)
+            return projects.add_questionnaire(connection, own, forms.read_questions(list(questions)))
 
     def import_records(self, project: str, records: Iterable[AnyRecord]) -> imports.Imported:
         """Store records from elsewhere: all of them or, on an error, none.
@@ -252,13 +260,6 @@ class Store:
         )
         where = self._engine.url.render_as_string(hide_password=True)
         raise StoreError(f"there is no project named {name!r}", where=where, mend=mend)
-
-    def _add_version(self, table: type[Guideline] | type[Questionnaire], project: str, values: dict[str, Any]) -> int:
-        with database.writing(self._engine) as connection:
-            project_id = rows.project(connection, project)
-            newest = sa.select(sa.func.max(table.version)).where(table.project_id == project_id)
-            version = (connection.execute(newest).scalar() or 0) + 1
-            return rows.insert(connection, table, project_id=project_id, version=version, **values)
 
 
 def export_records(url: str | Path, project: str, kind: str, snapshot: str | None = None) -> Iterator[AnyRecord]:

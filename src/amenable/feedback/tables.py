@@ -7,6 +7,7 @@ The one change allowed is a purge: content erased, `purged_at` set, the row left
     project ─ prompt ─ generation                    one annotation = one submission of one person about one prompt
                  │          ╲                        with any of these parts:
                  └─ task ─ assignment ─ annotation ─ answer · rank_entry · comparison · demonstration · chat_feedback
+                      └─ slot (who holds it)   └─ review
     snapshot ─ snapshot_item ─ annotation | prompt   run ─ run_snapshot ─ snapshot   model ─ run
 """
 
@@ -86,6 +87,7 @@ class Project(Table):
     __tablename__ = "projects"
     id: Mapped[int] = mapped_column(primary_key=True)
     name: Mapped[str] = mapped_column(String(100), unique=True)
+    settings: Mapped[dict[str, Any]] = mapped_column(default=dict)  # feedback/projects.py: Settings
     created_at: Mapped[datetime] = mapped_column(default=now)
 
 
@@ -97,6 +99,14 @@ class User(Table):
     name: Mapped[str] = mapped_column(String(200), unique=True)
     simulated: Mapped[bool] = mapped_column(default=False)
     created_at: Mapped[datetime] = mapped_column(default=now)
+
+
+class Member(Table):
+    """A person who may label in a project."""
+
+    __tablename__ = "members"
+    project_id: Mapped[int] = mapped_column(ForeignKey("projects.id"), primary_key=True)
+    user_id: Mapped[int] = mapped_column(ForeignKey("users.id"), primary_key=True, index=True)
 
 
 class Guideline(Table):
@@ -184,35 +194,50 @@ class Task(Table):
     project_id: Mapped[int] = mapped_column(ForeignKey("projects.id"), index=True)
     prompt_id: Mapped[int] = mapped_column(ForeignKey("prompts.id"), index=True)
     kind: Mapped[str] = mapped_column(String(40))  # "rank", "rate", "compare", "demonstrate", ...
+    purpose: Mapped[str] = mapped_column(String(20), default="work")  # or "training" or "gold": the answer is known
+    picked: Mapped[str] = mapped_column(String(20), default="random")  # why it was put up: feedback/choosing.py
     overlap: Mapped[int] = mapped_column(default=1)
-    priority: Mapped[int] = mapped_column(default=0)
-    guideline_id: Mapped[int | None] = mapped_column(ForeignKey("guidelines.id"))
-    questionnaire_id: Mapped[int | None] = mapped_column(ForeignKey("questionnaires.id"))
     generations: Mapped[list[Any]]  # ids of the responses to be judged
     created_at: Mapped[datetime] = mapped_column(default=now)
 
 
-class Lease(Table):
-    """A task held for a person for a while, so that two do not do the same by accident. The only rows that go away."""
+class Slot(Table):
+    """One of the `overlap` places of a task, and who holds it until when. A row has room for one person: two cannot."""
 
-    __tablename__ = "leases"
-    __table_args__ = (UniqueConstraint("task_id", "user_id"),)
+    __tablename__ = "slots"
+    __table_args__ = (
+        UniqueConstraint("task_id", "number"),
+        UniqueConstraint("task_id", "user_id"),
+        Index(None, "project_id", "done", "turn"),
+    )
     id: Mapped[int] = mapped_column(primary_key=True)
     task_id: Mapped[int] = mapped_column(ForeignKey("tasks.id"))
-    user_id: Mapped[int] = mapped_column(ForeignKey("users.id"))
-    expires_at: Mapped[datetime] = mapped_column(index=True)
+    project_id: Mapped[int] = mapped_column(ForeignKey("projects.id"))
+    number: Mapped[int]
+    turn: Mapped[float]  # lowest first
+    user_id: Mapped[int | None] = mapped_column(ForeignKey("users.id"), index=True)
+    expires_at: Mapped[datetime | None]  # of the lease; None: free, or done
+    done: Mapped[bool] = mapped_column(default=False)
 
 
 class Assignment(Table):
-    """What one person was shown of a task, in which order, and how long they worked on it."""
+    """What one person was shown of a task, in which order, what they said so far and how long they worked on it."""
 
     __tablename__ = "assignments"
+    __table_args__ = (UniqueConstraint("task_id", "user_id"),)
     id: Mapped[int] = mapped_column(primary_key=True)
-    task_id: Mapped[int] = mapped_column(ForeignKey("tasks.id"), index=True)
+    task_id: Mapped[int] = mapped_column(ForeignKey("tasks.id"))
     user_id: Mapped[int] = mapped_column(ForeignKey("users.id"), index=True)
     shown_order: Mapped[list[Any]]  # generation ids, first to last
-    active_time_s: Mapped[float | None]  # None until it is handed in
+    guideline_id: Mapped[int | None] = mapped_column(ForeignKey("guidelines.id"))
+    questionnaire_id: Mapped[int | None] = mapped_column(ForeignKey("questionnaires.id"))
+    state: Mapped[str] = mapped_column(String(20), default="open")  # or "submitted" or "skipped"
+    form: Mapped[Any] = mapped_column(nullable=True)  # the draft; once submitted, what was submitted
+    skip_reason: Mapped[str] = mapped_column(default="")
+    late: Mapped[bool] = mapped_column(default=False)  # others had filled the task when this came in
+    active_time_s: Mapped[float] = mapped_column(default=0.0)
     created_at: Mapped[datetime] = mapped_column(default=now)
+    saved_at: Mapped[datetime | None]  # the newest draft, submission or skip
 
 
 class Annotation(Table):
@@ -224,7 +249,7 @@ class Annotation(Table):
     project_id: Mapped[int] = mapped_column(ForeignKey("projects.id"), index=True)
     prompt_id: Mapped[int] = mapped_column(ForeignKey("prompts.id"), index=True)
     user_id: Mapped[int | None] = mapped_column(ForeignKey("users.id"), index=True)
-    assignment_id: Mapped[int | None] = mapped_column(ForeignKey("assignments.id"))
+    assignment_id: Mapped[int | None] = mapped_column(ForeignKey("assignments.id"), index=True)
     guideline_id: Mapped[int | None] = mapped_column(ForeignKey("guidelines.id"))
     questionnaire_id: Mapped[int | None] = mapped_column(ForeignKey("questionnaires.id"))
     supersedes_id: Mapped[int | None] = mapped_column(ForeignKey("annotations.id"), unique=True)
@@ -242,7 +267,7 @@ class Answer(Table):
     __tablename__ = "answers"
     id: Mapped[int] = mapped_column(primary_key=True)
     annotation_id: Mapped[int] = mapped_column(ForeignKey("annotations.id"), index=True)
-    generation_id: Mapped[int] = mapped_column(ForeignKey("generations.id"), index=True)
+    generation_id: Mapped[int | None] = mapped_column(ForeignKey("generations.id"), index=True)  # None: of the prompt
     question: Mapped[str]
     value: Mapped[Any] = mapped_column(nullable=True)  # number, true/false or text; null once purged
     low: Mapped[float | None]
@@ -300,13 +325,26 @@ class ChatFeedback(Table):
 
 
 class GoldItem(Table):
-    """A task with a known answer, to calibrate labelers."""
+    """The known answer of a task: a training item is explained after it is done, a gold item is mixed in unseen."""
 
     __tablename__ = "gold_items"
     id: Mapped[int] = mapped_column(primary_key=True)
     task_id: Mapped[int] = mapped_column(ForeignKey("tasks.id"), unique=True)
-    annotation_id: Mapped[int] = mapped_column(ForeignKey("annotations.id"))  # the answer held to be right
+    user_id: Mapped[int] = mapped_column(ForeignKey("users.id"))  # who says so
+    form: Mapped[Any]  # positions are those of the task's generations
     explanation: Mapped[str]
+    created_at: Mapped[datetime] = mapped_column(default=now)
+
+
+class Review(Table):
+    """A reviewer's verdict on an annotation; the newest counts. What is rejected is not trained on."""
+
+    __tablename__ = "reviews"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    annotation_id: Mapped[int] = mapped_column(ForeignKey("annotations.id"), index=True)
+    user_id: Mapped[int] = mapped_column(ForeignKey("users.id"))
+    verdict: Mapped[str] = mapped_column(String(20))  # "accepted" or "rejected"
+    note: Mapped[str]
     created_at: Mapped[datetime] = mapped_column(default=now)
 
 

@@ -76,6 +76,7 @@ def _make_tables() -> None:
         "projects",
         sa.Column("id", sa.Integer(), nullable=False),
         sa.Column("name", sa.String(length=100), nullable=False),
+        sa.Column("settings", sa.JSON(), nullable=False),
         sa.Column("created_at", UtcTime(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_projects")),
         sa.UniqueConstraint("name", name=op.f("uq_projects_name")),
@@ -100,6 +101,15 @@ def _make_tables() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_guidelines")),
         sa.UniqueConstraint("project_id", "version", name=op.f("uq_guidelines_project_id_version")),
     )
+    op.create_table(
+        "members",
+        sa.Column("project_id", sa.Integer(), nullable=False),
+        sa.Column("user_id", sa.Integer(), nullable=False),
+        sa.ForeignKeyConstraint(["project_id"], ["projects.id"], name=op.f("fk_members_project_id")),
+        sa.ForeignKeyConstraint(["user_id"], ["users.id"], name=op.f("fk_members_user_id")),
+        sa.PrimaryKeyConstraint("project_id", "user_id", name=op.f("pk_members")),
+    )
+    op.create_index(op.f("ix_members_user_id"), "members", ["user_id"], unique=False)
     op.create_table(
         "messages",
         sa.Column("id", sa.Integer(), nullable=False),
@@ -197,16 +207,13 @@ def _make_tables() -> None:
         sa.Column("project_id", sa.Integer(), nullable=False),
         sa.Column("prompt_id", sa.Integer(), nullable=False),
         sa.Column("kind", sa.String(length=40), nullable=False),
+        sa.Column("purpose", sa.String(length=20), nullable=False),
+        sa.Column("picked", sa.String(length=20), nullable=False),
         sa.Column("overlap", sa.Integer(), nullable=False),
-        sa.Column("priority", sa.Integer(), nullable=False),
-        sa.Column("guideline_id", sa.Integer(), nullable=True),
-        sa.Column("questionnaire_id", sa.Integer(), nullable=True),
         sa.Column("generations", sa.JSON(), nullable=False),
         sa.Column("created_at", UtcTime(), nullable=False),
-        sa.ForeignKeyConstraint(["guideline_id"], ["guidelines.id"], name=op.f("fk_tasks_guideline_id")),
         sa.ForeignKeyConstraint(["project_id"], ["projects.id"], name=op.f("fk_tasks_project_id")),
         sa.ForeignKeyConstraint(["prompt_id"], ["prompts.id"], name=op.f("fk_tasks_prompt_id")),
-        sa.ForeignKeyConstraint(["questionnaire_id"], ["questionnaires.id"], name=op.f("fk_tasks_questionnaire_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_tasks")),
     )
     op.create_index(op.f("ix_tasks_project_id"), "tasks", ["project_id"], unique=False)
@@ -217,26 +224,57 @@ def _make_tables() -> None:
         sa.Column("task_id", sa.Integer(), nullable=False),
         sa.Column("user_id", sa.Integer(), nullable=False),
         sa.Column("shown_order", sa.JSON(), nullable=False),
-        sa.Column("active_time_s", sa.Double(), nullable=True),
+        sa.Column("guideline_id", sa.Integer(), nullable=True),
+        sa.Column("questionnaire_id", sa.Integer(), nullable=True),
+        sa.Column("state", sa.String(length=20), nullable=False),
+        sa.Column("form", sa.JSON(), nullable=True),
+        sa.Column("skip_reason", sa.Text(), nullable=False),
+        sa.Column("late", sa.Boolean(), nullable=False),
+        sa.Column("active_time_s", sa.Double(), nullable=False),
         sa.Column("created_at", UtcTime(), nullable=False),
+        sa.Column("saved_at", UtcTime(), nullable=True),
+        sa.ForeignKeyConstraint(["guideline_id"], ["guidelines.id"], name=op.f("fk_assignments_guideline_id")),
+        sa.ForeignKeyConstraint(
+            ["questionnaire_id"], ["questionnaires.id"], name=op.f("fk_assignments_questionnaire_id")
+        ),
         sa.ForeignKeyConstraint(["task_id"], ["tasks.id"], name=op.f("fk_assignments_task_id")),
         sa.ForeignKeyConstraint(["user_id"], ["users.id"], name=op.f("fk_assignments_user_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_assignments")),
+        sa.UniqueConstraint("task_id", "user_id", name=op.f("uq_assignments_task_id_user_id")),
     )
-    op.create_index(op.f("ix_assignments_task_id"), "assignments", ["task_id"], unique=False)
     op.create_index(op.f("ix_assignments_user_id"), "assignments", ["user_id"], unique=False)
     op.create_table(
-        "leases",
+        "gold_items",
         sa.Column("id", sa.Integer(), nullable=False),
         sa.Column("task_id", sa.Integer(), nullable=False),
         sa.Column("user_id", sa.Integer(), nullable=False),
-        sa.Column("expires_at", UtcTime(), nullable=False),
-        sa.ForeignKeyConstraint(["task_id"], ["tasks.id"], name=op.f("fk_leases_task_id")),
-        sa.ForeignKeyConstraint(["user_id"], ["users.id"], name=op.f("fk_leases_user_id")),
-        sa.PrimaryKeyConstraint("id", name=op.f("pk_leases")),
-        sa.UniqueConstraint("task_id", "user_id", name=op.f("uq_leases_task_id_user_id")),
+        sa.Column("form", sa.JSON(), nullable=False),
+        sa.Column("explanation", sa.Text(), nullable=False),
+        sa.Column("created_at", UtcTime(), nullable=False),
+        sa.ForeignKeyConstraint(["task_id"], ["tasks.id"], name=op.f("fk_gold_items_task_id")),
+        sa.ForeignKeyConstraint(["user_id"], ["users.id"], name=op.f("fk_gold_items_user_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_gold_items")),
+        sa.UniqueConstraint("task_id", name=op.f("uq_gold_items_task_id")),
     )
-    op.create_index(op.f("ix_leases_expires_at"), "leases", ["expires_at"], unique=False)
+    op.create_table(
+        "slots",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("task_id", sa.Integer(), nullable=False),
+        sa.Column("project_id", sa.Integer(), nullable=False),
+        sa.Column("number", sa.Integer(), nullable=False),
+        sa.Column("turn", sa.Double(), nullable=False),
+        sa.Column("user_id", sa.Integer(), nullable=True),
+        sa.Column("expires_at", UtcTime(), nullable=True),
+        sa.Column("done", sa.Boolean(), nullable=False),
+        sa.ForeignKeyConstraint(["project_id"], ["projects.id"], name=op.f("fk_slots_project_id")),
+        sa.ForeignKeyConstraint(["task_id"], ["tasks.id"], name=op.f("fk_slots_task_id")),
+        sa.ForeignKeyConstraint(["user_id"], ["users.id"], name=op.f("fk_slots_user_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_slots")),
+        sa.UniqueConstraint("task_id", "number", name=op.f("uq_slots_task_id_number")),
+        sa.UniqueConstraint("task_id", "user_id", name=op.f("uq_slots_task_id_user_id")),
+    )
+    op.create_index(op.f("ix_slots_project_id_done_turn"), "slots", ["project_id", "done", "turn"], unique=False)
+    op.create_index(op.f("ix_slots_user_id"), "slots", ["user_id"], unique=False)
     op.create_table(
         "annotations",
         sa.Column("id", sa.Integer(), nullable=False),
@@ -266,6 +304,7 @@ def _make_tables() -> None:
         sa.UniqueConstraint("project_id", "name", name=op.f("uq_annotations_project_id_name")),
         sa.UniqueConstraint("supersedes_id", name=op.f("uq_annotations_supersedes_id")),
     )
+    op.create_index(op.f("ix_annotations_assignment_id"), "annotations", ["assignment_id"], unique=False)
     op.create_index(op.f("ix_annotations_project_id"), "annotations", ["project_id"], unique=False)
     op.create_index(op.f("ix_annotations_prompt_id"), "annotations", ["prompt_id"], unique=False)
     op.create_index(op.f("ix_annotations_user_id"), "annotations", ["user_id"], unique=False)
@@ -273,7 +312,7 @@ def _make_tables() -> None:
         "answers",
         sa.Column("id", sa.Integer(), nullable=False),
         sa.Column("annotation_id", sa.Integer(), nullable=False),
-        sa.Column("generation_id", sa.Integer(), nullable=False),
+        sa.Column("generation_id", sa.Integer(), nullable=True),
         sa.Column("question", sa.Text(), nullable=False),
         sa.Column("value", sa.JSON(), nullable=True),
         sa.Column("low", sa.Double(), nullable=True),
@@ -329,18 +368,6 @@ def _make_tables() -> None:
     )
     op.create_index(op.f("ix_demonstrations_annotation_id"), "demonstrations", ["annotation_id"], unique=False)
     op.create_table(
-        "gold_items",
-        sa.Column("id", sa.Integer(), nullable=False),
-        sa.Column("task_id", sa.Integer(), nullable=False),
-        sa.Column("annotation_id", sa.Integer(), nullable=False),
-        sa.Column("explanation", sa.Text(), nullable=False),
-        sa.Column("created_at", UtcTime(), nullable=False),
-        sa.ForeignKeyConstraint(["annotation_id"], ["annotations.id"], name=op.f("fk_gold_items_annotation_id")),
-        sa.ForeignKeyConstraint(["task_id"], ["tasks.id"], name=op.f("fk_gold_items_task_id")),
-        sa.PrimaryKeyConstraint("id", name=op.f("pk_gold_items")),
-        sa.UniqueConstraint("task_id", name=op.f("uq_gold_items_task_id")),
-    )
-    op.create_table(
         "rank_entries",
         sa.Column("id", sa.Integer(), nullable=False),
         sa.Column("annotation_id", sa.Integer(), nullable=False),
@@ -354,6 +381,19 @@ def _make_tables() -> None:
         sa.UniqueConstraint("annotation_id", "place", name=op.f("uq_rank_entries_annotation_id_place")),
     )
     op.create_index(op.f("ix_rank_entries_generation_id"), "rank_entries", ["generation_id"], unique=False)
+    op.create_table(
+        "reviews",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("annotation_id", sa.Integer(), nullable=False),
+        sa.Column("user_id", sa.Integer(), nullable=False),
+        sa.Column("verdict", sa.String(length=20), nullable=False),
+        sa.Column("note", sa.Text(), nullable=False),
+        sa.Column("created_at", UtcTime(), nullable=False),
+        sa.ForeignKeyConstraint(["annotation_id"], ["annotations.id"], name=op.f("fk_reviews_annotation_id")),
+        sa.ForeignKeyConstraint(["user_id"], ["users.id"], name=op.f("fk_reviews_user_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_reviews")),
+    )
+    op.create_index(op.f("ix_reviews_annotation_id"), "reviews", ["annotation_id"], unique=False)
     op.create_table(
         "snapshot_items",
         sa.Column("id", sa.Integer(), nullable=False),

@@ -1,0 +1,169 @@
+"""Projects: what is asked of whom, with which settings, guidelines and questions. Guidelines and questionnaires are
+versions: each submission keeps the ones that its labeler saw.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
+
+import msgspec
+import sqlalchemy as sa
+from msgspec import Meta
+
+from amenable.errors import StoreError
+from amenable.feedback import rows
+from amenable.feedback.forms import DEFAULT_QUESTIONS, Question, TaskKind, read_questions
+from amenable.feedback.tables import Guideline, Member, Project, Questionnaire, User
+from amenable.types import Record, Sampling
+
+
+class Settings(Record, frozen=True):
+    """Settings of a project."""
+
+    description: Annotated[str, Meta(max_length=500, description="one line for labelers")] = ""
+    kind: Annotated[TaskKind, Meta(description="what a new task asks")] = "rank"
+    models: Annotated[
+        tuple[Annotated[str, Meta(min_length=1, max_length=200)], ...],
+        Meta(max_length=9, description="models to sample responses from, by turns"),
+    ] = ()
+    num_responses: Annotated[int, Meta(ge=2, le=9, description="responses per prompt (K)")] = 4
+    sampling: Annotated[Sampling, Meta(description="how responses are drawn")] = Sampling()
+    system: Annotated[str, Meta(max_length=10_000, description="system prompt of the samples; empty: none")] = ""
+    overlap: Annotated[int, Meta(ge=1, le=100, description="people per task")] = 1
+    lease_minutes: Annotated[float, Meta(gt=0, le=1440, description="a task is held so long for a person")] = 30.0
+    label_question: Annotated[
+        str, Meta(pattern="^[a-z0-9_]{1,60}$", description="name of the 0/1 label of label tasks")
+    ] = "good"
+    choose: Annotated[
+        Literal["random", "disagreement", "reward_rise"], Meta(description="what to label next (feedback/choosing.py)")
+    ] = "random"
+    audit_share: Annotated[
+        float, Meta(ge=0, le=1, description="share of tasks that is picked at random whatever `choose` says")
+    ] = 0.1
+    gold_share: Annotated[float, Meta(ge=0, le=0.5, description="chance that the next task is a gold item")] = 0.0
+    training_pass: Annotated[
+        float,
+        Meta(ge=0, le=1, description="share of training items to be met before the queue opens; 0: done is enough"),
+    ] = 0.0
+
+
+class About(Record, frozen=True):
+    """A project, its settings, and the newest versions of what its labelers read."""
+
+    id: int
+    name: str
+    settings: Settings
+    guideline: int | None  # id of the newest version
+    questionnaire: int | None
+
+
+def read_settings(value: Any) -> Settings:
+    """Settings from JSON values. Raises StoreError where they are none."""
+    try:
+        return msgspec.convert(value, Settings)
+    except msgspec.ValidationError as error:
+        raise StoreError(f"the settings of a project cannot be so: {error}") from None
+
+
+def create(
+    connection: sa.Connection,
+    name: str,
+    settings: Settings,
+    *,
+    guideline: str = "",
+    questions: Sequence[Question] = DEFAULT_QUESTIONS,
+) -> int:
+    """Make a project; returns its number. Raises StoreError if the name is taken or none."""
+    name = name.strip()
+    if not name or len(name) > 100:
+        raise StoreError("a project needs a name of 1 to 100 characters")
+    if connection.execute(sa.select(Project.id).where(Project.name == name)).scalar() is not None:
+        raise StoreError(f"there is already a project named {name!r}", mend="take another name")
+    project = rows.insert(connection, Project, name=name, settings=msgspec.to_builtins(settings))
+    if guideline.strip():
+        add_guideline(connection, project, guideline)
+    add_questionnaire(connection, project, questions)
+    return project
+
+
+def about(connection: sa.Connection, project: int) -> About:
+    """Raises StoreError if there is no such project."""
+    found = connection.execute(sa.select(Project.name, Project.settings).where(Project.id == project)).one_or_none()
+    if found is None:
+        raise StoreError(f"there is no project number {project}")
+    newest = {
+        table: connection.execute(
+            sa.select(table.id).where(table.project_id == project).order_by(table.version.desc()).limit(1)
+        ).scalar()
+        for table in (Guideline, Questionnaire)
+    }
+    return About(
+        id=project,
+        name=found.name,
+        settings=read_settings(found.settings),
+        guideline=newest[Guideline],
+        questionnaire=newest[Questionnaire],
+    )
+
+
+def set_settings(connection: sa.Connection, project: int, settings: Settings) -> None:
+    """Change the settings; tasks that stand already stay as they are."""
+    about(connection, project)
+    values = {"settings": msgspec.to_builtins(settings)}
+    connection.execute(sa.update(Project).where(Project.id == project).values(values))
+
+
+def add_guideline(connection: sa.Connection, project: int, text: str) -> int:
+    """The next version of the instructions to labelers (Markdown); returns its row's id."""
+    return _add_version(connection, Guideline, project, text=text)
+
+
+def add_questionnaire(connection: sa.Connection, project: int, questions: Sequence[Question]) -> int:
+    """The next version of the questions; returns its row's id. Raises StoreError if they cannot be asked."""
+    values = msgspec.to_builtins(read_questions(msgspec.to_builtins(tuple(questions))))
+    return _add_version(connection, Questionnaire, project, questions=values)
+
+
+def questions_of(connection: sa.Connection, questionnaire: int | None) -> tuple[Question, ...]:
+    """The questions of one version; none where a project asks nothing."""
+    if questionnaire is None:
+        return ()
+    found = connection.execute(sa.select(Questionnaire.questions).where(Questionnaire.id == questionnaire)).scalar_one()
+    return msgspec.convert(found, tuple[Question, ...])
+
+
+def versions(connection: sa.Connection, table: type[Guideline] | type[Questionnaire], project: int) -> list[Any]:
+    """All versions, newest first."""
+    wanted = sa.select(table.__table__).where(table.project_id == project).order_by(table.version.desc())
+    return list(connection.execute(wanted))
+
+
+def set_members(connection: sa.Connection, project: int, users: Sequence[int]) -> None:
+    """Who may label in a project. Raises StoreError for a person who is not known."""
+    about(connection, project)
+    known = set(connection.execute(sa.select(User.id).where(User.id.in_(users))).scalars())
+    if strangers := sorted(set(users) - known):
+        raise StoreError(f"there is no person number {strangers[0]}")
+    connection.execute(sa.delete(Member).where(Member.project_id == project))
+    for person in sorted(known):
+        connection.execute(sa.insert(Member), {"project_id": project, "user_id": person})
+
+
+def add_member(connection: sa.Connection, project: int, person: int) -> None:
+    """Let a person label in a project; doing so again changes nothing."""
+    if not is_member(connection, project, person):
+        connection.execute(sa.insert(Member), {"project_id": project, "user_id": person})
+
+
+def is_member(connection: sa.Connection, project: int, person: int) -> bool:
+    wanted = sa.select(Member.user_id).where(Member.project_id == project, Member.user_id == person)
+    return connection.execute(wanted).scalar() is not None
+
+
+def _add_version(
+    connection: sa.Connection, table: type[Guideline] | type[Questionnaire], project: int, **values: Any
+) -> int:
+    about(connection, project)
+    newest = connection.execute(sa.select(sa.func.max(table.version)).where(table.project_id == project)).scalar()
+    return rows.insert(connection, table, project_id=project, version=(newest or 0) + 1, **values)

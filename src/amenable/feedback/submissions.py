@@ -1,0 +1,121 @@
+"""Work handed in, skipped, taken back: every change is an annotation of its own, and none is lost.
+
+submit   the form becomes an annotation (feedback/forms.py); one after an undo supersedes what was withdrawn
+undo     the annotation is superseded by a withdrawal, and the task is the person's again with what they said as draft
+late     the lease ran out: a free slot is taken if there is one; else the annotation is kept beyond the overlap
+"""
+
+from __future__ import annotations
+
+import msgspec
+import sqlalchemy as sa
+
+from amenable.errors import ConflictError, StoreError
+from amenable.feedback import projects, queue, rows
+from amenable.feedback.forms import Form, parts_of, read_form
+from amenable.feedback.lessons import Lesson, lesson_of
+from amenable.feedback.tables import Annotation, Assignment, Slot, Task, now
+from amenable.types import Record
+
+
+class Submitted(Record, frozen=True):
+    """What became of a submission. late: others had filled the task; it is kept all the same."""
+
+    annotation: int
+    late: bool
+    lesson: Lesson | None = None
+
+
+def submit(connection: sa.Connection, assignment: int, person: int, form: Form, active_s: float) -> Submitted:
+    """Hand in a form. The same form again gives the same answer, so that a lost reply may be asked for again.
+
+    Raises StoreError if the form does not answer the task or the assignment is another's, ConflictError if another form
+    was handed in before.
+    """
+    row = queue.own_assignment(connection, assignment, person)
+    if row.state == "submitted":
+        if row.form is not None and read_form(row.form) == form:
+            return _done(connection, assignment, row, form, late=row.late)
+        raise ConflictError("this task is submitted already", mend="undo it first, then submit again")
+    about = projects.about(connection, row.project_id)
+    questions = projects.questions_of(connection, row.questionnaire_id)
+    label = about.settings.label_question
+    parts = parts_of(form, row.kind, row.shown_order, questions, label_question=label)
+    rows.add_annotation(
+        connection,
+        row.project_id,
+        row.prompt_id,
+        person,
+        parts,
+        assignment_id=assignment,
+        guideline_id=row.guideline_id,
+        questionnaire_id=row.questionnaire_id,
+        supersedes_id=current(connection, assignment),
+    )
+    late = not queue.hold(connection, row.task_id, person)
+    slot = sa.update(Slot).where(Slot.task_id == row.task_id, Slot.user_id == person)
+    connection.execute(slot.values(done=True, expires_at=None))
+    values = {"form": msgspec.to_builtins(form), "active_time_s": float(active_s), "saved_at": now(), "late": late}
+    _set(connection, assignment, state="submitted", **values)
+    return _done(connection, assignment, row, form, late=late)
+
+
+def skip(connection: sa.Connection, assignment: int, person: int, reason: str) -> None:
+    """Leave a task to others, with a reason. Raises StoreError without one, or if it is handed in already."""
+    row = queue.own_assignment(connection, assignment, person)
+    if row.state == "submitted":
+        raise ConflictError("this task is submitted already", mend="undo it first, then skip it")
+    if not reason.strip() or len(reason) > 500:
+        raise StoreError("a skip needs a reason of 1 to 500 characters")
+    queue.release(connection, row.task_id, person)
+    _set(connection, assignment, state="skipped", skip_reason=reason, saved_at=now())
+
+
+def undo(connection: sa.Connection, assignment: int, person: int) -> None:
+    """Take back a submission or a skip: the task is the person's again, what they said is their draft.
+
+    Raises StoreError if there is nothing to take back, or it is a training or gold item, whose answer they may have seen.
+    """
+    row = queue.own_assignment(connection, assignment, person)
+    if row.state == "open":
+        raise ConflictError("there is nothing to undo", mend="submit the task, or skip it")
+    if row.purpose == "training" and row.state == "submitted":
+        raise ConflictError("a training item is not undone: its answer was shown")
+    if row.state == "submitted":
+        withdraw(connection, assignment)
+    slot = sa.update(Slot).where(Slot.task_id == row.task_id, Slot.user_id == person)
+    connection.execute(slot.values(done=False))
+    _set(connection, assignment, state="open", skip_reason="", late=False)
+    queue.hold(connection, row.task_id, person)
+
+
+def withdraw(connection: sa.Connection, assignment: int) -> int | None:
+    """Supersede what an assignment's annotation says by nothing; returns the withdrawal's number."""
+    number = current(connection, assignment)
+    if number is None:
+        return None
+    old = connection.execute(sa.select(Annotation.__table__).where(Annotation.id == number)).one()
+    kept = {key: old._mapping[key] for key in ("assignment_id", "guideline_id", "questionnaire_id")}
+    return rows.insert_annotation(
+        connection, old.project_id, old.prompt_id, old.user_id, [], supersedes_id=number, **kept
+    )
+
+
+def current(connection: sa.Connection, assignment: int) -> int | None:
+    """The number of the annotation of an assignment that none supersedes, a withdrawal included."""
+    newer = Annotation.__table__.alias()
+    superseded = sa.select(newer.c.id).where(newer.c.supersedes_id == Annotation.id).exists()
+    wanted = sa.select(Annotation.id).where(Annotation.assignment_id == assignment, ~superseded)
+    return connection.execute(wanted).scalar()
+
+
+def _done(connection: sa.Connection, assignment: int, row: sa.Row, form: Form, *, late: bool) -> Submitted:  # type: ignore[type-arg]
+    number = current(connection, assignment)
+    assert number is not None
+    purpose = connection.execute(sa.select(Task.purpose).where(Task.id == row.task_id)).scalar_one()
+    lesson = lesson_of(connection, row.task_id, row.shown_order, form) if purpose == "training" else None
+    return Submitted(annotation=number, late=late, lesson=lesson)
+
+
+def _set(connection: sa.Connection, assignment: int, **values: object) -> None:
+    connection.execute(sa.update(Assignment).where(Assignment.id == assignment).values(values))
