@@ -123,11 +123,17 @@ def check_questions(questions: Sequence[Question]) -> None:
 
 
 def parts_of(
-    form: Form, kind: str, shown: Sequence[int], questions: Sequence[Question], *, label_question: str = "good"
+    form: Form,
+    kind: str,
+    shown: Sequence[int],
+    questions: Sequence[Question],
+    *,
+    label_question: str = "good",
+    complete: bool = True,
 ) -> list[Part]:
     """The parts of an annotation from a submitted form. shown: generation ids in the order of its positions.
 
-    Raises StoreError where the form says nothing that its task asks for, or something that cannot be.
+    complete: required questions must be answered. Raises StoreError where the form says nothing that its task asks for, or something that cannot be.
     """
     parts: list[Part] = []
     match kind:
@@ -147,7 +153,7 @@ def parts_of(
     parts += _answers(form, shown, questions)
     if kind == "rate" and not any(a.response is not None for a in form.answers):
         raise StoreError("no response is rated", mend="answer the questions, or skip the task")
-    if kind in ("rank", "rate") and form.cannot_rank is None:
+    if complete and kind in ("rank", "rate") and form.cannot_rank is None:
         _require(form, shown, questions)
     if form.cannot_rank is not None and kind in ("rank", "compare"):
         parts.append(Flagged(generation=None, question="cannot_rank", yes=True))

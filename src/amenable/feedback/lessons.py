@@ -54,7 +54,7 @@ def make_known(
         raise StoreError(f"there is no task number {task}")
     about = projects.about(connection, found.project_id)
     questions = projects.questions_of(connection, about.questionnaire)
-    parts_of(form, found.kind, found.generations, questions)
+    parts_of(form, found.kind, found.generations, questions, complete=False)
     if (
         found.purpose == "work"
         and connection.execute(sa.select(Assignment.id).where(Assignment.task_id == task)).first()
