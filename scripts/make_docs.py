@@ -201,6 +201,8 @@ def command_of(algorithm: contract.Algorithm) -> str:
     if algorithm.online:
         return "ppo"
     kind = next(iter(algorithm.feeds.values()))
+    if set(algorithm.trains.values()) & {"mlm", "seq2seq"}:
+        return "pretrain"
     return {"documents": "pretrain", "demonstrations": "sft", "labels": "kto"}.get(kind, "dpo")
 
 

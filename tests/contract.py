@@ -9,9 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from amenable.batch import Batch, pad
+from amenable.batch import Batch, Vocabulary, pad
+from amenable.models.auto import AutoModel
 from amenable.models.decoder import Decoder, DecoderConfig
 from amenable.models.forward import Actor, Unembedding
+from amenable.models.fresh import AutoShape, new_encoder, new_encoder_decoder
 from amenable.train import contract
 from amenable.train.learner import Learner
 from amenable.train.loop import Progress
@@ -36,7 +38,17 @@ def tiny_model(seed: int) -> Decoder:
     return Decoder(config).init_weights(torch.Generator().manual_seed(seed)).double()
 
 
+def tiny_auto(kind: str, seed: int) -> AutoModel:
+    shape = AutoShape(
+        vocab_size=VOCABULARY, hidden_size=16, num_layers=1, num_heads=2, mlp_size=24, context=32,
+        bos_id=None, eos_id=1, pad_id=0, start_id=0,
+    )  # fmt: skip
+    return (new_encoder if kind == "mlm" else new_encoder_decoder)(shape, seed).double()
+
+
 def actor(kind: str, seed: int) -> Actor:
+    if kind in ("mlm", "seq2seq"):
+        return Actor(tiny_auto(kind, seed), kind)
     head = None if kind == "lm" else Linear(16, torch.Generator().manual_seed(seed + 100))
     return Actor(tiny_model(seed), kind, head)
 
@@ -113,7 +125,19 @@ def make(
 
 
 def batches_of(algorithm: contract.Algorithm) -> dict[str, Batch]:
-    return {stream: batch_of(kind, stream) for stream, kind in algorithm.feeds.items()}
+    batches = {stream: batch_of(kind, stream) for stream, kind in algorithm.feeds.items()}
+    if not {"mlm", "seq2seq"} & set(algorithm.trains.values()):
+        return batches
+    return {stream: of_other_family(batch, algorithm) for stream, batch in batches.items()}
+
+
+def of_other_family(batch: Batch, algorithm: contract.Algorithm) -> Batch:
+    """The rows as an encoder or an encoder-decoder has them: with a source, or with the vocabulary of what hides words."""
+    if "demonstrations" in algorithm.feeds.values():
+        return replace(batch, source_BS=batch.tokens_BT.flip(0), source_valid_BS=batch.valid_BT.flip(0))
+    edges_V = torch.arange(VOCABULARY) % 3 == 0
+    marks = Vocabulary(VOCABULARY, 30, (29, 28, 27, 26), start_id=0, eos_id=1, opens_V=edges_V, closes_V=~edges_V)
+    return replace(batch, vocabulary=marks)
 
 
 def progress_of(algorithm: contract.Algorithm) -> Progress:

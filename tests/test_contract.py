@@ -29,6 +29,8 @@ VARIANTS = {
     "reward_ranking": [{"ties": "davidson"}, {"ties": "rao-kupper"}],
     "reward_pairwise": [{"use_margin": True, "centering": 0.0}],
     "sft": [{"mean": "response"}],
+    "masked_word": [{"whole_words": True, "share": 0.5}, {"masked": 0.0, "random": 1.0}],
+    "span_corruption": [{"density": 0.5, "mean_span": 1.0}],
     "grpo": [
         {"normalise": False, "aggregate": "constant", "kl_in": "reward"},
         {"ratio": "sequence", "kl_estimator": "k2"},

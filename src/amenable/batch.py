@@ -6,7 +6,8 @@ H hidden, V vocabulary, N trained tokens.
 A Batch is a rectangle of rows padded on the right; an algorithm never sees packing. The learner packs rows into
 Inputs before the forward pass and unpacks the results (train/packing.py), so padding costs nothing but a few numbers.
 
-Position t of every [B, T] column speaks about token t: logprobs_BT[b, t] = log p(token t | tokens before it).
+Position t of every [B, T] column speaks about token t: logprobs_BT[b, t] = log p(token t | tokens before it), and for an
+encoder log p(token t | all that is seen).
 """
 
 from __future__ import annotations
@@ -20,6 +21,28 @@ from torch import Tensor
 
 
 @dataclass(frozen=True)
+class Vocabulary:
+    """What an objective that hides tokens must know of the tokenizer; `arrange` reads it off its Batch.
+
+    size          ids are below it
+    mask_id       stands for a hidden token
+    sentinel_ids  stand for hidden spans, in order
+    start_id      what an encoder-decoder's target begins with
+    eos_id        what a text and a target end with
+    opens_V       bool by id: the token begins with a space or a sign, so that no word goes on in it
+    closes_V      bool by id: it ends with one, so that no word goes on behind it
+    """
+
+    size: int
+    mask_id: int | None = None
+    sentinel_ids: tuple[int, ...] = ()
+    start_id: int | None = None
+    eos_id: int | None = None
+    opens_V: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.bool))
+    closes_V: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.bool))
+
+
+@dataclass(frozen=True)
 class Batch:
     """Rows of tokens and their columns.
 
@@ -28,8 +51,10 @@ class Batch:
     trained_BT  bool; the token is an action or a target. Never True at t = 0 of a decoder row
     unit_B      int64; rows with one number (a pair, a group) are never cut apart
     columns     further [B] or [B, T] tensors by name: "chosen", "tier", "score", "label", "reference.logprobs", ...
+                "seen": what an encoder reads in place of tokens_BT, some of them hidden
     records     one Python object per row (the Rollout, Comparison, ... it came from)
     source_BS, source_valid_BS   encoder input of sequence-to-sequence rows, else None
+    vocabulary  of the tokenizer, until `arrange`; else None
     stream      the name in the algorithm's `feeds`
     """
 
@@ -42,6 +67,7 @@ class Batch:
     source_BS: Tensor | None = None
     source_valid_BS: Tensor | None = None
     stream: str = ""
+    vocabulary: Vocabulary | None = None
 
     def __getitem__(self, name: str) -> Tensor:
         return self.columns[name]
@@ -68,6 +94,10 @@ class Batch:
     def with_columns(self, columns: Mapping[str, Tensor]) -> Batch:
         """A copy with columns added or replaced."""
         return replace(self, columns={**self.columns, **columns})
+
+    def with_trained(self, trained_BT: Tensor) -> Batch:
+        """A copy that learns from other tokens."""
+        return replace(self, trained_BT=trained_BT)
 
     def select(self, rows: Tensor | Sequence[int]) -> Batch:
         """The rows at these indices, in this order, trimmed to their longest."""
@@ -156,7 +186,14 @@ def concatenate(batches: Sequence[Batch]) -> Batch:
         source_BS=source,
         source_valid_BS=source_valid,
         stream=first.stream,
+        vocabulary=first.vocabulary,
     )
+
+
+def vocabulary_of(batch: Batch) -> Vocabulary:
+    """The vocabulary of a batch that is still to be arranged."""
+    assert batch.vocabulary is not None, "this batch carries no vocabulary"
+    return batch.vocabulary
 
 
 @dataclass(frozen=True)

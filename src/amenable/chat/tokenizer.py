@@ -8,6 +8,7 @@ Byte-level BPE: Radford et al. 2019, section 2.2; ours also splits digits, so th
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -61,6 +62,7 @@ class Tokenizer:
         self.bos_id = self._id("bos_token")
         self.eos_id = self._id("eos_token")
         self.pad_id = self._id("pad_token")
+        self.mask_id = self._id("mask_token")
         own = () if self.eos_id is None else (self.eos_id,)
         self.stop_ids: tuple[int, ...] = tuple(dict.fromkeys((*own, *stop_ids)))
         self.decoder_start = self.pad_id if decoder_start is None else decoder_start
@@ -144,6 +146,23 @@ class Tokenizer:
             config=self._config,
         )
 
+    def with_added(self, specials: Mapping[str, str], tokens: Sequence[str] = ()) -> Tokenizer:
+        """A copy without chat template that knows further control tokens, named ones and others.
+
+        >>> t = train_bpe(["abc"], 262).with_added({"mask_token": "<|mask|>"})
+        >>> t.mask_id, t.vocab_size, len(t.encode("<|mask|>")) > 1
+        (262, 263, True)
+        """
+        inner = tokenizers.Tokenizer.from_str(self.inner.to_str())
+        inner.add_special_tokens([*specials.values(), *tokens])
+        return Tokenizer(
+            inner,
+            {**self.specials, **specials},
+            stop_ids=self.stop_ids,
+            decoder_start=self.decoder_start,
+            config={k: v for k, v in self._config.items() if k != "chat_template"},
+        )
+
     @cached_property
     def vocab_size(self) -> int:
         """One more than the largest id."""
@@ -154,6 +173,39 @@ class Tokenizer:
         """What raw text begins with: bos; eos where there is no bos (GPT-2's custom)."""
         first = self.eos_id if self.bos_id is None else self.bos_id
         return [] if first is None else [first]
+
+    @cached_property
+    def frame(self) -> tuple[list[int], list[int]]:
+        """What stands before and after a text that an encoder reads: cls and sep; bos and eos where there are none."""
+        first, last = (self._id("cls_token"), self.bos_id), (self._id("sep_token"), self.eos_id)
+        return [i for i in first if i is not None][:1], [i for i in last if i is not None][:1]
+
+    @cached_property
+    def sentinel_ids(self) -> tuple[int, ...]:
+        """Ids of <extra_id_0>, <extra_id_1> and so on, which stand for spans cut out of a text; () without them."""
+        found = (self.inner.token_to_id(f"<extra_id_{k}>") for k in itertools.count())
+        return tuple(itertools.takewhile(lambda index: index is not None, found))  # type: ignore[arg-type]
+
+    @cached_property
+    def word_edges(self) -> tuple[list[bool], list[bool]]:
+        """By id: whether no word goes on in this token, and whether none goes on behind it.
+
+        >>> t = train_bpe(["a cat, a cat, a cat"] * 9, 268)
+        >>> ids = t.encode("a cat,")
+        >>> [(t.decode([i]), t.word_edges[0][i], t.word_edges[1][i]) for i in ids]
+        [('a', False, False), (' cat', True, False), (',', True, True)]
+        """
+        spec = json.loads(self.inner.to_str())
+        in_bytes = (spec["decoder"] or {}).get("type") == "ByteLevel"
+        prefix = spec["model"].get("continuing_subword_prefix")  # WordPiece marks what goes on, not what begins
+        opens, closes = [True] * self.vocab_size, [True] * self.vocab_size
+        for piece, index in self.inner.get_vocab(with_added_tokens=True).items():
+            if index in self.special_ids:
+                continue
+            text = self.inner.decode([index]) if in_bytes else piece
+            opens[index] = not piece.startswith(prefix) if prefix else not _in_word(text[:1])
+            closes[index] = not _in_word(text[-1:])
+        return opens, closes
 
     @cached_property
     def controls(self) -> dict[str, int]:
@@ -184,6 +236,11 @@ class Tokenizer:
 
     def _id(self, name: str) -> int | None:
         return self.inner.token_to_id(self.specials[name]) if name in self.specials else None
+
+
+def _in_word(character: str) -> bool:
+    """Whether a character is of a word: a letter, a digit, or a byte of a longer character."""
+    return character.isalnum() or character == "\ufffd"
 
 
 class DecodeStream:

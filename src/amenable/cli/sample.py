@@ -16,8 +16,12 @@ def show(result: RunResult) -> None:
     """Print each prompt with its response."""
     for row in result.details["responses"]:
         click.secho(row["prompt"], bold=True)
-        click.echo(row["response"] if row["finish"] != "failed" else f"(failed: {row.get('failure')})")
-        if row["finish"] == "length":
+        finish = row.get("finish")
+        click.echo(row["response"] if finish != "failed" else f"(failed: {row.get('failure')})")
+        for gap in row.get("gaps", ()):
+            shown = ", ".join(f"{one['text'].strip()} {one['probability']:.0%}" for one in gap)
+            click.secho(f"([MASK]: {shown})", dim=True)
+        if finish == "length":
             click.secho(f"(cut at {row['tokens']} tokens)", dim=True)
         click.echo()
     for name, path in result.files.items():
@@ -28,6 +32,6 @@ command = stage_command(
     "sample",
     help="""Let a model answer prompts.
 
-Of the command line (prompts='["Hello!"]'), a file or a public set (data=...).""",
+Of the command line (prompts='["Hello!"]'), a file or a public set (data=...). An encoder fills each [MASK] of its texts.""",
     show=show,
 )

@@ -86,6 +86,12 @@ class Loader:
         """How often the data has been seen, with fractions."""
         return self._state.epoch + self._state.position / len(self.units)
 
+    def times_given(self) -> NDArray[np.int64]:
+        """How often each unit has been given out so far."""
+        times = np.full(len(self.units), self._state.epoch)
+        times[self._order[: self._state.position]] += 1
+        return times
+
     @property
     def num_tokens(self) -> int:
         """Tokens given out so far, sources included."""

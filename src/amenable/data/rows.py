@@ -25,7 +25,7 @@ import torch
 from msgspec import Meta
 from numpy.typing import NDArray
 
-from amenable.batch import Batch, pad
+from amenable.batch import Batch, Vocabulary, pad
 from amenable.chat.render import Rendered, render, render_prompt, render_response, render_source
 from amenable.chat.tokenizer import Tokenizer
 from amenable.errors import DataError, EmptyMaskError, ModelError, RolloutError, TemplateError
@@ -44,7 +44,7 @@ from amenable.types import (
 )
 
 Overlong = Literal["reject", "truncate_left_prompt", "error"]
-ModelKind = Literal["decoder", "seq2seq"]
+ModelKind = Literal["decoder", "seq2seq", "encoder"]
 Ints = NDArray[np.int32]
 Bools = NDArray[np.bool_]
 Column = float | NDArray[np.float32]
@@ -77,7 +77,9 @@ class RowSettings(Record, frozen=True):
     """How records become rows."""
 
     context: Annotated[int, Meta(ge=2, description="tokens of a row at most; source and target each, if seq2seq")]
-    model_kind: Annotated[ModelKind, Meta(description="decoder: one sequence; seq2seq: source and target")] = "decoder"
+    model_kind: Annotated[
+        ModelKind, Meta(description="decoder: one sequence; seq2seq: source and target; encoder: one framed sequence")
+    ] = "decoder"
     train_on: Annotated[
         Literal["all", "last"], Meta(description="demonstrations: all assistant turns, or only the last")
     ] = "all"
@@ -109,11 +111,12 @@ def tokenise(
     Raises DataError on an overlong record under overlong="error", and TemplateError if every record fails in the template.
     """
     if records and isinstance(records[0], Document):
-        if settings.model_kind == "seq2seq":
-            raise DataError(
-                "documents have no prompt to encode", where="documents", mend="use a decoder, or demonstrations"
-            )
-        rows = tokenise_documents(cast(Sequence[Document], records), tokenizer, settings.context)
+        documents = cast(Sequence[Document], records)
+        if settings.model_kind == "decoder":
+            rows = tokenise_documents(documents, tokenizer, settings.context)
+        else:
+            frame = tokenizer.frame if settings.model_kind == "encoder" else ([], [])
+            rows = tokenise_texts(documents, tokenizer, settings.context, frame)
         return [[row] for row in rows], TokeniseReport(len(records), 0, 0)
     maker = _Maker(tokenizer, settings)
     units: list[Unit] = []
@@ -152,6 +155,43 @@ def tokenise_documents(docs: Iterable[Document], tokenizer: Tokenizer, context: 
                 rows.append(Row(tokens, all_but_first[: len(tokens)], record=doc))
             offset += len(ids)
     return rows
+
+
+def tokenise_texts(
+    docs: Iterable[Document], tokenizer: Tokenizer, context: int, frame: tuple[list[int], list[int]]
+) -> list[Row]:
+    """Documents for objectives that hide a part: pieces of the text, each between what frames it.
+
+    trained: what may be hidden, that is the text itself. Without a frame there is room for one token more, of a source or
+    target. A rest of one token joins no row: there would be nothing to know it by.
+    """
+    first, last = (np.array(ids, dtype=np.int32) for ids in frame)
+    size = context - max(len(first) + len(last), 1)
+    rows: list[Row] = []
+    for block in _blocks(docs):
+        for doc, ids in zip(block, tokenizer.encode_batch([d.text for d in block]), strict=True):
+            for start in range(0, len(ids), size):
+                piece = np.array(ids[start : start + size], dtype=np.int32)
+                if len(piece) == 1:
+                    continue
+                trained = np.ones(len(first) + len(piece) + len(last), dtype=np.bool_)
+                trained[: len(first)] = trained[len(first) + len(piece) :] = False
+                rows.append(Row(np.concatenate([first, piece, last]), trained, record=doc))
+    return rows
+
+
+def vocabulary_of(tokenizer: Tokenizer) -> Vocabulary:
+    """What objectives that hide a part of the text must know of a tokenizer."""
+    opens, closes = tokenizer.word_edges
+    return Vocabulary(
+        size=tokenizer.vocab_size,
+        mask_id=tokenizer.mask_id,
+        sentinel_ids=tokenizer.sentinel_ids,
+        start_id=tokenizer.decoder_start,
+        eos_id=tokenizer.eos_id,
+        opens_V=torch.tensor(opens),
+        closes_V=torch.tensor(closes),
+    )
 
 
 def prompt_ids(

@@ -30,6 +30,7 @@ from amenable.models import attention as attention_paths
 from amenable.models.weights import read_json, weight_files
 
 Kind = Literal["decoder", "seq2seq", "encoder"]
+UNLIMITED = 2**30
 
 
 class AutoModel(nn.Module):
@@ -76,7 +77,7 @@ class AutoModel(nn.Module):
             given = {"decoder_input_ids": tokens, "encoder_outputs": (rows_PLH,)}
         with _answering(self._trunk, rows_PLH):
             logits = self.inner(**given).logits
-        return logits.reshape(*hidden_NH.shape[:-1], -1)
+        return logits.reshape(*hidden_NH.shape[:-1], logits.shape[-1])
 
     @property
     def _trunk(self) -> Any:
@@ -95,12 +96,12 @@ class AutoModel(nn.Module):
 
     @property
     def context(self) -> int:
-        """Positions at most; 2**30 where positions are relative and unlimited (T5)."""
+        """Positions at most; UNLIMITED where positions are relative (T5)."""
         text = self.inner.config.get_text_config(decoder=True)
         for name in ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "seq_length"):
             if isinstance(found := getattr(text, name, None), int) and self.inner.config.model_type != "t5":
                 return found
-        return 2**30
+        return UNLIMITED
 
     @property
     def hidden_size(self) -> int:

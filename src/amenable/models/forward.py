@@ -6,7 +6,7 @@ vocabulary.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -49,14 +49,18 @@ def outputs_of(
     `reference`), "hidden". temperature divides the logits wherever log-probs are computed.
     """
     model = actor.model
+    tokens_BT = batch.tokens_BT
+    if "seen" in batch.columns:
+        batch = replace(batch, tokens_BT=batch["seen"])
     whole = batch.num_rows > 0 and bool(batch.valid_BT[:, 0].all())
     joined = whole and model.packs and model.joins(batch.tokens_BT.shape[1])
     packed = join(batch) if joined else pack(batch, packs=model.packs)
     hidden_PLH = model.hidden(packed.inputs)
     hidden_FH = hidden_PLH.reshape(-1, hidden_PLH.shape[-1])
     trained_BT = batch.trained_BT
-    # the hidden state that predicts token t is that of token t - 1
-    before_N = (torch.roll(packed.where_BT, 1, dims=1))[trained_BT]
+    # the hidden state that predicts token t is that of token t - 1; an encoder's own is that of token t
+    predicts_BT = packed.where_BT if model.kind == "encoder" else torch.roll(packed.where_BT, 1, dims=1)
+    before_N = predicts_BT[trained_BT]
     found: dict[str, Tensor] = {}
 
     def spread(values_N: Tensor) -> Tensor:
@@ -73,7 +77,7 @@ def outputs_of(
         logprobs_N, entropy_N = chunked_logprobs(
             padded_NH,
             model.head_weight,
-            torch.nn.functional.pad(batch.tokens_BT[trained_BT], padding),
+            torch.nn.functional.pad(tokens_BT[trained_BT], padding),
             bias_V=model.head_bias,
             temperature=temperature,
             entropy="entropy" in wants,

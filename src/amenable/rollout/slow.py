@@ -35,10 +35,7 @@ def make_engine(
     decode: Decode = "auto",
 ) -> Engine:
     """The fastest engine that fits the model: LocalEngine if it has a cache, else SlowEngine; options as there."""
-    if model.kind == "encoder":
-        raise ModelError(
-            "an encoder (BERT and the like) cannot generate", mend="choose a decoder or an encoder-decoder"
-        )
+    require_writer(model)
     if not hasattr(model, "new_cache"):
         if decode in ("compiled", "int8"):
             raise ConfigError(
@@ -58,6 +55,15 @@ def make_engine(
         deterministic=deterministic,
         decode=decode,
     )
+
+
+def require_writer(model: Any) -> None:
+    """Raise ModelError for a model that writes no text."""
+    if model.kind == "encoder":
+        raise ModelError(
+            "an encoder (BERT and the like) cannot generate: it fills masks and writes no text",
+            mend="choose a decoder or an encoder-decoder",
+        )
 
 
 class SlowEngine(InProcess):

@@ -14,6 +14,7 @@ import torch
 from msgspec import Meta
 
 from amenable.batch import Batch
+from amenable.chat.render import default_template_for
 from amenable.chat.tokenizer import Tokenizer
 from amenable.config.folder import WorkspaceFolder, resolve_model
 from amenable.config.settings import parse
@@ -22,8 +23,10 @@ from amenable.models import lora as adapters
 from amenable.models.config import DecoderConfig
 from amenable.models.folder import load_model, model_hash, new_model, save_model
 from amenable.models.forward import Actor, Unembedding
+from amenable.models.fresh import AutoShape, new_encoder, new_encoder_decoder
 from amenable.models.heads import ScalarHead, ValueHead
 from amenable.models.paths import PLAIN, Paths, choose
+from amenable.rollout.slow import require_writer
 from amenable.train.contract import Algorithm, build, find
 from amenable.train.learner import Learner
 from amenable.train.loop import accumulate
@@ -46,23 +49,20 @@ class LoraSettings(Record, frozen=True):
 
 
 class DecoderShape(Record, frozen=True):
-    """A Llama-shaped decoder."""
+    """A Llama-shaped decoder, or an encoder or encoder-decoder of the same measures."""
 
     hidden_size: Annotated[int, Meta(ge=8, description="width of the residual stream")] = 128
     num_layers: Annotated[int, Meta(ge=1, description="layers")] = 4
     num_heads: Annotated[int, Meta(ge=1, description="attention heads; hidden_size must be a multiple")] = 4
     num_kv_heads: Annotated[int, Meta(ge=0, description="key-value heads; 0: as many as heads")] = 0
-    mlp_size: Annotated[int, Meta(ge=0, description="width of the MLP; 0: 8/3 of hidden_size, rounded up to 32")] = 0
+    mlp_size: Annotated[
+        int, Meta(ge=0, description="width of the MLP; 0: 8/3 of hidden_size, rounded up to 32 (an encoder: 4 times)")
+    ] = 0
     context: Annotated[int, Meta(ge=8, description="longest text the model can read, tokens")] = 256
 
     def decoder(self, tokenizer: Tokenizer) -> DecoderConfig:
         """The decoder's own config. Raises ConfigError if the shape does not add up."""
-        if self.hidden_size % self.num_heads or (self.hidden_size // self.num_heads) % 2:
-            raise ConfigError(
-                f"{self.hidden_size} does not divide into {self.num_heads} heads of even size",
-                where="shape.num_heads",
-                mend="choose a divisor of shape.hidden_size",
-            )
+        self._check_heads()
         return DecoderConfig(
             vocab_size=-(-tokenizer.vocab_size // 32) * 32,
             hidden_size=self.hidden_size,
@@ -76,6 +76,35 @@ class DecoderShape(Record, frozen=True):
             eos_id=tokenizer.eos_id,
             pad_id=tokenizer.pad_id,
         )
+
+    def auto(self, tokenizer: Tokenizer, *, encoder: bool) -> AutoShape:
+        """The shape of an encoder, else of an encoder-decoder. Raises ConfigError if it does not add up."""
+        self._check_heads()
+        if self.num_kv_heads not in (0, self.num_heads):
+            raise ConfigError(
+                "only a decoder shares keys and values between heads", where="shape.num_kv_heads", mend="leave it out"
+            )
+        gated = -(-self.hidden_size * 8 // 3 // 32) * 32
+        return AutoShape(
+            vocab_size=-(-tokenizer.vocab_size // 32) * 32,
+            hidden_size=self.hidden_size,
+            num_layers=self.num_layers,
+            num_heads=self.num_heads,
+            mlp_size=self.mlp_size or (4 * self.hidden_size if encoder else gated),
+            context=self.context,
+            bos_id=tokenizer.bos_id,
+            eos_id=tokenizer.eos_id,
+            pad_id=tokenizer.pad_id,
+            start_id=tokenizer.decoder_start,
+        )
+
+    def _check_heads(self) -> None:
+        if self.hidden_size % self.num_heads or (self.hidden_size // self.num_heads) % 2:
+            raise ConfigError(
+                f"{self.hidden_size} does not divide into {self.num_heads} heads of even size",
+                where="shape.num_heads",
+                mend="choose a divisor of shape.hidden_size",
+            )
 
 
 @dataclass
@@ -135,19 +164,31 @@ def open_policy(
     *,
     trust_code: bool = False,
     decode: Decode = "auto",
+    algorithm: Algorithm | None = None,
 ) -> Policy:
-    """The model and tokenizer of a folder, checked to fit each other."""
+    """The model and tokenizer of a folder, checked to fit each other and the algorithm that is to train them."""
     folder = resolve_model(reference, workspace)
     model = load_model(folder, device=compute.device, attention=compute.paths.attention, trust_code=trust_code)
     compute.paths.use_in(model)
     tokenizer = Tokenizer.load(folder)
     require_fit(model, tokenizer, folder)
+    if algorithm:
+        require_family(model, algorithm, folder)
     return Policy(model, tokenizer, folder, model_hash(folder), decode)
 
 
-def new_policy(shape: DecoderShape, tokenizer: Tokenizer, compute: Compute, *, seed: int) -> Policy:
-    """A model that has learned nothing yet."""
-    model = new_model(shape.decoder(tokenizer), seed=seed).to(compute.device)
+def new_policy(
+    shape: DecoderShape, tokenizer: Tokenizer, compute: Compute, *, seed: int, kind: str = "decoder"
+) -> Policy:
+    """A model that has learned nothing yet. kind: decoder, encoder or seq2seq."""
+    model: Any
+    if kind == "decoder":
+        model = new_model(shape.decoder(tokenizer), seed=seed)
+    elif kind == "encoder":
+        model = new_encoder(shape.auto(tokenizer, encoder=True), seed)
+    else:
+        model = new_encoder_decoder(shape.auto(tokenizer, encoder=False), seed)
+    model = model.to(compute.device)
     compute.paths.use_in(model)
     return Policy(model, tokenizer, NEW_MODEL, f"new {tokenizer.fingerprint}")
 
@@ -160,6 +201,38 @@ def require_fit(model: Any, tokenizer: Tokenizer, folder: Path) -> None:
             where=str(folder),
             mend="use the tokenizer that the model was trained with",
         )
+
+
+FAMILIES = {
+    "mlm": ("encoder",),
+    "seq2seq": ("seq2seq",),
+    **dict.fromkeys(("lm", "lm+value", "value", "scalar"), ("decoder", "seq2seq")),
+}
+"""The families of models that can have a role of each kind."""
+FAMILY_NAMES = {
+    "decoder": "a decoder, which writes text and fills no masks",
+    "encoder": "an encoder, which fills masks and writes no text",
+    "seq2seq": "an encoder-decoder",
+}
+
+
+def require_family(model: Any, algorithm: Algorithm, folder: Path) -> None:
+    """Raise ModelError if the algorithm is for models of another family."""
+    for kind in algorithm.trains.values():
+        if model.kind not in FAMILIES[kind]:
+            wanted = " or ".join(FAMILY_NAMES[f].partition(",")[0] for f in FAMILIES[kind])
+            raise ModelError(
+                f"the model is {FAMILY_NAMES[model.kind]}, and {algorithm.name} trains {wanted}",
+                where=str(folder),
+                mend=f"choose {wanted}, or another algorithm",
+            )
+
+
+def asked_with(model: Any, tokenizer: Tokenizer) -> Tokenizer:
+    """The tokenizer to ask a model with: a decoder without a chat template gets a plain one. Raises ModelError for an encoder."""
+    require_writer(model)
+    plain = model.kind == "decoder" and tokenizer.chat_template is None
+    return default_template_for(tokenizer) if plain else tokenizer
 
 
 def make_algorithm(
@@ -208,7 +281,7 @@ def add_lora(model: Any, settings: LoraSettings, seed: int) -> str | None:
 
 def make_actor(model: Any, kind: str, head: torch.nn.Module | None = None) -> Actor:
     """A model with the head of its role: a given one, or a fresh one that starts at zero."""
-    if kind == "lm":
+    if kind in ("lm", "mlm", "seq2seq"):
         return Actor(model, kind)
     fresh = ScalarHead(model.hidden_size) if kind == "scalar" else ValueHead(model.hidden_size)
     return Actor(model, kind, head if head is not None else fresh)

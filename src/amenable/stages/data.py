@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast
 
+import numpy as np
 from msgspec import Meta
 
 from amenable.batch import Batch
@@ -14,7 +15,7 @@ from amenable.chat.tokenizer import Tokenizer
 from amenable.config.folder import WorkspaceFolder
 from amenable.data.loader import Loader, Mixture
 from amenable.data.rejects import Rejects
-from amenable.data.rows import Row, RowSettings, Unit, collate, prompt_ids, tokenise
+from amenable.data.rows import Row, RowSettings, Unit, collate, prompt_ids, tokenise, vocabulary_of
 from amenable.data.source import load
 from amenable.data.split import assign_splits
 from amenable.errors import ConfigError, DataError
@@ -159,6 +160,12 @@ def collate_stream(units: Sequence[Any], stream: str) -> Batch:
     return collate(units, stream)
 
 
+def with_vocabulary(tokenizer: Tokenizer) -> Callable[[Sequence[Any], str], Batch]:
+    """`collate_stream` for algorithms that hide a part of the text."""
+    vocabulary = vocabulary_of(tokenizer)
+    return lambda units, stream: replace(collate(units, stream), vocabulary=vocabulary)
+
+
 def steps_for(steps: int, epochs: float, num_units: int, units_per_step: int) -> int:
     """Steps of a run: given, or as many as the epochs take, at least one.
 
@@ -181,6 +188,32 @@ def mixture_lines(stream: Stream, steps: int, units_per_step: int) -> list[str]:
             f"{name}: {tokens[name]:,} tokens in {len(units):,} units, {share:.1%} of the mixture, {epochs:.2f} epochs"
         )
     return lines
+
+
+class Drawn(Record, frozen=True):
+    """One source's part of what a run has learned from, as in table 2.2 of Brown et al. 2020."""
+
+    source: str
+    tokens: int
+    share: Annotated[float, Meta(description="of all tokens learned from")]
+    epochs: Annotated[float, Meta(description="how often the source was seen")]
+
+    def line(self) -> str:
+        return f"{self.source}: {self.tokens:,} tokens learned from, {self.share:.1%} of all, {self.epochs:.2f} epochs"
+
+
+def drawn(stream: Stream, loader: Units) -> list[Drawn]:
+    """What each source has given so far."""
+    sizes = {name: np.array([sum(len(row) for row in unit) for unit in units]) for name, units in stream.units.items()}
+    if isinstance(loader, Mixture):
+        times = [one.times_given() for one in loader.loaders.values()]
+    else:
+        times = np.split(loader.times_given(), np.cumsum([len(size) for size in sizes.values()])[:-1])
+    tokens = [int(size @ given) for size, given in zip(sizes.values(), times, strict=True)]
+    return [
+        Drawn(source=name, tokens=own, share=own / max(sum(tokens), 1), epochs=float(given.mean()))
+        for name, own, given in zip(sizes, tokens, times, strict=True)
+    ]
 
 
 def _load(
@@ -243,8 +276,6 @@ def _units(records: Sequence[AnyRecord], tokenizer: Tokenizer, settings: RowSett
 
 def prompt_row(prompt: Prompt, ids: Sequence[int]) -> Row:
     """A prompt as a row without trained tokens, for a Loader."""
-    import numpy as np
-
     return Row(np.array(ids, dtype=np.int32), np.zeros(len(ids), dtype=np.bool_), record=prompt)
 
 

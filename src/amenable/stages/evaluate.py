@@ -14,7 +14,6 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
-from amenable.chat.render import default_template_for
 from amenable.config.folder import WorkspaceFolder, new_run, resolve_model, whole_or_gone, write_atomic
 from amenable.config.settings import dump_toml
 from amenable.data.source import load
@@ -22,7 +21,7 @@ from amenable.errors import ConfigError
 from amenable.evals.report.page import write_report
 from amenable.evals.report.records import DataSource, Report
 from amenable.rewards.load import load_reward
-from amenable.stages.build import Policy, open_policy, set_up
+from amenable.stages.build import Policy, asked_with, open_policy, set_up
 from amenable.stages.events import Event, OnEvent, RunResult, ignore
 from amenable.stages.ladder import (
     Climb,
@@ -207,8 +206,8 @@ def _rungs(config: Config, workspace: WorkspaceFolder) -> list[Rung]:
         best = re.fullmatch(r"best-of-(\d+)", how)
         if how and not best and how not in ("raw", "few-shot"):
             raise ConfigError(f"{how!r} is no way to ask a model", where="models", mend="raw, few-shot or best-of-N")
-        if not how and policy.tokenizer.chat_template is None:
-            policy.tokenizer = default_template_for(policy.tokenizer)
+        if not how:
+            policy.tokenizer = asked_with(policy.model, policy.tokenizer)
         if best and not config.reward:
             raise ConfigError(
                 "best-of-N needs a reward that picks", where="reward", mend="name a reward model, or labeler"

@@ -67,7 +67,7 @@ def _run(config: Config, workspace: WorkspaceFolder, job: Job) -> RunResult:
         raise ConfigError(
             f"{algorithm.name} learns from its own responses", where="algorithm.name", mend="use `amenable ppo`"
         )
-    policy = open_policy(config.model, workspace, compute)
+    policy = open_policy(config.model, workspace, compute, algorithm=algorithm)
     ensure_template(policy, job, allowed=True)
     context = check_context(config.context, policy.model)
     (stream_name, kind), *_ = algorithm.feeds.items()

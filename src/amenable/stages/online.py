@@ -178,7 +178,7 @@ def _run(config: Config, workspace: WorkspaceFolder, job: Job) -> RunResult:
             where="lora.dropout",
             mend="set it to 0",
         )
-    policy = _starting_policy(config, workspace, compute)
+    policy = _starting_policy(config, algorithm, workspace, compute)
     is_chat = policy.tokenizer.chat_template is not None or config.environment is not None
     if is_chat and config.shape is None:  # a new model's template is ours
         ensure_template(policy, job, allowed=True)
@@ -221,10 +221,10 @@ def _run(config: Config, workspace: WorkspaceFolder, job: Job) -> RunResult:
     return result.replace(text=drift.alarm) if drift.alarm else result
 
 
-def _starting_policy(config: Config, workspace: WorkspaceFolder, compute: Compute) -> Policy:
+def _starting_policy(config: Config, algorithm: Algorithm, workspace: WorkspaceFolder, compute: Compute) -> Policy:
     """The model to train: one that is there, or a new one that knows the environment's characters and nothing else."""
     if config.model is not None:
-        return open_policy(config.model, workspace, compute)
+        return open_policy(config.model, workspace, compute, algorithm=algorithm)
     assert config.shape is not None and config.environment is not None
     return new_policy(config.shape, tokenizer_for(config.environment), compute, seed=config.train.seed)
 

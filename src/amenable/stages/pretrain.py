@@ -1,13 +1,22 @@
-"""Pre-train a language model from scratch, or go on with one: text in, a base model out."""
+"""Pre-train a language model from scratch, or go on with one: text in, a base model out.
+
+The algorithm is the objective, and says which family of model learns: `pretrain` (next word) a decoder, `masked_word` an
+encoder, `span_corruption` and `source_target` an encoder-decoder.
+"""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
 
+import msgspec
+import torch
 from msgspec import Meta
 
 from amenable.chat.tokenizer import Tokenizer, train_bpe
 from amenable.config.folder import WorkspaceFolder
+from amenable.errors import ConfigError, ModelError
+from amenable.models.auto import UNLIMITED
 from amenable.stages.build import (
     Compute,
     DecoderShape,
@@ -20,19 +29,31 @@ from amenable.stages.build import (
     save_result,
     validator,
 )
-from amenable.stages.data import DataConfig, collate_stream, mixture_lines, open_stream, steps_for
+from amenable.stages.data import (
+    DataConfig,
+    collate_stream,
+    drawn,
+    mixture_lines,
+    open_stream,
+    steps_for,
+    with_vocabulary,
+)
 from amenable.stages.events import OnEvent, RunResult, ignore
 from amenable.stages.job import NEW, Job
+from amenable.train.contract import Algorithm
 from amenable.train.learner import Learner
 from amenable.train.settings import OptimizerConfig, TrainConfig
 from amenable.train.sources import OfflineSource
-from amenable.types import Document, Record
+from amenable.types import Record
 
 TOKENIZER_SAMPLE_CHARACTERS = 20_000_000
+MASK = "<|mask|>"
+SENTINELS = tuple(f"<extra_id_{k}>" for k in range(100))
+"""What stands for a hidden token, and for hidden spans in order, in tokenizers made here; the latter as T5 spells them."""
 
 
 class ShapeConfig(DecoderShape, frozen=True):
-    """A Llama-shaped decoder and its vocabulary."""
+    """A model's measures and its vocabulary."""
 
     vocab_size: Annotated[int, Meta(ge=262, description="tokens of the tokenizer trained with the model")] = 4096
 
@@ -44,8 +65,16 @@ class Config(Record, frozen=True):
     model: Annotated[str | None, Meta(description="go on with this model; null: a new one of `shape`")] = None
     tokenizer: Annotated[str | None, Meta(description="folder of a tokenizer; null: train one on the data")] = None
     shape: Annotated[ShapeConfig, Meta(description="of a new model")] = ShapeConfig()
-    context: Annotated[int, Meta(ge=0, description="tokens per training row; 0: the model's context")] = 0
-    algorithm: Annotated[dict[str, Any], Meta(description="name and settings of the objective")] = {}
+    context: Annotated[
+        int,
+        Meta(ge=0, description="tokens per training row; 0: the model's context, or shape.context if it has no limit"),
+    ] = 0
+    algorithm: Annotated[
+        dict[str, Any],
+        Meta(
+            description="name (pretrain: next word, masked_word, span_corruption, source_target) and settings of the objective"
+        ),
+    ] = {}
     train: Annotated[TrainConfig, Meta(description="the loop")] = TrainConfig(
         optimizer=OptimizerConfig(learning_rate=1e-3, weight_decay=0.1), units_per_step=32
     )
@@ -54,18 +83,30 @@ class Config(Record, frozen=True):
 def run(
     config: Config, *, workspace: WorkspaceFolder, name: str | None = None, on_event: OnEvent = ignore, mode: str = NEW
 ) -> RunResult:
-    """Train on documents and write the model to runs/<name>/model."""
+    """Train on documents (source_target: demonstrations) and write the model to runs/<name>/model."""
     with Job.open("pretrain", config, workspace, name, mode, on_event) as job:
         return _run(config, workspace, job)
 
 
 def _run(config: Config, workspace: WorkspaceFolder, job: Job) -> RunResult:
     compute = job.set_up(config.train)
-    algorithm = make_algorithm(config.algorithm, "pretrain", kinds=("documents",))
-    policy = _start(config, workspace, job, compute)
+    algorithm = make_algorithm(config.algorithm, "pretrain", kinds=("documents", "demonstrations"))
+    (kind,) = algorithm.feeds.values()
+    if kind == "demonstrations" and algorithm.trains["policy"] != "seq2seq":
+        raise ConfigError(
+            f"{algorithm.name} is no objective to begin with", where="algorithm.name", mend="run `amenable sft`"
+        )
+    policy = _start(config, algorithm, workspace, job, compute)
     context = check_context(config.context, policy.model)
+    context = config.shape.context if context >= UNLIMITED else context
     stream = open_stream(
-        config.data, "documents", policy.tokenizer, context=context, rejects=job.rejects, workspace=workspace
+        config.data,
+        kind,
+        policy.tokenizer,
+        context=context,
+        model_kind=policy.model.kind,
+        rejects=job.rejects,
+        workspace=workspace,
     )
     job.data.update(stream.info, model=policy.hash)
     steps = steps_for(config.train.steps, config.train.epochs, stream.num_units, config.train.units_per_step)
@@ -73,51 +114,95 @@ def _run(config: Config, workspace: WorkspaceFolder, job: Job) -> RunResult:
         job.say(line)
     job.say(f"{policy.model.num_parameters():,} parameters, {policy.tokenizer.vocab_size:,} tokens, context {context}")
     learner = Learner(
-        {"policy": make_actor(policy.model, "lm")}, config.train, precision=compute.precision, device=compute.device
+        {"policy": make_actor(policy.model, algorithm.trains["policy"])},
+        config.train,
+        precision=compute.precision,
+        device=compute.device,
     )
     loader = stream.loader(units_per_step=config.train.units_per_step, seed=config.train.seed)
-    held_out = [collate_stream(stream.validation[:64], "documents")] if stream.validation else []
-    return job.train(
+    collated = collate_stream if algorithm.name == "pretrain" else with_vocabulary(policy.tokenizer)
+    held_out = [collated(stream.validation[:64], kind)] if stream.validation else []
+    hiding = torch.Generator().manual_seed(config.train.seed)
+    held_out = [algorithm.arrange(batch, hiding) for batch in held_out]  # once, so that figures compare between steps
+
+    def save(folder: Path, about: dict[str, Any], learns_on: bool) -> None:
+        mixture = [msgspec.to_builtins(part) for part in drawn(stream, loader)]
+        about |= {"data": job.data, "mixture": mixture}
+        save_result(policy, policy.model, folder, about, learns_on=learns_on)
+
+    result = job.train(
         algorithm,
         learner,
-        OfflineSource({"documents": loader}, collate_stream),
+        OfflineSource({kind: loader}, collated),
         steps=steps,
         validate=validator(algorithm, learner, held_out),
-        save_model=lambda folder, about, learns_on: save_result(
-            policy, policy.model, folder, {**about, "data": job.data}, learns_on=learns_on
-        ),
+        save_model=save,
     )
+    if not result.model:  # a step was replayed
+        return result
+    parts = drawn(stream, loader)
+    for part in parts:
+        job.say(part.line())
+    return result.replace(details={"mixture": [msgspec.to_builtins(part) for part in parts]})
 
 
-def _start(config: Config, workspace: WorkspaceFolder, job: Job, compute: Compute) -> Policy:
+def _start(config: Config, algorithm: Algorithm, workspace: WorkspaceFolder, job: Job, compute: Compute) -> Policy:
     """The model to train: an existing one, or a new one with a given or a newly trained tokenizer."""
     if config.model:
-        return open_policy(config.model, workspace, compute)
+        policy = open_policy(config.model, workspace, compute, algorithm=algorithm)
+        require_marks(policy.tokenizer, algorithm, str(policy.folder))
+        return policy
+    family = {"mlm": "encoder", "seq2seq": "seq2seq"}.get(algorithm.trains["policy"], "decoder")
     kept = job.folder.folder / "tokenizer"
     if not job.is_new:
         tokenizer = Tokenizer.load(kept)
     elif config.tokenizer:
-        tokenizer = Tokenizer.load(config.tokenizer)
+        tokenizer = with_marks(Tokenizer.load(config.tokenizer), family)
     else:
-        tokenizer = _train_tokenizer(config, workspace, job)
+        tokenizer = _train_tokenizer(config, family, workspace, job)
     if job.is_new:
         tokenizer.save(kept)
-    return new_policy(config.shape, tokenizer, compute, seed=config.train.seed)
+    return new_policy(config.shape, tokenizer, compute, seed=config.train.seed, kind=family)
 
 
-def _train_tokenizer(config: Config, workspace: WorkspaceFolder, job: Job) -> Tokenizer:
+def with_marks(tokenizer: Tokenizer, family: str) -> Tokenizer:
+    """The tokenizer with the marks that stand for what a family's objective hides, if it lacks them."""
+    if family == "encoder" and tokenizer.mask_id is None:
+        return tokenizer.with_added({"mask_token": MASK})
+    if family == "seq2seq" and not tokenizer.sentinel_ids:
+        return tokenizer.with_added({}, SENTINELS)
+    return tokenizer
+
+
+def require_marks(tokenizer: Tokenizer, algorithm: Algorithm, where: str) -> None:
+    """Raise ModelError if the tokenizer of a model that is there lacks the marks of the objective."""
+    lacks = {
+        "masked_word": None if tokenizer.mask_id is not None else "mask token",
+        "span_corruption": None if len(tokenizer.sentinel_ids) > 1 else "sentinels (<extra_id_0> and so on)",
+    }.get(algorithm.name)
+    if lacks:
+        raise ModelError(
+            f"the model's tokenizer has no {lacks}",
+            where=where,
+            mend=f"go on with a model that was pre-trained by {algorithm.name}, or begin a new one",
+        )
+
+
+def _train_tokenizer(config: Config, family: str, workspace: WorkspaceFolder, job: Job) -> Tokenizer:
     from amenable.data.rejects import Rejects
     from amenable.data.source import load
 
+    (kind,) = make_algorithm(config.algorithm, "pretrain").feeds.values()
     job.say(f"training a tokenizer of {config.shape.vocab_size:,} tokens")
     texts: list[str] = []
     for spec in config.data.train:
         size = 0
-        loaded = load(spec, "documents", layout=config.data.layout, rejects=Rejects(), limit=config.data.limit)
-        for document in loaded.records:
-            assert isinstance(document, Document)
-            texts.append(document.text)
-            size += len(document.text)
+        loaded = load(spec, kind, layout=config.data.layout, rejects=Rejects(), limit=config.data.limit)
+        for record in loaded.records:
+            text = record.text if kind == "documents" else "\n".join(m.content for m in record.messages)
+            texts.append(text)
+            size += len(text)
             if size > TOKENIZER_SAMPLE_CHARACTERS / len(config.data.train):
                 break
-    return train_bpe(texts, config.shape.vocab_size)
+    marks = {"encoder": 1, "seq2seq": len(SENTINELS)}.get(family, 0)
+    return with_marks(train_bpe(texts, config.shape.vocab_size - marks), family)

@@ -99,7 +99,7 @@ def _run(config: Config, workspace: WorkspaceFolder, job: Job) -> RunResult:
     (stream_name, kind), *_ = algorithm.feeds.items()
 
     def open_start() -> Policy:
-        policy = open_policy(config.model, workspace, compute)
+        policy = open_policy(config.model, workspace, compute, algorithm=algorithm)
         if kind != "labels" or policy.tokenizer.chat_template is not None:
             ensure_template(policy, job, allowed=True)
         return policy

@@ -1,4 +1,4 @@
-"""`amenable sample`: responses of a model to prompts from a file, a set, or the command line."""
+"""`amenable sample`: responses of a model to prompts from a file, a set, or the command line; an encoder fills their masks."""
 
 from __future__ import annotations
 
@@ -6,16 +6,17 @@ import json
 import time
 from typing import Annotated
 
+import msgspec
 from msgspec import Meta
 
-from amenable.chat.render import default_template_for
 from amenable.config.folder import WorkspaceFolder, new_run, resolve_model, whole_or_gone, write_atomic
 from amenable.config.settings import dump_toml
 from amenable.data.source import load
 from amenable.errors import ConfigError
 from amenable.rewards.load import load_reward
-from amenable.stages.build import open_policy
+from amenable.stages.build import Policy, asked_with, open_policy
 from amenable.stages.events import OnEvent, RunResult, ignore
+from amenable.stages.fill import GAP, fill
 from amenable.stages.generate import best_of, generate
 from amenable.types import Decode, Prompt, Record, Rollout, Sampling, text, user
 
@@ -24,7 +25,9 @@ class Config(Record, frozen=True):
     """Settings of `amenable sample`."""
 
     model: Annotated[str, Meta(description="the model: a name, a folder, or run:NAME")]
-    prompts: Annotated[tuple[str, ...], Meta(description="texts to answer")] = ()
+    prompts: Annotated[
+        tuple[str, ...], Meta(description="texts to answer; for an encoder with a [MASK] for each gap")
+    ] = ()
     data: Annotated[str | None, Meta(description="a source of prompts beside or instead of `prompts`")] = None
     limit: Annotated[Annotated[int, Meta(ge=1)] | None, Meta(description="prompts of `data` at most")] = None
     raw: Annotated[bool, Meta(description="continue the prompts as raw text, outside any chat template")] = False
@@ -32,7 +35,9 @@ class Config(Record, frozen=True):
     best_of: Annotated[
         str | None, Meta(description="reward that picks the best of responses_per_prompt; null: all are kept")
     ] = None
-    sampling: Annotated[Sampling, Meta(description="how tokens are drawn")] = Sampling(temperature=0.8)
+    sampling: Annotated[Sampling, Meta(description="how tokens are drawn; masks take the likeliest")] = Sampling(
+        temperature=0.8
+    )
     decode: Decode = "auto"
     seed: Annotated[int, Meta(ge=0, description="same seed, same responses")] = 0
 
@@ -44,27 +49,17 @@ def run(
     started = time.perf_counter()
     prompts = _prompts(config, workspace)
     policy = open_policy(config.model, workspace, decode=config.decode)
-    if policy.tokenizer.chat_template is None and any(p.messages[0].role != "text" for p in prompts):
-        policy.tokenizer = default_template_for(policy.tokenizer)
     with whole_or_gone(new_run(workspace, "sample", name)) as folder:
-        groups = generate(
-            policy,
-            prompts,
-            config.sampling,
-            seed=config.seed,
-            responses_per_prompt=config.responses_per_prompt,
-            on_event=on_event,
-        )
-        if config.best_of:
-            reward = load_reward(config.best_of, lambda r: resolve_model(r, workspace), options={})
-            groups = [[best] for best in best_of(reward, groups)]
-        rows = [_row(rollout) for group in groups for rollout in group]
+        if policy.model.kind == "encoder" or any(GAP in text for text in config.prompts):
+            rows = _filled(config, policy, prompts)
+        else:
+            rows = _answered(config, policy, prompts, workspace, on_event)
         write_atomic(
             folder / "responses.jsonl", "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode()
         )
         write_atomic(folder / "config.toml", ('stage = "sample"\n' + dump_toml(config)).encode())
         write_atomic(folder / "status.json", b'{"status": "finished"}')
-    failed = sum(row["finish"] == "failed" for row in rows)
+    failed = sum(row.get("finish") == "failed" for row in rows)
     return RunResult(
         stage="sample",
         run=folder.name,
@@ -74,6 +69,40 @@ def run(
         files={"responses": str(folder / "responses.jsonl")},
         details={"responses": rows},
     )
+
+
+def _answered(
+    config: Config, policy: Policy, prompts: list[Prompt], workspace: WorkspaceFolder, on_event: OnEvent
+) -> list[dict[str, object]]:
+    if any(p.messages[0].role != "text" for p in prompts):
+        policy.tokenizer = asked_with(policy.model, policy.tokenizer)
+    groups = generate(
+        policy,
+        prompts,
+        config.sampling,
+        seed=config.seed,
+        responses_per_prompt=config.responses_per_prompt,
+        on_event=on_event,
+    )
+    if config.best_of:
+        reward = load_reward(config.best_of, lambda r: resolve_model(r, workspace), options={})
+        groups = [[best] for best in best_of(reward, groups)]
+    return [_row(rollout) for group in groups for rollout in group]
+
+
+def _filled(config: Config, policy: Policy, prompts: list[Prompt]) -> list[dict[str, object]]:
+    """The prompts with their masks filled, and the likeliest tokens of each gap."""
+    if config.responses_per_prompt > 1 or config.best_of:
+        raise ConfigError(
+            "an encoder fills a mask with its likeliest token, in one way",
+            where="responses_per_prompt" if config.responses_per_prompt > 1 else "best_of",
+            mend="leave it out",
+        )
+    texts = ["\n".join(m.content for m in prompt.messages) for prompt in prompts]
+    return [
+        {"prompt_id": prompt.id, "prompt": text, "response": one.text, "gaps": msgspec.to_builtins(one.gaps)}
+        for prompt, text, one in zip(prompts, texts, fill(policy, texts), strict=True)
+    ]
 
 
 def _prompts(config: Config, workspace: WorkspaceFolder) -> list[Prompt]:

@@ -57,7 +57,7 @@ def run(
 def _run(config: Config, workspace: WorkspaceFolder, job: Job) -> RunResult:
     compute = job.set_up(config.train)
     algorithm = make_algorithm(config.algorithm, "sft", kinds=("demonstrations",))
-    policy = open_policy(config.model, workspace, compute, trust_code=config.trust_code)
+    policy = open_policy(config.model, workspace, compute, trust_code=config.trust_code, algorithm=algorithm)
     ensure_template(policy, job, allowed=config.default_template)
     context = check_context(config.context, policy.model)
     stream = open_stream(
@@ -78,7 +78,10 @@ def _run(config: Config, workspace: WorkspaceFolder, job: Job) -> RunResult:
     ):
         job.say(line)
     learner = Learner(
-        {"policy": make_actor(policy.model, "lm")}, config.train, precision=compute.precision, device=compute.device
+        {"policy": make_actor(policy.model, algorithm.trains["policy"])},
+        config.train,
+        precision=compute.precision,
+        device=compute.device,
     )
     loader = stream.loader(units_per_step=config.train.units_per_step, seed=config.train.seed)
     held_out = [collate_stream(stream.validation[:256], "demonstrations")] if stream.validation else []

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from amenable.chat.render import default_template_for, render_prompt, render_source
+from amenable.chat.render import render_prompt, render_source
 from amenable.chat.tokenizer import Tokenizer
 from amenable.models.folder import load_model
 from amenable.rollout.engine import Request
 from amenable.rollout.slow import make_engine
-from amenable.stages.build import require_fit
+from amenable.stages.build import asked_with, require_fit
 from amenable.types import Decode, Message, Prompt, Sampling, text
 
 
@@ -20,12 +20,10 @@ class Talker:
     def __init__(self, folder: Path | str, *, decode: Decode = "auto") -> None:
         self.folder = Path(folder)
         model = load_model(folder)
-        self.tokenizer = Tokenizer.load(folder)
-        require_fit(model, self.tokenizer, self.folder)
-        self.note = ""
-        if self.tokenizer.chat_template is None:
-            self.tokenizer = default_template_for(self.tokenizer)
-            self.note = "this model has no chat template: a plain one is used"
+        tokenizer = Tokenizer.load(folder)
+        require_fit(model, tokenizer, self.folder)
+        self.tokenizer = asked_with(model, tokenizer)
+        self.note = "" if self.tokenizer is tokenizer else "this model has no chat template: a plain one is used"
         self.model, self.context = model, model.context
         self.engine = make_engine(model, self.tokenizer, decode=decode)
 

@@ -8,12 +8,13 @@ name (`my_package.my_module`) works too. Nothing is registered. The module's nam
                       {"rollouts": "prompts", "ptx": "documents"}. A "prompts" feed makes the algorithm online:
                       the loop generates responses to the prompts and the stream holds rollouts
     unit              what may not be cut apart when a batch is split: "row" | "pair" | "group"
-    trains            {role: kind}; kinds: "lm", "lm+value", "value", "scalar"
+    trains            {role: kind}; kinds: "lm" (a decoder or an encoder-decoder), "lm+value", "value", "scalar",
+                      "mlm" (an encoder that fills masks), "seq2seq" (an encoder-decoder)
     needs             columns that models add to a stream's batch before `prepare`, without gradient:
                       "reference.logprobs", "reference.hidden", "reward.scores", "critic.values", "policy.logprobs",
                       "policy.values". A tuple (for the first stream) or {stream: tuple}
     wants             what the trained "lm" returns beside logprobs: "entropy", "exact_kl"
-    arrange           optional (batch, config, generator) -> batch, before `needs`: build further rows
+    arrange           optional (batch, config, generator) -> batch, before `needs`: build further rows, hide words
     prepare           optional (batch, config, state) -> (batch, metrics), once over the whole global batch
     counts            (batch, config) -> {term: count} from masks alone; summed over the whole global batch before the
                       first backward
@@ -42,7 +43,7 @@ from amenable.errors import ConfigError, nearest
 from amenable.types import KINDS, Record
 
 Metrics = dict[str, float]
-ROLE_KINDS = ("lm", "lm+value", "value", "scalar")
+ROLE_KINDS = ("lm", "lm+value", "value", "scalar", "mlm", "seq2seq")
 
 
 class NoState(Record, frozen=True):

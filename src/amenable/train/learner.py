@@ -32,6 +32,8 @@ KIND_WANTS = {
     "lm+value": ("logprobs", "values"),
     "value": ("values",),
     "scalar": ("scores",),
+    "mlm": ("logprobs",),
+    "seq2seq": ("logprobs",),
 }
 
 
