@@ -55,3 +55,14 @@ def test_scores() -> None:
     scores = torch.tensor([-7.0, 2.0, 7.0])
     assert clip_scores(scores, 5.0).tolist() == [-5.0, 2.0, 5.0]
     assert replace_unfinished(scores, torch.tensor([True, False, True]), -1.0).tolist() == [-7.0, -1.0, 7.0]
+
+
+@pytest.mark.parametrize("shift", [-100.0, -3.0, 0.0, 3.0])
+def test_being_cut_never_pays(shift: float) -> None:
+    """Whatever the zero of the reward, a cut response scores below the mean of the finished ones, and at most -1."""
+    scores = torch.randn(64, generator=torch.Generator().manual_seed(0)) + shift
+    finished = torch.arange(64) % 4 > 0
+    given = replace_unfinished(scores, finished)
+    assert torch.equal(given[finished], scores[finished])
+    assert (given[~finished] < scores[finished].mean() - 0.5).all() and (given[~finished] <= -1).all()
+    assert replace_unfinished(scores, torch.zeros(64, dtype=torch.bool)).tolist() == [-1.0] * 64

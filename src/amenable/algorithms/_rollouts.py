@@ -25,7 +25,7 @@ ONLINE_NEEDS = ("policy.logprobs", "reference.logprobs", "reward.scores")
 
 
 def scores_in_force(
-    batch: Batch, *, truncated: Truncated, truncated_score: float, score_clip: float | None = None
+    batch: Batch, *, truncated: Truncated, truncated_score: float | None, score_clip: float | None = None
 ) -> Tensor:
     """scores_B as they are learned from: clipped, and fixed for responses cut at the limit under "penalty"."""
     scores_B = batch["reward.scores"].to(batch["policy.logprobs"].dtype)

@@ -34,8 +34,12 @@ class Config(Record, frozen=True):
         Meta(description="responses cut at the limit: fixed score, left out, or scored as they are"),
     ] = "penalty"
     truncated_score: Annotated[
-        float, Meta(description="the fixed score of a cut response where truncated = penalty")
-    ] = -1.0
+        float | None,
+        Meta(
+            description="the fixed score of a cut response where truncated = penalty; null: -1, or one standard deviation "
+            "below the finished responses of the step where that is lower"
+        ),
+    ] = None
     score_clip: Annotated[float | None, Meta(description="scores are cut to plus or minus this; null: not")] = None
     max_kl: Annotated[
         float | None, Meta(description="stop the run when KL to the reference exceeds this, nats per response")

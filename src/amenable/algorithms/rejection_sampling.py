@@ -33,8 +33,12 @@ class Config(Record, frozen=True):
         Meta(description="responses cut at the limit: fixed score, never learned from, or scored as they are"),
     ] = "mask"
     truncated_score: Annotated[
-        float, Meta(description="the fixed score of a cut response where truncated = penalty")
-    ] = -1.0
+        float | None,
+        Meta(
+            description="the fixed score of a cut response where truncated = penalty; null: -1, or one standard deviation "
+            "below the finished responses of the step where that is lower"
+        ),
+    ] = None
     max_kl: Annotated[
         float | None, Meta(description="stop the run when KL to the reference exceeds this, nats per response")
     ] = None

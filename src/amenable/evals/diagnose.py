@@ -120,7 +120,7 @@ def missing_eos(curves: Curves) -> Finding | None:
         trouble="missing EOS",
         evidence=f"only {after:.0%} of the responses ended by themselves at the end ({window(finished, 0, 0.2):.0%} at the start)",
         steps=span(finished, 0.8),
-        suggestion="raise sampling.max_tokens, or algorithm.truncated = 'penalty' with a lower truncated_score; "
+        suggestion="raise sampling.max_tokens, or set algorithm.truncated = 'penalty', with a lower truncated_score if one is set; "
         "see with `amenable data show --render` that SFT trained the stop token",
     )
 
