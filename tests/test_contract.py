@@ -145,7 +145,7 @@ def test_a_step_moves_every_trained_role_and_lowers_an_offline_loss(name, settin
     algorithm, learner, progress, batches, _ = prepared(name, settings)
     first, _, _ = accumulate(algorithm, learner, list(batches.values()), progress.algorithm_state)
     before = {key: p.detach().clone() for key, p in learner.parameters()}
-    learner.optimizer.zero_grad(set_to_none=True)
+    learner.clear_gradients()
     for _ in range(8):
         learn(algorithm, learner, batches, progress, rate=3.0)
     moved = {key.split("/")[0] for key, p in learner.parameters() if not torch.equal(p, before[key])}
@@ -169,7 +169,7 @@ def test_a_non_finite_batch_is_skipped_and_changes_nothing(name, settings):
     with torch.no_grad():
         poisoned.copy_(kept)
     assert all(torch.equal(p, before[key]) for key, p in learner.parameters())
-    assert not learner.optimizer.state
+    assert not any(optimizer.state for optimizer in learner.optimizers)
 
 
 def test_needs_columns_are_equal_however_rows_are_padded():
@@ -279,7 +279,7 @@ def test_a_ranking_without_order_teaches_nothing():
     assert loss == 0 and counts == {"ranking": 0.0}
     both = concatenate([batch, flat])
     loss_of_both, _, counts = accumulate(algorithm, learner, [both], None)
-    learner.optimizer.zero_grad()
+    learner.clear_gradients()
     expected, _, _ = accumulate(algorithm, learner, [batch], None)
     assert counts == {"ranking": 3.0} and loss_of_both == pytest.approx(expected)
 

@@ -49,7 +49,7 @@ def test_the_file_keeps_the_contract() -> None:
         for key, gradient in gradients(learner).items():
             torch.testing.assert_close(gradient, expected.setdefault(key, gradient), atol=1e-10, rtol=0)
     assert any(g.abs().max() > 1e-6 for g in expected.values())
-    learner.optimizer.zero_grad(set_to_none=True)
+    learner.clear_gradients()
     for _ in range(8):
         learn(algorithm, learner, batches, progress, rate=3.0)
     last, _, _ = accumulate(algorithm, learner, list(batches.values()), None)

@@ -165,10 +165,14 @@ class Learner:
                     group["lr"] = group["peak_lr"] * rate
                 optimizer.step()
             self.version += 1
-        for optimizer in self.optimizers:
-            optimizer.zero_grad(set_to_none=True)
+        self.clear_gradients()
         metrics["skipped"] = 0.0 if finite else 1.0
         return metrics
+
+    def clear_gradients(self) -> None:
+        """Forget what `forward_backward` has added up."""
+        for optimizer in self.optimizers:
+            optimizer.zero_grad(set_to_none=True)
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """(tensors, plain values) that `load_state` needs to go on exactly: weights, moments, version."""
