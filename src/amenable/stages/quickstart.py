@@ -288,7 +288,7 @@ def _reward(road: _Road) -> dict[str, Any]:
             "epochs": 2.0,
             "units_per_step": 16,
             "save_every": 50,
-            "optimizer": {"learning_rate": 5e-4},
+            "optimizer": {"name": "muon", "learning_rate": 1e-3},
         },
     }
 
