@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
+import json
 import shutil
+import socket
+import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+import uvicorn
 from argon2 import PasswordHasher
 from fastapi.testclient import TestClient
 
@@ -20,8 +26,10 @@ from amenable.feedback.accounts import Role
 from amenable.feedback.database import writing
 from amenable.feedback.store import Store
 from amenable.server.app import create_app
+from amenable.server.models import ModelWorker
 from amenable.server.settings import ServerSettings
 from amenable.server.site import Site, open_site
+from tests.stage_makers import Toys
 
 BASE = "http://127.0.0.1:8000"
 
@@ -56,12 +64,6 @@ def wait_for(true: Callable[[], object], seconds: float = 60.0) -> None:
     while not true():
         assert time.monotonic() < end, "it did not come about in time"
         time.sleep(0.02)
-
-
-def link_model(workspace: WorkspaceFolder, name: str, folder: str) -> None:
-    """Offer a model that lies elsewhere under a name of the workspace."""
-    workspace.models.mkdir(exist_ok=True)
-    (workspace.models / name).symlink_to(folder)
 
 
 PASSWORD = "correct horse battery"
@@ -99,3 +101,52 @@ def browser(site: Site, role: Role | None = None, name: str = "") -> Browser:
         answer = found.post(f"/api/invitations/{secret}", entry)
         assert answer.status_code == 200, answer.text
     return found
+
+
+def events(answer: httpx.Response) -> list[dict[str, Any]]:
+    """The events of a stream that has ended."""
+    return [json.loads(line.removeprefix("data: ")) for line in answer.text.splitlines() if line.startswith("data: {")]
+
+
+def whole(told: Sequence[dict[str, Any]], side: str | None = None) -> str:
+    """The text that a stream's pieces make."""
+    return "".join(event.get("text", "") for event in told if side is None or event.get("side") == side)
+
+
+@contextlib.contextmanager
+def running(site: Site) -> Iterator[str]:
+    """The app behind a real socket, in a thread; its address."""
+    bound = socket.create_server(("127.0.0.1", 0))
+    server = uvicorn.Server(uvicorn.Config(create_app(site), log_level="error", lifespan="off"))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]}, daemon=True)
+    thread.start()
+    try:
+        wait_for(lambda: server.started)
+        yield f"http://127.0.0.1:{bound.getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join(20)
+
+
+@pytest.fixture(scope="session")
+def shared_worker(tmp_path_factory: pytest.TempPathFactory, toys: Toys) -> Iterator[ModelWorker]:
+    """One model worker for all tests of a session: it takes seconds to start."""
+    worker = ModelWorker(with_toys(init_workspace(tmp_path_factory.mktemp("models")), toys))
+    worker.start()
+    yield worker
+    worker.stop()
+
+
+def with_toys(workspace: WorkspaceFolder, toys: Toys) -> WorkspaceFolder:
+    """Offer models `sft` and `base`, which answer, and a reward model, which does not."""
+    for name, folder in (("sft", toys.sft), ("base", toys.base), ("reward", toys.reward)):
+        (workspace.models / name).symlink_to(folder)
+    return workspace
+
+
+@pytest.fixture
+def talking(site: Site, toys: Toys, shared_worker: ModelWorker) -> Site:
+    """A site with models, whose worker runs."""
+    with_toys(site.workspace, toys)
+    wait_for(lambda: shared_worker.state == "ready")
+    return dataclasses.replace(site, worker=shared_worker)

@@ -10,7 +10,7 @@ import anyio.to_thread
 from fastapi import Depends, FastAPI
 
 from amenable import __version__
-from amenable.server import access, errors, health, pages, people
+from amenable.server import access, chat, errors, generation, health, openai, pages, people, playground
 from amenable.server.guard import Guard
 from amenable.server.site import Site
 
@@ -41,7 +41,7 @@ def create_app(site: Site, *, static: Path = pages.STATIC) -> FastAPI:
     app.state.site = site
     errors.install(app)
 
-    for part in (people, health):
+    for part in (people, generation, chat, playground, openai, health):
         app.include_router(
             part.router, dependencies=[Depends(access.ask)]
         )  # no route goes without CSRF and rate limits

@@ -10,6 +10,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from amenable.errors import AmenableError
+from amenable.feedback.conversations import NoSuch
 
 
 class NotFound(AmenableError):
@@ -38,6 +39,7 @@ class WorkerDown(AmenableError):
 
 STATUS: dict[type[AmenableError], int] = {
     NotFound: 404,
+    NoSuch: 404,
     Forbidden: 403,
     Conflict: 409,
     SignInFirst: 401,

@@ -1,0 +1,214 @@
+"""People's chats: conversations as trees of turns, and what their owners say of the answers.
+
+Turns with one parent are alternatives; `leaf` is the end of the branch that is shown. Every function works in the
+caller's transaction and only on what belongs to the person given: anything else is not there for them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from amenable.errors import StoreError
+from amenable.feedback import rows, said
+from amenable.feedback.accounts import Person
+from amenable.feedback.parts import Chosen, Edited, Part, Regenerated, Remarked, Thumb
+from amenable.feedback.tables import now
+from amenable.feedback.talk_tables import Battle, Conversation, Preset, Share, Turn
+from amenable.types import Message, Messages, Role
+
+TITLE_LENGTH = 60
+REASON = "reason"
+
+
+class NoSuch(StoreError):
+    """It is not there, or not this person's."""
+
+
+def conversation(connection: sa.Connection, person: Person, number: int) -> sa.Row[Any]:
+    """One of a person's conversations."""
+    own = sa.select(Conversation.__table__).where(Conversation.id == number, Conversation.user_id == person.id)
+    found = connection.execute(own).one_or_none()
+    if found is None:
+        raise NoSuch("you have no such conversation")
+    return found
+
+
+def turn(connection: sa.Connection, person: Person, number: int, *, role: Role = "assistant") -> sa.Row[Any]:
+    """One turn in a conversation of a person's."""
+    found = connection.execute(
+        sa.select(Turn.__table__)
+        .join(Conversation, Conversation.id == Turn.conversation_id)
+        .where(Turn.id == number, Conversation.user_id == person.id, Turn.role == role)
+    ).one_or_none()
+    if found is None:
+        raise NoSuch("you have no such message")
+    return found
+
+
+def turns(connection: sa.Connection, number: int) -> dict[int, sa.Row[Any]]:
+    """All turns of a conversation, oldest first."""
+    all_ = sa.select(Turn.__table__).where(Turn.conversation_id == number).order_by(Turn.id)
+    return {row.id: row for row in connection.execute(all_)}
+
+
+def path(all_turns: dict[int, sa.Row[Any]], leaf: int | None) -> list[sa.Row[Any]]:
+    """The turns from the first to a leaf."""
+    found = []
+    while leaf is not None:
+        found.append(all_turns[leaf])
+        leaf = all_turns[leaf].parent_id
+    return found[::-1]
+
+
+def messages_to(connection: sa.Connection, of: sa.Row[Any], leaf: int | None) -> Messages:
+    """What a model is told before it answers at a leaf, the system message included."""
+    system = (Message(role="system", content=of.system),) if of.system else ()
+    said_so_far = path(turns(connection, of.id), leaf)
+    return (*system, *(Message(role=turn.role, content=turn.content) for turn in said_so_far))
+
+
+def add(connection: sa.Connection, of: int, parent: int | None, role: Role, content: str, **values: Any) -> int:
+    """Add a turn and show the conversation up to it."""
+    unknown: dict[str, Any] = {"model": "", "completion": {}, "reasons": [], "remark": ""}
+    columns = {**unknown, **values}
+    number = rows.insert(
+        connection, Turn, conversation_id=of, parent_id=parent, role=role, content=content, **columns
+    )  # fmt: skip
+    show(connection, of, number)
+    return number
+
+
+def show(connection: sa.Connection, of: int, leaf: int) -> None:
+    """Make a turn the end of what is shown."""
+    own = sa.update(Conversation).where(Conversation.id == of)
+    connection.execute(own.values(leaf_id=leaf, updated_at=now()))
+
+
+def show_branch(connection: sa.Connection, person: Person, of: int, number: int) -> None:
+    """Show the conversation through a turn, down to the newest end behind it."""
+    conversation(connection, person, of)
+    all_turns = turns(connection, of)
+    if number not in all_turns:
+        raise NoSuch("this conversation has no such message")
+    while children := [row.id for row in all_turns.values() if row.parent_id == number]:
+        number = children[-1]
+    show(connection, of, number)
+
+
+def title_of(text: str) -> str:
+    """The beginning of what was said first, in one line."""
+    line = " ".join(text.split())
+    return line if len(line) <= TITLE_LENGTH else line[: TITLE_LENGTH - 1] + "…"
+
+
+# What the owner says of an answer. Each returns whether it became training data.
+
+
+def thumb(
+    connection: sa.Connection, person: Person, number: int, up: bool | None, reasons: Sequence[str], remark: str
+) -> bool:
+    """Set a thumb with its reasons; None takes it back."""
+    of = turn(connection, person, number)
+    values = {"thumb": up, "reasons": list(reasons), "remark": remark}
+    connection.execute(sa.update(Turn).where(Turn.id == number).values(**values))
+    if up is None and of.thumb_annotation_id is None:
+        return False
+    prompt, generation = _stored(connection, person, of)
+    parts: list[Part] = []
+    if up is not None:
+        words = [word for word in (*reasons, remark) if word.strip()]
+        parts = [Thumb(generation=generation, up=up)]
+        parts += [Remarked(generation=generation, question=REASON, text=word) for word in words]
+    before = of.thumb_annotation_id
+    if before is not None and _is_superseded(connection, before):
+        before = None  # withdrawn with the consent of that time
+    if before is None and not parts:
+        return False
+    made = said.record(connection, "chat", person, prompt, parts, supersedes=before)
+    if made is not None:
+        connection.execute(sa.update(Turn).where(Turn.id == number).values(thumb_annotation_id=made))
+    return made is not None
+
+
+def edit(connection: sa.Connection, person: Person, number: int, text: str) -> tuple[int, bool]:
+    """Put the owner's wording beside an answer: (the new turn, whether it became training data)."""
+    of = turn(connection, person, number)
+    if not text.strip():
+        raise StoreError("the edited answer is empty")
+    made = add(connection, of.conversation_id, of.parent_id, "assistant", text, edited=True)
+    if of.edited or text == of.content:
+        return made, False  # a person's own words say nothing of a model
+    prompt, generation = _stored(connection, person, of)
+    parts = (Edited(generation=generation, text=text),)
+    return made, said.record(connection, "chat", person, prompt, parts) is not None
+
+
+def choose(connection: sa.Connection, person: Person, number: int, over: int) -> bool:
+    """Prefer one answer to another of the same question, and go on from it."""
+    of, other = turn(connection, person, number), turn(connection, person, over)
+    if of.conversation_id != other.conversation_id or of.parent_id != other.parent_id or number == over:
+        raise StoreError("these are not two answers to one question")
+    show_branch(connection, person, of.conversation_id, number)
+    if of.edited or other.edited:
+        return False  # the edit itself said it
+    prompt, chosen = _stored(connection, person, of)
+    _, rejected = _stored(connection, person, other)
+    parts = (Chosen(generation=chosen, over=rejected),)
+    return said.record(connection, "chat", person, prompt, parts) is not None
+
+
+def regenerated(connection: sa.Connection, person: Person, number: int) -> bool:
+    """Note that the owner asked for another answer."""
+    of = turn(connection, person, number)
+    if of.edited:
+        return False
+    prompt, generation = _stored(connection, person, of)
+    return said.record(connection, "chat", person, prompt, (Regenerated(generation=generation),)) is not None
+
+
+def erase(connection: sa.Connection, user_id: int) -> None:
+    """Remove everything that a person said in chat and playground; part of a purge. Votes stay, without their texts."""
+    own = sa.select(Conversation.id).where(Conversation.user_id == user_id)
+    connection.execute(sa.delete(Turn).where(Turn.conversation_id.in_(own)))
+    connection.execute(sa.delete(Conversation).where(Conversation.user_id == user_id))
+    connection.execute(sa.delete(Preset).where(Preset.user_id == user_id))
+    connection.execute(sa.delete(Share).where(Share.user_id == user_id))
+    empty: dict[str, Any] = {"messages": [], "completion_a": {}, "completion_b": {}}
+    connection.execute(sa.update(Battle).where(Battle.user_id == user_id).values(**empty))
+
+
+def delete(connection: sa.Connection, person: Person, number: int) -> None:
+    """Remove a conversation. What it taught by consent stays until that is revoked or the person is purged."""
+    conversation(connection, person, number)
+    connection.execute(sa.delete(Turn).where(Turn.conversation_id == number))
+    connection.execute(sa.delete(Conversation).where(Conversation.id == number))
+
+
+def _stored(connection: sa.Connection, person: Person, of: sa.Row[Any]) -> tuple[int, int]:
+    """(prompt, generation) of an answer in the store, made if need be; (0, 0) without consent: nothing is stored."""
+    from amenable.feedback.accounts import consent
+    from amenable.feedback.tables import Generation
+
+    if not consent(connection, person.id)[0]:
+        return 0, 0
+    if of.generation_id is not None:
+        prompt = connection.execute(
+            sa.select(Generation.prompt_id).where(Generation.id == of.generation_id)
+        ).scalar_one()
+        return prompt, of.generation_id
+    parent = conversation(connection, person, of.conversation_id)
+    prompt = said.prompt_of(connection, "chat", person, messages_to(connection, parent, of.parent_id))
+    generation = said.generation_of(connection, prompt, {**of.completion, "text": of.content, "model": of.model})
+    connection.execute(sa.update(Turn).where(Turn.id == of.id).values(generation_id=generation))
+    return prompt, generation
+
+
+def _is_superseded(connection: sa.Connection, annotation: int) -> bool:
+    from amenable.feedback.tables import Annotation
+
+    return (
+        connection.execute(sa.select(Annotation.id).where(Annotation.supersedes_id == annotation)).first() is not None
+    )

@@ -1,0 +1,239 @@
+"""Chat, playground and arena: what is kept for whom, and what becomes training data with consent."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+
+from amenable.evals.bradley_terry import MEAN, SCALE, board, fit
+from amenable.feedback.database import writing
+from amenable.feedback.store import Store
+from amenable.server.site import Site
+from tests.server_makers import Browser, browser, events, shared_worker, site, talking, whole
+from tests.stage_makers import toys
+
+__all__ = ["shared_worker", "site", "talking", "toys"]
+
+
+def begin(person: Browser, **more: Any) -> int:
+    settings = {"temperature": 1.0, "max_tokens": 12}
+    return int(person.post("/api/conversations", {"model": "sft", "settings": settings, **more}).json()["id"])
+
+
+def say(person: Browser, number: int, **what: Any) -> dict[str, Any]:
+    told = events(person.post(f"/api/conversations/{number}/reply", what))
+    assert "error" not in told[-1], told
+    return {**told[-1], "text": whole(told)}
+
+
+def shown(person: Browser, number: int) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = person.get(f"/api/conversations/{number}").json()["messages"]
+    return found
+
+
+def records(site: Site, project: str, kind: str) -> list[Any]:
+    return list(Store(site.engine).records(project, kind))
+
+
+def test_a_conversation_is_kept_and_branches(talking: Site) -> None:
+    ada = browser(talking, "chat", "Ada")
+    number = begin(ada)
+    first = say(ada, number, content="Is the ball red?", settings={"temperature": 0, "max_tokens": 12})
+    turns = shown(ada, number)
+    assert [turn["role"] for turn in turns] == ["user", "assistant"] and turns[1]["content"] == first["text"]
+    assert ada.get("/api/conversations").json()["items"][0]["title"] == "Is the ball red?"
+    second = say(ada, number, regenerate=first["message"], settings={"temperature": 2, "max_tokens": 12, "seed": 7})
+    turns = shown(ada, number)
+    assert turns[1]["id"] == second["message"] and turns[1]["alternatives"][0]["id"] == first["message"]
+    say(ada, number, content="And the hat?")
+    assert len(shown(ada, number)) == 4
+    ada.send("PATCH", f"/api/conversations/{number}", {"leaf": first["message"], "title": "Balls"})
+    assert [turn["id"] for turn in shown(ada, number)][-1] == first["message"]
+    assert ada.send("DELETE", f"/api/conversations/{number}").status_code == 200
+    assert ada.get(f"/api/conversations/{number}").status_code == 404
+
+
+def test_what_is_said_of_answers_becomes_training_data(talking: Site) -> None:
+    """By the table: a thumb → label, an edit → pair and demonstration, a choice → pair, regenerating → nothing."""
+    ada = browser(talking, "chat", "Ada")
+    assert ada.send("PUT", "/api/consent", {"given": True}).json()["given"] is True
+    number = begin(ada)
+    answer = say(ada, number, content="Is the ball red?")
+    thumb = {"up": False, "reasons": ["wrong"], "text": "It is blue."}
+    assert ada.post(f"/api/messages/{answer['message']}/thumb", thumb).json() == {"recorded": True}
+    (label,) = records(talking, "chat", "labels")
+    assert (label.label, label.response, label.labeler) == (False, answer["text"], "Ada")
+    assert ada.post(f"/api/messages/{answer['message']}/thumb", {"up": True}).json() == {"recorded": True}
+    (label,) = records(talking, "chat", "labels")
+    assert label.label is True
+    assert ada.post(f"/api/messages/{answer['message']}/thumb", {"up": None}).status_code == 200
+    assert records(talking, "chat", "labels") == []
+
+    edited = ada.post(f"/api/messages/{answer['message']}/edit", {"text": "No, it is blue."}).json()
+    assert edited["recorded"] and shown(ada, number)[-1]["content"] == "No, it is blue."
+    (pair,) = records(talking, "chat", "comparisons")
+    assert (pair.chosen, pair.rejected) == ("No, it is blue.", answer["text"])
+    (demonstration,) = records(talking, "chat", "demonstrations")
+    assert demonstration.messages[-1].content == "No, it is blue."
+
+    two = say(ada, number, content="And the hat?", pair=True)
+    texts = {turn["id"]: turn["content"] for turn in [shown(ada, number)[-1], *shown(ada, number)[-1]["alternatives"]]}
+    assert set(texts) == {two["message"], two["other"]}
+    choice = ada.post(f"/api/messages/{two['other']}/choose", {"over": two["message"]})
+    assert choice.json() == {"recorded": True} and shown(ada, number)[-1]["id"] == two["other"]
+    pair = records(talking, "chat", "comparisons")[-1]
+    assert (pair.chosen, pair.rejected) == (texts[two["other"]], texts[two["message"]])
+    assert [m.content for m in pair.prompt][-1] == "And the hat?" and len(pair.prompt) == 3
+
+    before = len(records(talking, "chat", "comparisons"))
+    say(ada, number, regenerate=two["other"])
+    assert len(records(talking, "chat", "comparisons")) == before and records(talking, "chat", "labels") == []
+
+
+def test_without_consent_nothing_is_learned_and_revoking_withdraws(talking: Site) -> None:
+    ada = browser(talking, "chat", "Ada")
+    number = begin(ada)
+    answer = say(ada, number, content="Is the ball red?")
+    assert ada.post(f"/api/messages/{answer['message']}/thumb", {"up": True}).json() == {"recorded": False}
+    assert shown(ada, number)[-1]["thumb"] is True  # it is kept for the person alone
+    assert "chat" not in Store(talking.engine).projects()
+    ada.send("PUT", "/api/consent", {"given": True})
+    assert ada.post(f"/api/messages/{answer['message']}/thumb", {"up": True}).json() == {"recorded": True}
+    assert len(records(talking, "chat", "labels")) == 1
+    revoked = ada.send("PUT", "/api/consent", {"given": False}).json()
+    assert revoked["given"] is False and revoked["withdrawn"] == 1
+    assert records(talking, "chat", "labels") == []
+    ada.send("PUT", "/api/consent", {"given": True})
+    assert ada.post(f"/api/messages/{answer['message']}/thumb", {"up": False}).json() == {"recorded": True}
+    assert [r.label for r in records(talking, "chat", "labels")] == [False]
+
+
+def test_other_peoples_chats_are_not_there(talking: Site) -> None:
+    ada, eve = browser(talking, "chat", "Ada"), browser(talking, "administrator", "Eve")
+    number = begin(ada)
+    answer = say(ada, number, content="Is the ball red?")
+    own = begin(eve)
+    mine = say(eve, own, content="Is the hat red?")
+    for method, path, body in (
+        ("GET", f"/api/conversations/{number}", None),
+        ("PATCH", f"/api/conversations/{number}", {"title": "x"}),
+        ("DELETE", f"/api/conversations/{number}", None),
+        ("POST", f"/api/conversations/{number}/reply", {"content": "x"}),
+        ("POST", f"/api/conversations/{own}/reply", {"regenerate": answer["message"]}),
+        ("POST", f"/api/messages/{answer['message']}/thumb", {"up": True}),
+        ("POST", f"/api/messages/{answer['message']}/edit", {"text": "x"}),
+        ("POST", f"/api/messages/{mine['message']}/choose", {"over": answer["message"]}),
+        ("PATCH", f"/api/conversations/{own}", {"leaf": answer["message"]}),
+    ):
+        assert eve.send(method, path, body).status_code == 404, path
+    assert eve.get("/api/conversations").json()["total"] == 1
+
+
+# Playground and arena
+
+
+def test_presets_and_shares(talking: Site) -> None:
+    ada, eve = browser(talking, "chat", "Ada"), browser(talking, "chat", "Eve")
+    put = ada.send(
+        "PUT", "/api/presets", {"name": "cold", "settings": {"temperature": 0, "system": "Be brief."}}
+    ).json()
+    ada.send("PUT", "/api/presets", {"name": "cold", "settings": {"temperature": 0.1}})
+    (item,) = ada.get("/api/presets").json()["items"]
+    assert item["settings"]["temperature"] == 0.1 and eve.get("/api/presets").json()["items"] == []
+    assert eve.send("DELETE", f"/api/presets/{put['id']}").status_code == 404
+    said = {"models": ["sft", "base"], "messages": [{"role": "user", "content": "Hi"}], "settings": {"seed": 3}}
+    key = ada.post("/api/playground/shares", said).json()["id"]
+    found = eve.get(f"/api/playground/shares/{key}").json()
+    assert found["models"] == ["sft", "base"] and found["settings"]["seed"] == 3 and found["by"] == "Ada"
+    assert eve.get("/api/playground/shares/none").status_code == 404
+
+
+def test_a_vote_in_the_playground_is_a_pair(talking: Site) -> None:
+    ada = browser(talking, "labeler", "Ada")
+    vote = {
+        "messages": [{"role": "user", "content": "Hi"}],
+        "a": {"model": "base", "text": "No.", "seed": 1},
+        "b": {"model": "sft", "text": "Hello!", "seed": 1},
+        "winner": "b",
+    }
+    assert ada.post("/api/playground/votes", vote).json() == {"recorded": False}
+    ada.send("PUT", "/api/consent", {"given": True})
+    assert ada.post("/api/playground/votes", vote).json() == {"recorded": True}
+    (pair,) = records(talking, "playground", "comparisons")
+    assert (pair.chosen, pair.rejected) == ("Hello!", "No.")
+    assert browser(talking, "chat").post("/api/playground/votes", vote).status_code == 403
+
+
+def test_a_battle_is_blind_until_the_vote(talking: Site) -> None:
+    ada, eve = browser(talking, "chat", "Ada"), browser(talking, "chat", "Eve")
+    ada.send("PUT", "/api/consent", {"given": True})
+    number = ada.post("/api/arena", {"prompt": "Is the ball red?"}).json()["id"]
+    assert ada.post(f"/api/arena/{number}/vote", {"winner": "a"}).status_code == 409
+    told = {side: events(ada.post(f"/api/arena/{number}/stream", {"side": side, "max_tokens": 12})) for side in "ab"}
+    assert not any("sft" in str(event) or "base" in str(event) for side in told.values() for event in side)
+    assert ada.post(f"/api/arena/{number}/stream", {"side": "a"}).status_code == 409
+    assert eve.post(f"/api/arena/{number}/vote", {"winner": "a"}).status_code == 404
+    voted = ada.post(f"/api/arena/{number}/vote", {"winner": "a"}).json()
+    assert {voted["a"], voted["b"]} == {"sft", "base"} and voted["recorded"] is True
+    assert ada.post(f"/api/arena/{number}/vote", {"winner": "b"}).status_code == 409
+    (pair,) = records(talking, "arena", "comparisons")
+    assert pair.chosen == whole(told["a"]) and pair.rejected == whole(told["b"])
+    best, worst = ada.get("/api/arena/board").json()["items"]
+    assert best["model"] == voted["a"] and best["wins"] == 1 and worst["losses"] == 1
+
+
+def test_bradley_terry_by_hand() -> None:
+    """Odds of three to one are ln 3 nats apart, less what the weak prior takes; the order of a pair does not matter."""
+    battles = [("x", "y", 1.0)] * 150 + [("y", "x", 0.0)] * 150 + [("x", "y", 0.0)] * 100
+    x, y = board(battles)
+    assert (x.model, x.battles, x.wins, x.losses) == ("x", 400, 300, 100)
+    assert x.rating - y.rating == pytest.approx(SCALE * math.log(3), rel=2e-3)
+    assert x.rating + y.rating == pytest.approx(2 * MEAN)
+    half = 1.959964 * SCALE * math.sqrt(1 / (400 * 0.75 * 0.25)) / 2  # of half the difference
+    assert x.high - x.rating == pytest.approx(half, rel=5e-3)
+    assert board([]) == []
+
+
+def test_bradley_terry_against_logistic_regression() -> None:
+    from sklearn.linear_model import LogisticRegression
+
+    rng = np.random.default_rng(0)
+    true = np.array([0.0, 0.5, 1.0, -1.0])
+    pairs = rng.integers(0, 4, size=(3000, 2))
+    first, second = pairs[pairs[:, 0] != pairs[:, 1]].T
+    won = (rng.random(len(first)) < 1 / (1 + np.exp(true[second] - true[first]))).astype(float)
+    strengths, _ = fit(first, second, won, 4)
+    table = np.zeros((len(first), 4))
+    table[np.arange(len(first)), first], table[np.arange(len(first)), second] = 1, -1
+    reference = LogisticRegression(C=9.0, fit_intercept=False, tol=1e-10).fit(table, won).coef_[0]
+    np.testing.assert_allclose(strengths, reference - reference.mean(), atol=1e-5)
+
+
+def test_a_model_that_won_everything_has_a_finite_place() -> None:
+    best, worst = board([("x", "y", 1.0)] * 5)
+    assert MEAN < best.rating < 2 * MEAN and best.low < MEAN < worst.high and worst.ties == 0
+
+
+def test_erasing_a_person_leaves_nothing_they_said(talking: Site) -> None:
+    from amenable.feedback import accounts, conversations
+
+    ada = browser(talking, "chat", "Ada")
+    number = begin(ada, system="unheard-of words")
+    say(ada, number, content="unheard-of words")
+    ada.send("PUT", "/api/presets", {"name": "unheard-of words", "settings": {}})
+    ada.post(
+        "/api/playground/shares", {"models": ["sft"], "messages": [{"role": "user", "content": "unheard-of words"}]}
+    )
+    user_id = ada.get("/api/session").json()["user"]["id"]
+    with writing(talking.engine) as connection:
+        conversations.erase(connection, user_id)
+        accounts.erase(connection, user_id)
+    assert ada.get("/api/conversations").status_code == 401
+    raw = b"".join(path.read_bytes() for path in talking.workspace.root.glob("amenable.db"))
+    assert raw  # the file is there; the rows are not:
+    with talking.engine.connect() as connection:
+        for table in ("conversations", "turns", "presets", "shares"):
+            assert connection.exec_driver_sql(f"SELECT count(*) FROM {table}").scalar() == 0
