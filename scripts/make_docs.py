@@ -203,6 +203,8 @@ def command_of(algorithm: contract.Algorithm) -> str:
     kind = next(iter(algorithm.feeds.values()))
     if set(algorithm.trains.values()) & {"mlm", "seq2seq"}:
         return "pretrain"
+    if "examples" in algorithm.feeds.values():
+        return "finetune"
     return {"documents": "pretrain", "demonstrations": "sft", "labels": "kto"}.get(kind, "dpo")
 
 

@@ -14,6 +14,7 @@ from amenable.models.auto import AutoModel
 from amenable.models.decoder import Decoder, DecoderConfig
 from amenable.models.forward import Actor, Unembedding
 from amenable.models.fresh import AutoShape, new_encoder, new_encoder_decoder
+from amenable.models.heads import ClassHead
 from amenable.train import contract
 from amenable.train.learner import Learner
 from amenable.train.loop import Progress
@@ -49,6 +50,10 @@ def tiny_auto(kind: str, seed: int) -> AutoModel:
 def actor(kind: str, seed: int) -> Actor:
     if kind in ("mlm", "seq2seq"):
         return Actor(tiny_auto(kind, seed), kind)
+    if kind in ("classes", "token_classes"):
+        size = 3 if kind == "classes" else 2
+        head = ClassHead(16, size, start="small", generator=torch.Generator().manual_seed(seed + 100))
+        return Actor(tiny_model(seed), kind, head.double())
     head = None if kind == "lm" else Linear(16, torch.Generator().manual_seed(seed + 100))
     return Actor(tiny_model(seed), kind, head)
 
@@ -83,6 +88,17 @@ def batch_of(kind: str, stream: str) -> Batch:
             return rows(
                 LENGTHS, STARTS, alone, stream, {"score": [1, 7, 3, 4, 2, 6, 5, 5], "low": [1] * 8, "high": [7] * 8}
             )
+        case "examples":
+            numbers = torch.linspace(-2, 2, 8).double()
+            marks_BT = torch.zeros(8, max(LENGTHS), dtype=torch.float64)
+            marks_BT[torch.arange(8), torch.tensor(STARTS)] = 1
+            columns = {
+                "class": [0, 1, 2, 1, 0, 2, 2, 1],
+                "number": numbers,
+                "begins": marks_BT,
+                "ends": marks_BT.roll(1, 1),
+            }
+            return rows(LENGTHS, STARTS, alone, stream, columns)
         case "labels":
             return rows(LENGTHS, STARTS, alone, stream, {"label": [1, 0, 1, 1, 0, 0, 1, 0]})
         case "prompts":
@@ -126,6 +142,8 @@ def make(
 
 def batches_of(algorithm: contract.Algorithm) -> dict[str, Batch]:
     batches = {stream: batch_of(kind, stream) for stream, kind in algorithm.feeds.items()}
+    if algorithm.name == "tag":  # a class for each token
+        return {stream: b.with_columns({"class": (b.tokens_BT % 2).double()}) for stream, b in batches.items()}
     if not {"mlm", "seq2seq"} & set(algorithm.trains.values()):
         return batches
     return {stream: of_other_family(batch, algorithm) for stream, batch in batches.items()}

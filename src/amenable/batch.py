@@ -225,7 +225,8 @@ class Outputs:
     entropy_BT    nats, of the distribution each trained token was drawn from; 0 elsewhere
     values_BT     value head's estimate before each trained token is drawn; 0 elsewhere
     scores_B      scalar head at each row's last valid token
-    classes_BC    class head's logits at each row's last valid token
+    classes_BC    class head's logits at each row's last valid token, an encoder's first; scores_B likewise
+    classes_BTC   class head's logits at each trained token, which it has read; 0 elsewhere
     exact_kl_BT   KL(policy || reference) over the whole vocabulary before each trained token, nats; 0 elsewhere
     hidden_BTH    final hidden state that predicts each token (that of the token before it); for exact_kl
     """
@@ -235,6 +236,7 @@ class Outputs:
     values_BT: Tensor | None = None
     scores_B: Tensor | None = None
     classes_BC: Tensor | None = None
+    classes_BTC: Tensor | None = None
     exact_kl_BT: Tensor | None = None
     hidden_BTH: Tensor | None = None
 

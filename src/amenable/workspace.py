@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from amenable.config.folder import init_workspace, is_model, resolve_model
 from amenable.config.settings import load_toml, parse
 from amenable.errors import ConfigError, nearest
-from amenable.stages.catalog import STAGES, find
+from amenable.stages.catalog import STAGES, TASK_ALGORITHMS, find
 from amenable.stages.events import OnEvent, RunResult, ignore
 from amenable.types import Decode, Message, Record, Sampling, assistant, user
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from amenable.config.settings import Setting
     from amenable.feedback.store import Store
     from amenable.stages.talk import Talker
+    from amenable.stages.tuned import Tuned
 
 Model = str | Path | RunResult
 """What names a model: a folder, a name under models/, run:NAME, or the result of the run that made it."""
@@ -69,6 +70,17 @@ class Workspace:
     ) -> RunResult:
         """A base model and demonstrations in, an assistant out."""
         return self.run("sft", recipe, settings, name=name, on_event=on_event)
+
+    def finetune(
+        self,
+        recipe: str | Path | None = None,
+        *,
+        name: str | None = None,
+        on_event: OnEvent | None = None,
+        **settings: Any,
+    ) -> RunResult:
+        """A model and examples of one task in, a model for that task out; its figures in `details`."""
+        return self.run("finetune", recipe, settings, name=name, on_event=on_event)
 
     def reward(
         self,
@@ -220,6 +232,15 @@ class Workspace:
         talker = Talker(resolve_model(str(_plain(model)), self.folder), decode=decode)
         return Conversation(talker, system=system, sampling=sampling, seed=seed)
 
+    def tuned(self, model: Model) -> Tuned:
+        """A model that was fine-tuned to a task: `say(examples)` tells a class, a number, tags, an answer or a text for each.
+
+        Raises ModelError if there is no such model, or if it was not fine-tuned.
+        """
+        from amenable.stages.tuned import open_tuned
+
+        return open_tuned(str(_plain(model)), self.folder)
+
     def feedback(self) -> Store:
         """The feedback database, made if need be; `with workspace.feedback() as store:` closes it again."""
         from amenable.feedback.store import Store
@@ -312,11 +333,13 @@ def _algorithm(stage: str, mapping: Mapping[str, Any]) -> str:
     """The algorithm that a recipe names, else the stage's own."""
     section = mapping.get("algorithm", {})
     named = section.get("name") if isinstance(section, dict) else None
-    return named if isinstance(named, str) else default_algorithm(stage)
+    return named if isinstance(named, str) else default_algorithm(stage, mapping)
 
 
-def default_algorithm(stage: str) -> str:
-    """The algorithm that a stage uses where the recipe names none."""
+def default_algorithm(stage: str, mapping: Mapping[str, Any]) -> str:
+    """The algorithm that a stage uses where the recipe names none; of finetune it is the task's."""
+    if stage == "finetune":
+        return TASK_ALGORITHMS.get(str(mapping.get("task")), "classify")
     return "reward_pairwise" if stage == "reward" else stage
 
 

@@ -49,6 +49,11 @@ class Guard:
         """Ids of text that holds no control tokens, whatever it says."""
         return self._twin.encode(text, add_special_tokens=False).ids
 
+    def encode_with_offsets(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
+        """`encode`, and from which to which character each id stands."""
+        found = self._twin.encode(text, add_special_tokens=False)
+        return found.ids, found.offsets
+
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
         """`encode` of many texts, on all cores."""
         return [e.ids for e in self._twin.encode_batch_fast(list(texts), add_special_tokens=False)]

@@ -108,6 +108,10 @@ class Tokenizer:
         """`encode` of many texts at once; several times as fast."""
         return self.guard.encode_batch(texts)
 
+    def encode_with_offsets(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
+        """`encode`, and from which to which character of the text each id stands; a space may belong to what follows it."""
+        return self.guard.encode_with_offsets(text)
+
     def encode_after(self, prefix: str, text: str) -> list[int]:
         """Ids of `text` as a continuation of raw text `prefix`, whose own ids stay as `encode` gives them."""
         if not prefix:

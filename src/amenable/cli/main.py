@@ -28,6 +28,7 @@ COMMANDS = (
     "tokenizer",
     "pretrain",
     "sft",
+    "finetune",
     "sample",
     "reward",
     "ppo",

@@ -31,7 +31,7 @@ from amenable.data.registry.fetch import Progress, fetch
 from amenable.data.rejects import Rejects, Where
 from amenable.data.split import assign_splits
 from amenable.errors import DataError, nearest
-from amenable.types import AnyRecord, Split
+from amenable.types import AnyRecord, Record, Split
 
 OWN = {
     "world": ("amenable.data.world", "text, prompts and demonstrations of a small world, generated from a seed"),
@@ -110,7 +110,7 @@ def sample(records: list[AnyRecord], limit: int) -> list[AnyRecord]:
     return [records[i] for i in sorted(by_hash[:limit])]
 
 
-def fingerprint(records: Iterable[AnyRecord]) -> str:
+def fingerprint(records: Iterable[Record]) -> str:
     """SHA-256 of the records as JSON lines."""
     digest = hashlib.sha256()
     for record in records:
@@ -132,7 +132,7 @@ def _loaded(
         public = entry(head)
         records = list(public_records(public, kind, part or None, rejects, progress))
         return LoadedData(records, "", "", licence=public.licence, warning=public.warning)
-    return LoadedData(list(read(_paths(spec), kind, rejects=rejects, layout=layout)), "", "")
+    return LoadedData(list(read(paths_of(spec), kind, rejects=rejects, layout=layout)), "", "")
 
 
 def public_records(
@@ -195,7 +195,8 @@ def _feedback(project: str, kind: str, database: str | None, rejects: Rejects) -
     return list(admit(found, rejects, source=f"feedback:{project}", where=f"feedback:{project}"))
 
 
-def _paths(spec: str) -> list[Path]:
+def paths_of(spec: str) -> list[Path]:
+    """The files and folders that a spec names. Raises DataError, with what was perhaps meant, if there are none."""
     if Path(spec).exists():
         return [Path(spec)]
     if any(sign in spec for sign in "*?["):

@@ -46,7 +46,7 @@ def outputs_of(
     """Run one actor over a Batch.
 
     wants: any of "logprobs", "entropy", "values", "scores", "exact_kl" (needs the column "reference.hidden" and
-    `reference`), "hidden". temperature divides the logits wherever log-probs are computed.
+    `reference`), "hidden", "classes" (of each row), "token_classes" (of each trained token, having read it). temperature divides the logits wherever log-probs are computed.
     """
     model = actor.model
     tokens_BT = batch.tokens_BT
@@ -110,9 +110,18 @@ def outputs_of(
         found["values_BT"] = spread(
             actor.head(hidden_NH).float() if hidden_NH.dtype != torch.float64 else actor.head(hidden_NH)
         )
-    if "scores" in wants:
+    if {"scores", "classes"} & set(wants):
         assert actor.head is not None
         last_B = packed.where_BT.gather(1, (batch.valid_BT.sum(1) - 1).clamp_min(0)[:, None])[:, 0]
-        scores_B = actor.head(hidden_FH[last_B])
-        found["scores_B"] = scores_B if scores_B.dtype == torch.float64 else scores_B.float()
+        whole_B = packed.where_BT[:, 0] if model.kind == "encoder" else last_B  # the token that has read all of the row
+        found_B = actor.head(hidden_FH[whole_B])
+        found["scores_B" if "scores" in wants else "classes_BC"] = (
+            found_B if found_B.dtype == torch.float64 else found_B.float()
+        )
+    if "token_classes" in wants:
+        assert actor.head is not None
+        classes_NC = actor.head(hidden_FH[packed.where_BT[trained_BT]])
+        found["classes_BTC"] = classes_NC.new_zeros(*trained_BT.shape, classes_NC.shape[-1]).index_put(
+            (trained_BT,), classes_NC
+        )
     return Outputs(**found)

@@ -207,6 +207,7 @@ FAMILIES = {
     "mlm": ("encoder",),
     "seq2seq": ("seq2seq",),
     **dict.fromkeys(("lm", "lm+value", "value", "scalar"), ("decoder", "seq2seq")),
+    **dict.fromkeys(("classes", "number", "token_classes"), ("decoder", "encoder", "seq2seq")),
 }
 """The families of models that can have a role of each kind."""
 FAMILY_NAMES = {

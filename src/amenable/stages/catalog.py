@@ -9,6 +9,7 @@ from typing import Any
 STAGES: dict[str, str] = {
     "pretrain": "amenable.stages.pretrain:Config:run",
     "sft": "amenable.stages.sft:Config:run",
+    "finetune": "amenable.stages.finetune:Config:run",
     "reward": "amenable.stages.reward:Config:run",
     "ppo": "amenable.stages.online:Config:run",
     "dpo": "amenable.stages.offline:Config:run",
@@ -17,7 +18,15 @@ STAGES: dict[str, str] = {
     "evaluate": "amenable.stages.evaluate:Config:run",
     "quickstart": "amenable.stages.quickstart:Config:run",
 }
-RESUMABLE = ("pretrain", "sft", "reward", "ppo", "dpo", "kto")
+TASK_ALGORITHMS: dict[str, str] = {
+    "classification": "classify",
+    "regression": "regress",
+    "tokens": "tag",
+    "extraction": "extract",
+    "target": "sft",
+}
+"""The algorithm that `amenable finetune` learns each task by."""
+RESUMABLE = ("pretrain", "sft", "finetune", "reward", "ppo", "dpo", "kto")
 
 
 def find(command: str) -> tuple[type, Callable[..., Any]]:

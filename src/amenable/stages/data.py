@@ -104,7 +104,7 @@ def open_stream(
     on, which reads the feedback as it stood then.
     Raises DataError if nothing usable is left, or if more than max_reject_share of the rows are unusable.
     """
-    _check_weights(config)
+    check_sources(config)
     settings = RowSettings(
         context=context,
         model_kind=cast(Any, model_kind),
@@ -279,7 +279,8 @@ def prompt_row(prompt: Prompt, ids: Sequence[int]) -> Row:
     return Row(np.array(ids, dtype=np.int32), np.zeros(len(ids), dtype=np.bool_), record=prompt)
 
 
-def _check_weights(config: DataConfig) -> None:
+def check_sources(config: DataConfig) -> None:
+    """Raise ConfigError if the sources or their weights cannot be."""
     if not config.train:
         raise ConfigError(
             "no data is named", where="data.train", mend="name a file, a folder or a set of `amenable data list`"

@@ -2,7 +2,7 @@
 
 A model is a name, a folder or run:NAME, with a name of its own in front if wanted ("before=run:sft-1"), and with how
 it is asked behind: "name@raw" continues plain text, "name@few-shot" puts examples before the prompt, "name@best-of-4"
-lets the reward pick.
+lets the reward pick. Models that were fine-tuned to a task are measured on examples of it (evaluate_tuned.py).
 """
 
 from __future__ import annotations
@@ -20,8 +20,10 @@ from amenable.data.source import load
 from amenable.errors import ConfigError
 from amenable.evals.report.page import write_report
 from amenable.evals.report.records import DataSource, Report
+from amenable.models.folder import read_metadata
 from amenable.rewards.load import load_reward
 from amenable.stages.build import Policy, asked_with, open_policy, set_up
+from amenable.stages.evaluate_tuned import evaluate_tuned
 from amenable.stages.events import Event, OnEvent, RunResult, ignore
 from amenable.stages.ladder import (
     Climb,
@@ -34,6 +36,7 @@ from amenable.stages.ladder import (
     text_rows,
 )
 from amenable.stages.tasks import TaskSettings, as_asked, evaluate_tasks
+from amenable.stages.tuned import HEAD, open_tuned
 from amenable.stages.verdict import LabelerVerdict
 from amenable.train.run_folder import environment
 from amenable.train.settings import TrainConfig
@@ -57,7 +60,10 @@ class Config(Record, frozen=True):
     ]
     data: Annotated[
         str | None,
-        Meta(description="prompts, or anything that holds prompts, such as demonstrations; null: tasks only"),
+        Meta(
+            description="prompts, or anything that holds prompts, such as demonstrations; for fine-tuned models examples of "
+            "their task; null: tasks only"
+        ),
     ] = None
     tasks: Annotated[TaskSettings, Meta(description="tasks with right answers, zero- and few-shot")] = TaskSettings()
     split: Annotated[
@@ -107,6 +113,8 @@ def run(
         raise ConfigError(
             "the setting data must be given", where="data", mend="name prompts to answer, or tasks in tasks.sets"
         )
+    if _have_tasks(config, workspace):
+        return _run_tuned(config, workspace, name, on_event)
     started = time.perf_counter()
     compute = set_up(TrainConfig(seed=config.seed))
     rungs = _rungs(config, workspace)
@@ -178,6 +186,43 @@ def run_tasks(
         seconds=time.perf_counter() - started,
         files={"figures": str(folder / "tasks.json")},
         details={"tasks": [msgspec.to_builtins(row) for row in rows]},
+    )
+
+
+def _have_tasks(config: Config, workspace: WorkspaceFolder) -> bool:
+    """Whether the models were fine-tuned to tasks. Raises ConfigError where only some were, and others cannot be asked."""
+    tasks = {}
+    for spec in config.models:
+        _, reference, _ = _named(spec)
+        tasks[spec] = (read_metadata(resolve_model(reference, workspace)).get(HEAD) or {}).get("task")
+    if all(tasks.values()):
+        return bool(tasks)
+    silent = [spec for spec, task in tasks.items() if task not in (None, "target")]
+    if silent:
+        raise ConfigError(
+            f"some of the models were fine-tuned to a task and write no text, as {silent[0]!r}",
+            where="models",
+            mend="evaluate them apart from the others",
+        )
+    return False
+
+
+def _run_tuned(config: Config, workspace: WorkspaceFolder, name: str | None, on_event: OnEvent) -> RunResult:
+    compute = set_up(TrainConfig(seed=config.seed))
+    named = [_named(spec) for spec in config.models]
+    labels = [label or spec for (label, _, _), spec in zip(named, config.models, strict=True)]
+    _require_names(labels)
+    return evaluate_tuned(
+        [(label, open_tuned(ref, workspace, compute)) for label, (_, ref, _) in zip(labels, named, strict=True)],
+        str(config.data),
+        split=config.split,
+        held_out_share=config.held_out_share,
+        limit=config.limit,
+        seed=config.seed,
+        config_toml='stage = "evaluate"\n' + dump_toml(config),
+        workspace=workspace,
+        name=name,
+        on_event=on_event,
     )
 
 

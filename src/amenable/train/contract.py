@@ -4,12 +4,13 @@ An algorithm is a module. Its file name is its name on the command line (`dpo` â
 name (`my_package.my_module`) works too. Nothing is registered. The module's names:
 
     Config            Record of its settings, each field with a description
-    feeds             kind of records it learns from ("comparisons"), or {stream: kind} for several:
+    feeds             kind of records it learns from ("comparisons"; "examples" of one task), or {stream: kind} for several:
                       {"rollouts": "prompts", "ptx": "documents"}. A "prompts" feed makes the algorithm online:
                       the loop generates responses to the prompts and the stream holds rollouts
     unit              what may not be cut apart when a batch is split: "row" | "pair" | "group"
     trains            {role: kind}; kinds: "lm" (a decoder or an encoder-decoder), "lm+value", "value", "scalar",
-                      "mlm" (an encoder that fills masks), "seq2seq" (an encoder-decoder)
+                      "mlm" (an encoder that fills masks), "seq2seq" (an encoder-decoder), and with a head on any family
+                      "classes", "number" (per row) and "token_classes" (per trained token)
     needs             columns that models add to a stream's batch before `prepare`, without gradient:
                       "reference.logprobs", "reference.hidden", "reward.scores", "critic.values", "policy.logprobs",
                       "policy.values". A tuple (for the first stream) or {stream: tuple}
@@ -43,7 +44,8 @@ from amenable.errors import ConfigError, nearest
 from amenable.types import KINDS, Record
 
 Metrics = dict[str, float]
-ROLE_KINDS = ("lm", "lm+value", "value", "scalar", "mlm", "seq2seq")
+ROLE_KINDS = ("lm", "lm+value", "value", "scalar", "mlm", "seq2seq", "classes", "number", "token_classes")
+FEEDS = (*KINDS, "examples")
 
 
 class NoState(Record, frozen=True):
@@ -144,11 +146,11 @@ def build(name: str, config: Any = None) -> Algorithm:
     if "prompts" in feeds:
         feeds = {("rollouts" if stream == "prompts" else stream): kind for stream, kind in feeds.items()}
     for kind in feeds.values():
-        if kind not in KINDS:
+        if kind not in FEEDS:
             raise ConfigError(
                 f"algorithm {name!r} feeds on {kind!r}",
                 where=str(module.__file__),
-                mend=f"known: {', '.join(KINDS)}",
+                mend=f"known: {', '.join(FEEDS)}",
             )
     trains = dict(resolve("trains", None))
     for kind in trains.values():

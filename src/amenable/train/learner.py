@@ -34,6 +34,9 @@ KIND_WANTS = {
     "scalar": ("scores",),
     "mlm": ("logprobs",),
     "seq2seq": ("logprobs",),
+    "classes": ("classes",),
+    "number": ("scores",),
+    "token_classes": ("token_classes",),
 }
 
 
@@ -105,10 +108,11 @@ class Learner:
         actor.train(was_training)
         back = torch.argsort(torch.cat(order))
         merged: dict[str, Tensor] = {}
-        for name in ("logprobs_BT", "entropy_BT", "values_BT", "scores_B", "hidden_BTH"):
+        for name in ("logprobs_BT", "entropy_BT", "values_BT", "scores_B", "hidden_BTH", "classes_BC", "classes_BTC"):
             pieces = [getattr(p, name) for p in parts]
             if pieces[0] is not None:
-                merged[name] = torch.cat([_widen(piece, width) for piece in pieces])[back]
+                wide = [_widen(piece, width) for piece in pieces] if "_BT" in name else pieces
+                merged[name] = torch.cat(wide)[back]
         return Outputs(**merged)
 
     def forward(self, batch: Batch) -> dict[str, Outputs]:

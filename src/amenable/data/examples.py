@@ -1,0 +1,266 @@
+"""Examples of one task: files with named columns, or public sets, → what is asked and what is right.
+
+    classification   a text, or two, and the class it belongs to
+    regression       a text, or two, and a number
+    tokens           the words of a text, and a tag for each
+    extraction       a passage, a question, and answers that stand in the passage word for word
+    target           a text, and what to write for it
+
+Each column has the names that public data use, tried in order; `columns` names others. What cannot be used is counted in
+`rejects` with file, line and reason, as everywhere.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain, islice
+from typing import Any, Literal
+
+from amenable.data.formats import Limits, rows
+from amenable.data.read import files_of
+from amenable.data.registry.entries import names as public_names
+from amenable.data.rejects import BadRow, Rejects, Where
+from amenable.data.source import load, paths_of
+from amenable.errors import ConfigError, DataError, nearest
+from amenable.splitting import plain, split_of
+from amenable.types import Demonstration, Label, Record, Split
+
+Task = Literal["classification", "regression", "tokens", "extraction", "target"]
+
+TEXT = ("text", "sentence", "sentence1", "premise", "question1", "review", "content")
+COLUMNS: dict[str, dict[str, tuple[str, ...]]] = {
+    "classification": {
+        "text": TEXT,
+        "second": ("second", "sentence2", "hypothesis", "question2", "text2"),
+        "label": ("label", "class", "category", "sentiment"),
+    },
+    "regression": {
+        "text": TEXT,
+        "second": ("second", "sentence2", "hypothesis", "question2", "text2"),
+        "number": ("number", "score", "rating", "value", "label"),
+    },
+    "tokens": {"words": ("words", "tokens"), "tags": ("tags", "ner_tags", "labels")},
+    "extraction": {"text": ("context", "passage", "text"), "second": ("question",), "answers": ("answers", "answer")},
+    "target": {
+        "text": ("source", "input", "text", "question", "prompt"),
+        "answers": ("target", "output", "answer", "response"),
+    },
+}
+"""For each task its columns, and the names they are known by."""
+OPTIONAL = ("second",)
+_SPLITS: dict[str, Split] = {"train": "train", "validation": "validation", "valid": "validation", "dev": "validation", "test": "test"}  # fmt: skip
+
+
+class Example(Record, frozen=True):
+    """What one task asks, and what is right.
+
+    >>> Example(id="e", text="A fine film.", label="good").second
+    ''
+    """
+
+    id: str
+    text: str = ""  # the text; of extraction: the passage
+    second: str = ""  # the second of a pair; of extraction: the question
+    label: str = ""
+    number: float = 0.0
+    words: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+    answers: tuple[str, ...] = ()  # the first is learned from, all are right
+    split: Split | None = None
+
+
+def read_examples(
+    spec: str,
+    task: Task,
+    *,
+    columns: Mapping[str, str],
+    labels: Sequence[str] = (),
+    rejects: Rejects,
+    limit: int | None = None,
+) -> list[Example]:
+    """The examples of a file, a folder or a public set, each once.
+
+    columns: {"text": "the file's name for it"}. labels: the classes there are; a row with another one is bad.
+    Raises DataError if a column is missing, nothing usable is left, or too many rows are bad; ConfigError for an unknown column.
+    """
+    check_columns(task, columns)
+    found: list[Example] = []
+    seen: set[str] = set()
+    for where, row in _rows(spec, task, columns, rejects):
+        try:
+            example = _example(row, task, columns, set(labels))
+        except (BadRow, TypeError, ValueError, KeyError) as error:
+            rejects.add(where, str(error), repr(row)[:1000].encode("utf-8", "replace"))
+            continue
+        if example.id in seen:
+            rejects.duplicate()
+            continue
+        seen.add(example.id)
+        rejects.keep()
+        found.append(example)
+    rejects.finish()
+    if not found:
+        raise DataError("there is no row to use", where=spec, mend=rejects.summary())
+    if limit is not None and len(found) > limit:
+        kept = set(sorted(seen, key=lambda name: hashlib.blake2b(name.encode(), digest_size=8).digest())[:limit])
+        found = [example for example in found if example.id in kept]
+    return found
+
+
+def check_columns(task: Task, columns: Mapping[str, str]) -> None:
+    """Raise ConfigError for a column that the task does not have."""
+    for name in columns:
+        if name not in COLUMNS[task]:
+            near = nearest(name, COLUMNS[task])
+            raise ConfigError(
+                f"{task} has no column {name!r}",
+                where=f"columns.{name}",
+                mend=(f"did you mean {near!r}? " if near else "") + f"it has {', '.join(COLUMNS[task])}",
+            )
+
+
+def side_of(example: Example, held_out_share: float) -> Split:
+    """Its own split, else one by a hash of its text: the same text, the same side."""
+    key = plain(" ".join((example.text, example.second, *example.words)))
+    return example.split or split_of(key, (1 - held_out_share, held_out_share, 0.0))
+
+
+def _rows(
+    spec: str, task: Task, columns: Mapping[str, str], rejects: Rejects
+) -> Iterator[tuple[Where, Mapping[str, Any]]]:
+    if spec.partition(":")[0] in public_names():
+        yield from _public(spec, task)
+        return
+    for file in chain.from_iterable(files_of(path, rejects) for path in paths_of(spec)):
+        found = rows(file, rejects, limits=Limits(), lines_of_text=True)
+        first = list(islice(found, 1))
+        for row in first:
+            _check_named(row.value, task, columns, str(file))
+        for row in chain(first, found):
+            if isinstance(row.value, dict):
+                yield row.where, row.value if row.split is None else {"split": row.split, **row.value}
+            else:
+                rejects.add(row.where, "a line of text has no named columns")
+
+
+def _check_named(row: dict[str, Any] | str, task: Task, columns: Mapping[str, str], where: str) -> None:
+    """Raise DataError if a file lacks a column, by its first row."""
+    if isinstance(row, str):
+        raise DataError(
+            f"a text file has no columns, and {task} needs some", where=where, mend="give JSONL, CSV or the like"
+        )
+    for name, known in COLUMNS[task].items():
+        named = columns.get(name)
+        if (named is not None and named not in row) or (
+            named is None and name not in OPTIONAL and not any(k in row for k in known)
+        ):
+            near = nearest(named or name, [str(k) for k in row])
+            raise DataError(
+                f"the file has no column {named or name!r}; it has {', '.join(map(str, list(row)[:12]))}",
+                where=where,
+                mend=f'say which it is, as in columns.{name}="{near or next(iter(row), "NAME")}"',
+            )
+
+
+def _public(spec: str, task: Task) -> Iterator[tuple[Where, Mapping[str, Any]]]:
+    """A public set's labels as classes; its demonstrations as a passage with a question, or as source and target."""
+    if task == "classification":
+        for n, label in enumerate(load(spec, "labels").records, 1):
+            assert isinstance(label, Label)
+            asked = "\n".join(m.content for m in label.prompt)
+            text = {"text": asked, "second": label.response} if asked else {"text": label.response}
+            yield (
+                Where(spec, n),
+                {**text, "label": f"{'' if label.label else 'not '}{label.name}", "split": label.split},
+            )
+    elif task in ("extraction", "target"):
+        for n, shown in enumerate(load(spec, "demonstrations").records, 1):
+            assert isinstance(shown, Demonstration)
+            asked = "\n".join(m.content for m in shown.messages[:-1])
+            answers = shown.meta.get("answers") or [shown.messages[-1].content]
+            if task == "target":
+                yield Where(spec, n), {"source": asked, "target": answers, "split": shown.split}
+                continue
+            passage, _, question = asked.rpartition("\n\n")
+            yield Where(spec, n), {"context": passage, "question": question, "answers": answers, "split": shown.split}
+    else:
+        raise DataError(f"no public set holds examples of {task}", where=spec, mend="name a file with columns")
+
+
+def _example(row: Mapping[str, Any], task: Task, columns: Mapping[str, str], labels: set[str]) -> Example:
+    """One row as an example. Raises BadRow saying what is wrong."""
+    value = {name: _value(row, columns.get(name), known, name) for name, known in COLUMNS[task].items()}
+    split = _SPLITS.get(str(row.get("split")))
+    if task == "tokens":
+        words, tags = _list(value["words"], "words"), _list(value["tags"], "tags")
+        if not words or len(words) != len(tags):
+            raise BadRow(f"{len(words)} words have {len(tags)} tags")
+        _require_known(tags, labels)
+        return _named(Example(id="", words=words, tags=tags, split=split))
+    text, second = _text(value["text"], "text"), _text(value.get("second") or "", "second")
+    if not text.strip():
+        raise BadRow("the text is empty")
+    if task == "classification":
+        label = str(value["label"]).strip()
+        if not label:
+            raise BadRow("the label is empty")
+        _require_known((label,), labels)
+        return _named(Example(id="", text=text, second=second, label=label, split=split))
+    if task == "regression":
+        number = float(value["number"])
+        if number != number or abs(number) == float("inf"):
+            raise BadRow(f"{value['number']!r} is no number")
+        return _named(Example(id="", text=text, second=second, number=number, split=split))
+    answers = tuple(dict.fromkeys(a for a in _answers(value["answers"]) if a.strip()))
+    if not answers:
+        raise BadRow("there is no answer")
+    if task == "extraction":
+        if not second.strip():
+            raise BadRow("the question is empty")
+        answers = tuple(a for a in answers if a in text)
+        if not answers:
+            raise BadRow("no answer stands in the passage word for word")
+    return _named(Example(id="", text=text, second=second, answers=answers, split=split))
+
+
+def _value(row: Mapping[str, Any], named: str | None, known: Iterable[str], name: str) -> Any:
+    for key in (named,) if named else known:
+        if key in row:
+            return row[key]
+    if name in OPTIONAL:
+        return ""
+    raise BadRow(f"the row has no column {named or name!r}")
+
+
+def _require_known(given: Sequence[str], labels: set[str]) -> None:
+    strange = [label for label in given if labels and label not in labels]
+    if strange:
+        raise BadRow(f"the label {strange[0]!r} is none of {', '.join(sorted(labels)[:20])}")
+
+
+def _text(value: Any, name: str) -> str:
+    if not isinstance(value, str):
+        raise BadRow(f"{name} is {type(value).__name__}, not text")
+    return value
+
+
+def _list(value: Any, name: str) -> tuple[str, ...]:
+    """A list, or words between spaces, as CSV has them."""
+    if isinstance(value, str):
+        return tuple(value.split())
+    if not isinstance(value, list | tuple):
+        raise BadRow(f"{name} is {type(value).__name__}, not a list")
+    return tuple(str(one) for one in value)
+
+
+def _answers(value: Any) -> tuple[str, ...]:
+    """One text, a list, or SQuAD's {"text": [...], "answer_start": [...]}."""
+    if isinstance(value, Mapping):
+        value = value.get("text", [])
+    return (value,) if isinstance(value, str) else tuple(str(one) for one in value)
+
+
+def _named(example: Example) -> Example:
+    content = example.replace(split=None).to_json()
+    return example.replace(id=f"e-{hashlib.sha256(content).hexdigest()[:16]}")

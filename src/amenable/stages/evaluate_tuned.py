@@ -1,0 +1,136 @@
+"""Fine-tuned models on examples of their task: the part of `amenable evaluate` for models with a task of their own."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from amenable.config.folder import WorkspaceFolder, new_run, whole_or_gone, write_atomic
+from amenable.data.examples import Example, read_examples, side_of
+from amenable.data.rejects import Rejects
+from amenable.data.source import fingerprint
+from amenable.errors import ConfigError
+from amenable.evals.statistics import bootstrap
+from amenable.evals.task_metrics import CHOOSE_BY
+from amenable.models.folder import read_metadata
+from amenable.stages.events import Event, OnEvent, RunResult
+from amenable.stages.tuned import Tuned, figures, right_of
+from amenable.types import Record, Split
+
+RESAMPLES = 500
+
+
+class TunedRow(Record, frozen=True):
+    """One model on one set of examples; the interval is that of the task's own figure (`by`), over examples, at 95 %."""
+
+    model: str
+    task: str
+    data: str
+    part: str  # which of its examples: all, held out, or one split
+    examples: int
+    by: str
+    low: float
+    high: float
+    figures: dict[str, float]
+
+    def sentence(self) -> str:
+        """In words, for the terminal and the report."""
+        shown = ", ".join(f"{name} {value:.3f}" for name, value in self.figures.items())
+        return f"{self.model} on {self.examples} examples of {self.data} ({self.part}): {shown}; {self.by} lies in {self.low:.3f} to {self.high:.3f}."
+
+
+def evaluate_tuned(
+    models: Sequence[tuple[str, Tuned]],
+    spec: str,
+    *,
+    split: Split | None,
+    held_out_share: float,
+    limit: int,
+    seed: int,
+    config_toml: str,
+    workspace: WorkspaceFolder,
+    name: str | None,
+    on_event: OnEvent,
+) -> RunResult:
+    """Write tuned.json (a row for each model) and answers.jsonl (what each said) to runs/<name>/."""
+    started = time.perf_counter()
+    rows: list[TunedRow] = []
+    answers: list[dict[str, Any]] = []
+    for label, tuned in models:
+        examples, part = chosen(tuned, spec, split=split, held_out_share=held_out_share, limit=limit)
+        on_event(Event(stage="evaluate", kind="message", text=f"{label} on {len(examples)} examples ({part})"))
+        said = tuned.say(examples)
+        rows.append(measured(label, tuned, spec, part, examples, said, seed))
+        for example, one in zip(examples, said, strict=True):
+            asked = {k: v for k in ("text", "second", "words") if (v := getattr(example, k))}
+            answers.append({"model": label, **asked, "said": one, "right": right_of(tuned.about.task, example)})
+    with whole_or_gone(new_run(workspace, "evaluate", name)) as folder:
+        write_atomic(folder / "config.toml", config_toml.encode())
+        write_atomic(folder / "tuned.json", msgspec.json.format(msgspec.json.encode(rows)))
+        lines = "".join(json.dumps(answer, ensure_ascii=False) + "\n" for answer in answers)
+        write_atomic(folder / "answers.jsonl", lines.encode())
+        write_atomic(folder / "status.json", b'{"status": "finished"}')
+    return RunResult(
+        stage="evaluate",
+        run=folder.name,
+        folder=str(folder),
+        seconds=time.perf_counter() - started,
+        text=" ".join(row.sentence() for row in rows),
+        files={"figures": str(folder / "tuned.json"), "answers": str(folder / "answers.jsonl")},
+        details={"tuned": [msgspec.to_builtins(row) for row in rows]},
+    )
+
+
+def chosen(
+    tuned: Tuned, spec: str, *, split: Split | None, held_out_share: float, limit: int
+) -> tuple[list[Example], str]:
+    """The examples to measure on, and which part of the data they are.
+
+    Of data that the model learned from, and of data that have parts: what was held out. Of all other data: all.
+    """
+    about = tuned.about
+    found = read_examples(spec, about.task, columns=about.columns, labels=about.labels, rejects=Rejects())
+    data = read_metadata(tuned.policy.folder).get("data", {})
+    learned = {name: known for name, known in data.items() if isinstance(known, dict) and "units" in known}
+    same = spec in learned or fingerprint(found) in {known.get("sha256") for known in learned.values()}
+    parts = {example.split for example in found} - {None}
+    part = "all"
+    if split is not None:
+        found, part = [e for e in found if side_of(e, held_out_share) == split], split
+    elif same or len(parts) > 1:
+        found, part = [e for e in found if side_of(e, held_out_share) != "train"], "held out"
+    if not found:
+        raise ConfigError(
+            f"no examples are left of the part {part!r}", where="data", mend="name other data, or another split"
+        )
+    by_id = sorted(found, key=lambda e: e.id)[:limit]  # the ids are hashes: a fair sample
+    return by_id, part
+
+
+def measured(
+    label: str, tuned: Tuned, spec: str, part: str, examples: Sequence[Example], said: Sequence[Any], seed: int
+) -> TunedRow:
+    """The figures of what a model said, and the interval of the task's own."""
+    by = CHOOSE_BY[tuned.about.task]
+
+    def on(rows_N: np.ndarray) -> float:
+        return figures(tuned.about, [said[i] for i in rows_N], [examples[i] for i in rows_N])[by]
+
+    resamples = RESAMPLES if tuned.about.task != "target" else 50  # ROUGE takes its time
+    interval = bootstrap(on, len(examples), seed=seed, num_resamples=resamples)
+    return TunedRow(
+        model=label,
+        task=tuned.about.task,
+        data=spec,
+        part=part,
+        examples=len(examples),
+        by=by,
+        low=interval.low,
+        high=interval.high,
+        figures=figures(tuned.about, said, examples),
+    )

@@ -1,0 +1,284 @@
+"""amenable finetune: five tasks on three families, from files with named columns to a measured model."""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+from pathlib import Path
+
+import pytest
+import torch
+import transformers
+
+from amenable.chat.tokenizer import Tokenizer
+from amenable.data.examples import Example, read_examples
+from amenable.data.rejects import Rejects
+from amenable.errors import ConfigError, DataError, ModelError
+from amenable.stages.resume import replay
+from amenable.stages.tuned import open_tuned
+from amenable.workspace import Workspace
+
+from .stage_makers import (
+    COLOURS,
+    THINGS,
+    Toys,
+    assert_same_run,
+    break_and_resume,
+    pairs,
+    question,
+    rows,
+    start,
+    toys,
+    workspace,
+)
+
+__all__ = ["toys", "workspace"]
+
+BRIGHT = ("red", "white", "green")
+FAMILIES = ("decoder", "encoder", "seq2seq")
+
+
+def write(path: Path, lines: list[dict]) -> str:
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """A file for each task; what is asked is in the text, so that even a toy can learn it."""
+    folder, rng = tmp_path_factory.mktemp("examples"), random.Random(0)
+    said = [f"The {t} is {c}." for c, t in pairs()]
+    told = {
+        "classification": [{"sentence": s, "label": "bright" if c in BRIGHT else "dark"} for s, (c, _) in zip(said, pairs(), strict=True)],
+        "regression": [{"text": s, "score": 40 + 10 * COLOURS.index(c)} for s, (c, _) in zip(said, pairs(), strict=True)],
+        "tokens": [{"tokens": ["The", t, "is", c], "ner_tags": ["O", "B-THING", "O", "B-COLOUR"]} for c, t in pairs()],
+        "extraction": [
+            {"context": f"The {t} is {c}. So it is.", "question": "Which colour?", "answers": {"text": [c], "answer_start": [0]}}
+            for c, t in pairs()
+        ],
+        "target": [{"source": question(c, t), "target": f"Yes, {c}."} for c, t in pairs()],
+    }  # fmt: skip
+    for lines in told.values():
+        rng.shuffle(lines)
+    return {task: write(folder / f"{task}.jsonl", lines) for task, lines in told.items()}
+
+
+@pytest.fixture(scope="module")
+def models(toys: Toys, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """A small model of each family; none but the decoder has learned anything."""
+    from amenable.chat.tokenizer import Tokenizer
+    from amenable.models.folder import save_model
+    from amenable.stages.build import ON_CPU, DecoderShape, new_policy
+    from amenable.stages.pretrain import with_marks
+
+    folder = tmp_path_factory.mktemp("models")
+    found = {"decoder": toys.base}
+    for family in ("encoder", "seq2seq"):
+        tokenizer = with_marks(Tokenizer.load(toys.tokenizer), family)
+        shape = DecoderShape(hidden_size=32, num_layers=2, num_heads=2, context=64)
+        policy = new_policy(shape, tokenizer, ON_CPU, seed=0, kind=family)
+        tokenizer.save(folder / family)
+        save_model(policy.model, folder / family)
+        found[family] = str(folder / family)
+    return found
+
+
+def recipe(files, models, task, family="decoder", **settings):
+    train = {
+        "steps": 6, "units_per_step": 12, "validate_every": 3, "save_every": 2, "precision": "float32",
+        "optimizer": {"learning_rate": 3e-3}, **settings.pop("train", {}),
+    }  # fmt: skip
+    data = {"train": [files[task]], "held_out_share": 0.25, **settings.pop("data", {})}
+    return {"model": models[family], "task": task, "data": data, "train": train, "context": 40, **settings}
+
+
+def test_a_class_is_learned_and_the_best_step_kept(files, models, workspace):
+    mapping = recipe(files, models, "classification", train={"steps": 60, "validate_every": 10})
+    run = start("finetune", mapping, workspace, "classes")
+    told = json.loads((run.path / "finetune.json").read_text())
+    assert told["labels"] == ["bright", "dark"] and told["chosen_by"] == "accuracy"
+    assert run.metrics["accuracy"] > 0.9 > told["trivial"]["accuracy"]
+    measured = [row["validation/accuracy"] for row in rows(run.path) if "validation/accuracy" in row]
+    assert told["figures"]["accuracy"] == max(measured) == run.metrics["accuracy"]
+    assert (run.path / "report.html").stat().st_size > 5000 and "was the best by accuracy" in run.text
+    tuned = open_tuned(run.model, workspace)
+    assert tuned.say([Example(id="1", text="The hat is red."), Example(id="2", text="The hat is black.")]) == ["bright", "dark"]  # fmt: skip
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("task", ["classification", "regression", "tokens", "extraction"])
+def test_every_task_learns_on_every_family(task, family, files, models, workspace):
+    mapping = recipe(files, models, task, family, train={"steps": 40, "validate_every": 40})
+    run = start("finetune", mapping, workspace, "learned")
+    lines = rows(run.path)
+    assert all(math.isfinite(line["loss"]) for line in lines)
+    assert sum(line["loss"] for line in lines[-5:]) < 0.8 * sum(line["loss"] for line in lines[:5])
+    tuned = open_tuned(run.model, workspace)
+    said = tuned.say([Example(id="1", text="The hat is red.", second="Which colour?" if task == "extraction" else "", words=("The", "hat"))])[0]  # fmt: skip
+    kinds = {"classification": str, "regression": float, "tokens": tuple, "extraction": str}
+    assert isinstance(said, kinds[task])
+    if task == "extraction":
+        assert said in "The hat is red."
+    if task == "regression":
+        assert 0 < said < 150
+
+
+def test_what_was_kept_is_what_was_measured(files, models, workspace):
+    """The saved model gives the figures that the log has for the chosen step, though later steps were worse."""
+    rate = {"learning_rate": 0.05, "schedule": "constant"}
+    for task in ("regression", "tokens", "extraction"):
+        mapping = recipe(files, models, task, "encoder", train={"steps": 8, "validate_every": 1, "optimizer": rate})
+        run = start("finetune", mapping, workspace, task)
+        found = start("evaluate", {"models": [run.model], "data": files[task], "held_out_share": 0.25}, workspace)
+        (row,) = found.details["tuned"]
+        for name, value in run.metrics.items():
+            assert row["figures"][name] == pytest.approx(value, abs=1e-5), (task, name)
+
+
+def test_an_encoder_decoder_writes_and_is_measured(files, models, workspace):
+    few = [json.loads(line) for line in Path(files["target"]).read_text().splitlines()[:4]]
+    data = {
+        "train": [write(workspace.root / "few.jsonl", few)],
+        "validation": [write(workspace.root / "held.jsonl", few)],
+        "held_out_share": 0.0,
+    }
+    mapping = recipe(files, models, "target", "seq2seq", data=data, train={"steps": 200, "validate_every": 100, "units_per_step": 4, "optimizer": {"learning_rate": 1e-2}})  # fmt: skip
+    run = start("finetune", mapping, workspace, "wrote")
+    assert run.metrics["exact_match"] > 0.8 and run.metrics["bleu"] > 50 and 0 < run.metrics["rougeL"] <= 1
+    assert open_tuned(run.model, workspace).say([Example(id="1", text=few[0]["source"])]) == [few[0]["target"]]
+    theirs = transformers.AutoModelForSeq2SeqLM.from_pretrained(run.model)
+    ids = torch.tensor([[*Tokenizer.load(run.model).encode(few[0]["source"]), 2]])
+    out = theirs.generate(ids, max_new_tokens=20, do_sample=False)[0].tolist()
+    assert Tokenizer.load(run.model).decode(out) == few[0]["target"]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_lora_trains_little_and_is_merged(family, files, models, workspace):
+    said = []
+    mapping = recipe(files, models, "classification", family, lora={"rank": 2})
+    run = start("finetune", mapping, workspace, "lora", lambda event: said.append(event.text))
+    assert any("LoRA of rank 2" in text for text in said)
+    assert (Path(run.model) / "adapter" / "adapter_model.safetensors").exists()
+    assert open_tuned(run.model, workspace).say([Example(id="1", text="The hat is red.")])[0] in ("bright", "dark")
+
+
+def test_pairs_of_texts_are_read_together(files, models, workspace):
+    """Alike or not: no single text tells."""
+    lines = [{"premise": a, "hypothesis": b, "label": int(a == b)} for a in THINGS for b in THINGS if a == b or a > b]
+    data = {"train": [write(workspace.root / "pairs.jsonl", lines * 1)]}
+    for family in ("encoder", "decoder"):
+        mapping = recipe(files, models, "classification", family, data=data, train={"steps": 4})
+        run = start("finetune", mapping, workspace, family)
+        tuned = open_tuned(run.model, workspace)
+        one, two = (tuned.policy.tokenizer.encode(word) for word in ("hat", "cat"))
+        from amenable.data.example_rows import example_units
+
+        (unit,), _ = example_units([Example(id="e", text="hat", second="cat", label="1")], tuned.policy.tokenizer, tuned.about.settings(family))  # fmt: skip
+        end = [tuned.policy.tokenizer.eos_id]
+        assert unit[0].tokens.tolist() == [*tuned.policy.tokenizer.start_ids, *one, *end, *two, *end]
+
+
+@pytest.mark.parametrize("case", ["classification-encoder", "target-decoder"])
+def test_a_broken_run_goes_on_bit_for_bit(case, files, models, workspace):
+    task, family = case.split("-")
+    mapping = recipe(files, models, task, family, measure_at_most=4, max_tokens=6)
+    whole = start("finetune", mapping, workspace, "whole")
+    again = break_and_resume("finetune", mapping, workspace, step=5)
+    assert_same_run(again.path, whole.path)
+    assert json.loads((again.path / "finetune.json").read_text()) == json.loads(
+        (whole.path / "finetune.json").read_text()
+    )
+
+
+def test_a_dumped_step_replays(files, models, workspace):
+    run = start("finetune", recipe(files, models, "extraction", train={"dump_batches": True}), workspace, "dumped")
+    assert replay(run.path, 2).metrics["loss"] == rows(run.path)[1]["loss"]
+
+
+def test_evaluate_gives_intervals_on_another_file(files, models, workspace):
+    run = start("finetune", recipe(files, models, "classification", train={"steps": 30}), workspace, "classes")
+    lines = ["text,label", '"The cat is red.",bright', '"The cat is black.",dark', '"The cat is blue.",purple']
+    (workspace.root / "other.csv").write_text("\n".join(lines))
+    mapping = {"models": [f"mine={run.model}"], "data": str(workspace.root / "other.csv")}
+    with pytest.raises(DataError, match="'purple' is none of bright, dark"):
+        start("evaluate", mapping, workspace)
+    (workspace.root / "other.csv").write_text("\n".join(lines[:3]))
+    found = start("evaluate", mapping, workspace)
+    (row,) = found.details["tuned"]
+    assert row["model"] == "mine" and row["examples"] == 2 and row["low"] <= row["figures"]["accuracy"] <= row["high"]
+    saved = [json.loads(line) for line in Path(found.files["answers"]).read_text().splitlines()]
+    assert [line["right"] for line in saved] == ["bright", "dark"]
+    with pytest.raises(ConfigError, match="some of the models"):
+        start("evaluate", {**mapping, "models": [run.model, models["decoder"]]}, workspace)
+
+
+def test_python_says_it_too(files, models, tmp_path):
+    home = Workspace(tmp_path / "w")
+    result = home.finetune(**recipe(files, models, "classification"))
+    assert home.tuned(result).say([Example(id="1", text="The hat is red.")])[0] in ("bright", "dark")
+    with pytest.raises(ModelError, match="not fine-tuned"):
+        home.tuned(models["decoder"])
+
+
+WRONG = {
+    "labels=['bright']": (DataError, "the label 'dark' is none of bright"),
+    "labels=['bright', 'dark', 'bright']": (ConfigError, "'bright' is named twice"),
+    "columns={'txt': 'a'}": (ConfigError, "(?s)no column 'txt'.*did you mean 'text'"),
+    "columns={'label': 'lable'}": (DataError, "the file has no column 'lable'; it has sentence, label"),
+    "choose_by='acuracy'": (ConfigError, "did you mean 'accuracy'"),
+    "algorithm={'name': 'tag'}": (ConfigError, "tag does not learn classification"),
+    "task='regression'": (DataError, "cannot be used"),
+    "task='tokens'": (DataError, "no column 'words'"),
+    "data={'layout': 'alpaca'}": (ConfigError, "read by named columns"),
+    "data={'train': []}": (ConfigError, "no data is named"),
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_bad_input_is_named(wrong, files, models, workspace):
+    settings = eval(f"dict({wrong})")
+    mapping = recipe(files, models, "classification", **{k: v for k, v in settings.items() if k != "task"})
+    mapping |= {"task": settings["task"]} if "task" in settings else {}
+    error, words = WRONG[wrong]
+    with pytest.raises(error, match=words):
+        start("finetune", mapping, workspace, "wrong")
+
+
+def test_an_encoder_has_no_words_to_write(files, models, workspace):
+    with pytest.raises(ModelError, match="fills masks and writes no text"):
+        start("finetune", recipe(files, models, "target", "encoder"), workspace, "wrong")
+
+
+def test_one_class_alone_is_refused(files, models, workspace):
+    file = write(workspace.root / "one.jsonl", [{"text": f"{n}", "label": "a"} for n in range(20)])
+    with pytest.raises(DataError, match="one class only"):
+        start("finetune", recipe(files, models, "classification", data={"train": [file]}), workspace, "wrong")
+
+
+def test_answers_that_do_not_stand_in_the_passage_are_counted(tmp_path):
+    lines = [
+        {"context": "The cat sat.", "question": "Who?", "answers": a} for a in (["cat"], "A dog.", ["The cat", "it"])
+    ]
+    rejects = Rejects(limit_share=0.5)
+    found = read_examples(write(tmp_path / "qa.jsonl", lines), "extraction", columns={}, rejects=rejects)
+    assert [e.answers for e in found] == [("cat",), ("The cat",)]
+    assert rejects.summary() == "1 of 3 rows rejected: 1 no answer stands in the passage word for word"
+
+
+def test_real_sets_give_examples(mirror):
+    found = read_examples("sentence-polarity", "classification", columns={}, rejects=Rejects(), limit=200)
+    assert len(found) == 200 and {e.label for e in found} == {"positive", "not positive"}
+    rejects = Rejects(limit_share=1.0)
+    stories = read_examples("fairytaleqa", "extraction", columns={}, rejects=rejects)
+    assert len(stories) > 2000 and all(a in e.text for e in stories[:200] for a in e.answers)
+    assert {e.split for e in stories} == {"train", "validation"} and rejects.rejected > 1000
+
+
+def test_the_pages_example_runs_as_it_stands(tmp_path, monkeypatch, capsys):
+    page = (Path(__file__).parent.parent / "docs" / "finetune.md").read_text(encoding="utf-8")
+    source = page.split("<!-- runs: finetune -->\n```python\n")[1].split("```")[0]
+    monkeypatch.chdir(tmp_path)
+    exec(compile(source, "finetune.md", "exec"), {})
+    accuracy, said = capsys.readouterr().out.splitlines()
+    assert float(accuracy) > 0.8 and said == "['bright']"
