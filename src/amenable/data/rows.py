@@ -163,7 +163,7 @@ def tokenise_texts(
     """Documents for objectives that hide a part: pieces of the text, each between what frames it.
 
     trained: what may be hidden, that is the text itself. Without a frame there is room for one token more, of a source or
-    target. A rest of one token joins no row: there would be nothing to know it by.
+    target.
     """
     first, last = (np.array(ids, dtype=np.int32) for ids in frame)
     size = context - max(len(first) + len(last), 1)
@@ -172,8 +172,6 @@ def tokenise_texts(
         for doc, ids in zip(block, tokenizer.encode_batch([d.text for d in block]), strict=True):
             for start in range(0, len(ids), size):
                 piece = np.array(ids[start : start + size], dtype=np.int32)
-                if len(piece) == 1:
-                    continue
                 trained = np.ones(len(first) + len(piece) + len(last), dtype=np.bool_)
                 trained[: len(first)] = trained[len(first) + len(piece) :] = False
                 rows.append(Row(np.concatenate([first, piece, last]), trained, record=doc))
