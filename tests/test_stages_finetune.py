@@ -12,6 +12,7 @@ import torch
 import transformers
 
 from amenable.chat.tokenizer import Tokenizer
+from amenable.data.example_rows import answer_tokens, example_units
 from amenable.data.examples import Example, read_examples
 from amenable.data.rejects import Rejects
 from amenable.errors import ConfigError, DataError, ModelError
@@ -172,8 +173,6 @@ def test_pairs_of_texts_are_read_together(files, models, workspace):
         run = start("finetune", mapping, workspace, family)
         tuned = open_tuned(run.model, workspace)
         one, two = (tuned.policy.tokenizer.encode(word) for word in ("hat", "cat"))
-        from amenable.data.example_rows import example_units
-
         (unit,), _ = example_units([Example(id="e", text="hat", second="cat", label="1")], tuned.policy.tokenizer, tuned.about.settings(family))  # fmt: skip
         end = [tuned.policy.tokenizer.eos_id]
         assert unit[0].tokens.tolist() == [*tuned.policy.tokenizer.start_ids, *one, *end, *two, *end]
@@ -264,6 +263,9 @@ def test_answers_that_do_not_stand_in_the_passage_are_counted(tmp_path):
     found = read_examples(write(tmp_path / "qa.jsonl", lines), "extraction", columns={}, rejects=rejects)
     assert [e.answers for e in found] == [("cat",), ("The cat",)]
     assert rejects.summary() == "1 of 3 rows rejected: 1 no answer stands in the passage word for word"
+    row = {"context": "A cat, a cat.", "question": "Who?", "answers": {"text": ["cat"], "answer_start": [9]}}
+    (second,) = read_examples(write(tmp_path / "squad.jsonl", [row]), "extraction", columns={}, rejects=Rejects())
+    assert second.start == 9 and answer_tokens(second, [(0, 1), (1, 5), (5, 6), (6, 8), (8, 12), (12, 13)]) == (4, 4)
 
 
 def test_real_sets_give_examples(mirror):

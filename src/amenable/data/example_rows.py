@@ -144,13 +144,13 @@ def frame_of(tokenizer: Tokenizer, kind: ModelKind) -> tuple[list[int], list[int
 
 
 def answer_tokens(example: Example, offsets: Offsets) -> tuple[int, int] | None:
-    """(first, last) token of the first answer's first place in the passage.
+    """(first, last) token of the first answer, where it is said to begin or at its first place in the passage.
 
     >>> e = Example(id="e", text="the red cat", answers=("red",))
     >>> answer_tokens(e, [(0, 3), (3, 7), (7, 11)])
     (1, 1)
     """
-    begin = example.text.find(example.answers[0])
+    begin = example.start if example.start >= 0 else example.text.find(example.answers[0])
     end = begin + len(example.answers[0])
     inside = [i for i, (start, stop) in enumerate(offsets) if start < end and stop > begin]
     return (inside[0], inside[-1]) if begin >= 0 and inside else None

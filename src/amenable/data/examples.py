@@ -67,6 +67,7 @@ class Example(Record, frozen=True):
     words: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
     answers: tuple[str, ...] = ()  # the first is learned from, all are right
+    start: int = -1  # of extraction: where the first answer begins in the text, characters; -1: at its first place
     split: Split | None = None
 
 
@@ -215,13 +216,15 @@ def _example(row: Mapping[str, Any], task: Task, columns: Mapping[str, str], lab
     answers = tuple(dict.fromkeys(a for a in _answers(value["answers"]) if a.strip()))
     if not answers:
         raise BadRow("there is no answer")
+    start = -1
     if task == "extraction":
         if not second.strip():
             raise BadRow("the question is empty")
         answers = tuple(a for a in answers if a in text)
         if not answers:
             raise BadRow("no answer stands in the passage word for word")
-    return _named(Example(id="", text=text, second=second, answers=answers, split=split))
+        start = _start(value["answers"], answers[0], text)
+    return _named(Example(id="", text=text, second=second, answers=answers, start=start, split=split))
 
 
 def _value(row: Mapping[str, Any], named: str | None, known: Iterable[str], name: str) -> Any:
@@ -259,6 +262,16 @@ def _answers(value: Any) -> tuple[str, ...]:
     if isinstance(value, Mapping):
         value = value.get("text", [])
     return (value,) if isinstance(value, str) else tuple(str(one) for one in value)
+
+
+def _start(value: Any, answer: str, text: str) -> int:
+    """Where SQuAD's form says that an answer begins, if it does stand there; else -1."""
+    if not isinstance(value, Mapping) or answer not in value.get("text", ()):
+        return -1
+    starts = value.get("answer_start") or ()
+    place = list(value["text"]).index(answer)
+    start = int(starts[place]) if place < len(starts) else -1
+    return start if start >= 0 and text[start : start + len(answer)] == answer else -1
 
 
 def _named(example: Example) -> Example:

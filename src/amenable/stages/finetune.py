@@ -376,7 +376,10 @@ def _report(result: RunResult, config: Config, about: About, best: Best, stream:
     sentences: list[str] = []
     found: dict[str, float] = {}
     if row is not None:
-        found = {key.removeprefix("validation/"): row[key] for key in row if key.startswith("validation/")}
+        named = {key.removeprefix("validation/"): value for key, value in row.items() if key.startswith("validation/")}
+        found = {
+            name: value for name, value in named.items() if value is not None
+        }  # None: a correlation of equal numbers
         told |= {"step": row["step"], "examples": len(best.examples), "figures": found}
         shown = ", ".join(f"{name} {value:.3f}" for name, value in found.items())
         sentences.append(
