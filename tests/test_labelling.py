@@ -152,9 +152,9 @@ def test_forms_and_questionnaires_are_checked_when_read() -> None:
 
 
 def test_work_is_blind_and_shuffled_and_stays_the_same(store: Store) -> None:
-    project = a_project(store, num_prompts=12)
+    project = a_project(store, num_prompts=8)
     orders = set()
-    for _ in range(12):
+    for _ in range(8):
         number = take(store, project, 1)
         assert number is not None and take(store, project, 1) == number  # held already
         with reading(store.engine) as connection:
@@ -196,8 +196,8 @@ def test_each_slot_has_one_holder_and_each_person_one_slot_of_a_task(store: Stor
 
 
 def test_many_people_at_once_are_never_given_the_same_place(store: Store) -> None:
-    people = tuple(f"p{i}" for i in range(12))
-    project = a_project(store, num_prompts=20, overlap=3, people=people)
+    people = tuple(f"p{i}" for i in range(8))
+    project = a_project(store, num_prompts=8, overlap=3, people=people)
     errors: list[BaseException] = []
 
     def labeler(person: int) -> None:
@@ -207,7 +207,7 @@ def test_many_people_at_once_are_never_given_the_same_place(store: Store) -> Non
         except BaseException as error:
             errors.append(error)
 
-    threads = [threading.Thread(target=labeler, args=(n,)) for n in range(1, 13)]
+    threads = [threading.Thread(target=labeler, args=(n,)) for n in range(1, 9)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -217,8 +217,8 @@ def test_many_people_at_once_are_never_given_the_same_place(store: Store) -> Non
         slots = connection.execute(sa.select(Slot.task_id, Slot.user_id, Slot.done)).all()
         annotations = connection.execute(sa.select(sa.func.count()).select_from(Annotation)).scalar()
         late = connection.execute(sa.select(sa.func.count()).where(Assignment.late)).scalar()
-    assert len(slots) == 60 and all(slot.done for slot in slots) and len({(s.task_id, s.user_id) for s in slots}) == 60
-    assert (annotations, late) == (60, 0)
+    assert len(slots) == 24 and all(slot.done for slot in slots) and len({(s.task_id, s.user_id) for s in slots}) == 24
+    assert (annotations, late) == (24, 0)
 
 
 def test_the_tables_refuse_two_holders_whatever_the_code_does(store: Store) -> None:

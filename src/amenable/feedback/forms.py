@@ -190,9 +190,13 @@ def reordered(form: Form, before: Sequence[int], after: Sequence[int]) -> Form:
 def read_form(value: Any) -> Form:
     """A form from JSON values. Raises StoreError where it is none."""
     try:
-        return msgspec.convert(value, Form)
+        form = msgspec.convert(value, Form)
     except msgspec.ValidationError as error:
         raise StoreError(f"the form cannot be read: {error}") from None
+    said = [form.text or "", form.remark, form.cannot_rank or "", *(str(a.value) for a in form.answers)]
+    if any("\0" in text or any("\ud800" <= sign <= "\udfff" for sign in text) for text in said):
+        raise StoreError("the form holds characters that are no text", mend="leave out zeros and broken emoji")
+    return form
 
 
 def read_questions(value: Any) -> tuple[Question, ...]:

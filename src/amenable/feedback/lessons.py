@@ -45,7 +45,8 @@ def make_known(
 ) -> None:
     """Make a task a training or a gold item. form: the answer; its positions are those of the task's generations.
 
-    Raises StoreError if the form is no answer to the task, or the task is unknown or has work in it already.
+    What people said about it before stays, and is not trained on from now on. Raises StoreError if the form is no answer
+    to the task, or the task is unknown.
     """
     if purpose not in ("training", "gold"):
         raise StoreError(f"an item is for training or gold, not for {purpose!r}")
@@ -55,16 +56,27 @@ def make_known(
     about = projects.about(connection, found.project_id)
     questions = projects.questions_of(connection, about.questionnaire)
     parts_of(form, found.kind, found.generations, questions, complete=False)
-    if (
-        found.purpose == "work"
-        and connection.execute(sa.select(Assignment.id).where(Assignment.task_id == task)).first()
-    ):
-        raise StoreError("people work on this task already", mend="make an item of a task that nobody has seen")
     connection.execute(sa.delete(Slot).where(Slot.task_id == task))
     connection.execute(sa.delete(GoldItem).where(GoldItem.task_id == task))
     connection.execute(sa.update(Task).where(Task.id == task).values(purpose=purpose))
     values = {"form": msgspec.to_builtins(form), "explanation": explanation}
     rows.insert(connection, GoldItem, task_id=task, user_id=person, **values)
+
+
+def make_ordinary(connection: sa.Connection, task: int) -> None:
+    """Make a training or gold item an ordinary task again; who did it fills its places. Raises StoreError if it is none."""
+    wanted = sa.select(Task.__table__).where(Task.id == task, Task.purpose != "work")
+    found = connection.execute(wanted).one_or_none()
+    if found is None:
+        raise StoreError(f"task {task} is no training or gold item")
+    connection.execute(sa.delete(GoldItem).where(GoldItem.task_id == task))
+    connection.execute(sa.update(Task).where(Task.id == task).values(purpose="work"))
+    did = sa.select(Assignment.user_id).where(Assignment.task_id == task, Assignment.state == "submitted")
+    people = list(connection.execute(did.order_by(Assignment.saved_at).limit(found.overlap)).scalars())
+    for number in range(found.overlap):
+        person = people[number] if number < len(people) else None
+        values = {"task_id": task, "project_id": found.project_id, "number": number, "turn": 0.0}
+        rows.insert(connection, Slot, **values, user_id=person, done=person is not None)
 
 
 def lesson_of(connection: sa.Connection, task: int, shown: Sequence[int], form: Form) -> Lesson | None:

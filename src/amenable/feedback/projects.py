@@ -11,7 +11,7 @@ import msgspec
 import sqlalchemy as sa
 from msgspec import Meta
 
-from amenable.errors import StoreError
+from amenable.errors import StoreError, nearest
 from amenable.feedback import rows
 from amenable.feedback.forms import DEFAULT_QUESTIONS, Question, TaskKind, read_questions
 from amenable.feedback.tables import Guideline, Member, Project, Questionnaire, User
@@ -36,10 +36,11 @@ class Settings(Record, frozen=True):
         str, Meta(pattern="^[a-z0-9_]{1,60}$", description="name of the 0/1 label of label tasks")
     ] = "good"
     choose: Annotated[
-        Literal["random", "disagreement", "reward_rise"], Meta(description="what to label next (feedback/choosing.py)")
+        Literal["random", "disagreement", "reward_rise"],
+        Meta(description="what `amenable feedback choose` puts up next, unless it is told"),
     ] = "random"
     audit_share: Annotated[
-        float, Meta(ge=0, le=1, description="share of tasks that is picked at random whatever `choose` says")
+        float, Meta(ge=0, le=1, description="share of those that it draws at random whatever `choose` says")
     ] = 0.1
     gold_share: Annotated[float, Meta(ge=0, le=0.5, description="chance that the next task is a gold item")] = 0.0
     training_pass: Annotated[
@@ -105,6 +106,17 @@ def about(connection: sa.Connection, project: int) -> About:
         guideline=newest[Guideline],
         questionnaire=newest[Questionnaire],
     )
+
+
+def number_of(connection: sa.Connection, name: str) -> int:
+    """The number of a project by its name. Raises StoreError if there is none; the nearest name is told."""
+    found = connection.execute(sa.select(Project.id).where(Project.name == name)).scalar()
+    if found is not None:
+        return found
+    names = list(connection.execute(sa.select(Project.name)).scalars())
+    near = nearest(name, names)
+    known = f"known: {', '.join(names)}" if names else "there are none yet"
+    raise StoreError(f"there is no project named {name!r}", mend=(f"did you mean {near!r}? " if near else "") + known)
 
 
 def set_settings(connection: sa.Connection, project: int, settings: Settings) -> None:

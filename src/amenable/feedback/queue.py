@@ -97,12 +97,18 @@ def next_assignment(connection: sa.Connection, about: About, person: int) -> int
     return None if task is None else _assign(connection, about, task, person)
 
 
-def own_assignment(connection: sa.Connection, assignment: int, person: int) -> Any:
-    """The row of an assignment, with its task's kind, project and purpose. Raises StoreError if it is not the person's."""
+def find_assignment(connection: sa.Connection, assignment: int, person: int) -> Any:
+    """The row of a person's assignment, with its task's kind, project and purpose; None if it is not theirs."""
     wanted = sa.select(Assignment.__table__, Task.kind, Task.project_id, Task.prompt_id, Task.purpose)
-    found = connection.execute(
-        wanted.join(Task).where(Assignment.id == assignment, Assignment.user_id == person)
-    ).one_or_none()
+    own = wanted.join(Task, Task.id == Assignment.task_id).where(
+        Assignment.id == assignment, Assignment.user_id == person
+    )
+    return connection.execute(own).one_or_none()
+
+
+def own_assignment(connection: sa.Connection, assignment: int, person: int) -> Any:
+    """As find_assignment. Raises StoreError if it is not the person's."""
+    found = find_assignment(connection, assignment, person)
     if found is None:
         raise StoreError(f"you have no assignment number {assignment}")
     return found
@@ -162,9 +168,13 @@ def draft_of(row: Any) -> Form | None:
 
 
 def num_waiting(connection: sa.Connection, project: int, person: int) -> int:
-    """How many tasks the person could be given now."""
-    wanted = sa.select(sa.func.count(sa.distinct(Slot.task_id))).where(*_open_to(project, person, now()))
-    return connection.execute(wanted).scalar_one()
+    """How many tasks the person could be given now: those with a free slot, less those that they have had or hold."""
+    at = now()
+    free = sa.select(sa.func.count(sa.distinct(Slot.task_id))).where(Slot.project_id == project, *_free(at))
+    had = sa.select(Assignment.task_id).where(Assignment.user_id == person, Assignment.state != "open")
+    holds = sa.select(Slot.task_id).where(Slot.user_id == person, Slot.done.is_(False), Slot.expires_at > at)
+    closed = free.where(sa.or_(Slot.task_id.in_(had), Slot.task_id.in_(holds)))
+    return connection.execute(free).scalar_one() - connection.execute(closed).scalar_one()
 
 
 def _held(connection: sa.Connection, about: About, person: int) -> int | None:

@@ -7,6 +7,8 @@ late     the lease ran out: a free slot is taken if there is one; else the annot
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 import sqlalchemy as sa
 
@@ -103,10 +105,16 @@ def withdraw(connection: sa.Connection, assignment: int) -> int | None:
 
 def current(connection: sa.Connection, assignment: int) -> int | None:
     """The number of the annotation of an assignment that none supersedes, a withdrawal included."""
+    return current_of(connection, [assignment]).get(assignment)
+
+
+def current_of(connection: sa.Connection, assignments: Sequence[int]) -> dict[int, int]:
+    """{assignment: its annotation that none supersedes} of those that have one."""
     newer = Annotation.__table__.alias()
     superseded = sa.select(newer.c.id).where(newer.c.supersedes_id == Annotation.id).exists()
-    wanted = sa.select(Annotation.id).where(Annotation.assignment_id == assignment, ~superseded)
-    return connection.execute(wanted).scalar()
+    wanted = sa.select(Annotation.assignment_id, Annotation.id)
+    found = connection.execute(wanted.where(Annotation.assignment_id.in_(assignments), ~superseded))
+    return {assignment: annotation for assignment, annotation in found.tuples() if assignment is not None}
 
 
 def _done(connection: sa.Connection, assignment: int, row: sa.Row, form: Form, *, late: bool) -> Submitted:  # type: ignore[type-arg]

@@ -190,8 +190,9 @@ class Task(Table):
     """A prompt to be judged or answered by `overlap` people."""
 
     __tablename__ = "tasks"
+    __table_args__ = (Index(None, "project_id", "purpose"),)
     id: Mapped[int] = mapped_column(primary_key=True)
-    project_id: Mapped[int] = mapped_column(ForeignKey("projects.id"), index=True)
+    project_id: Mapped[int] = mapped_column(ForeignKey("projects.id"))
     prompt_id: Mapped[int] = mapped_column(ForeignKey("prompts.id"), index=True)
     kind: Mapped[str] = mapped_column(String(40))  # "rank", "rate", "compare", "demonstrate", ...
     purpose: Mapped[str] = mapped_column(String(20), default="work")  # or "training" or "gold": the answer is known
@@ -368,6 +369,16 @@ class SnapshotItem(Table):
     snapshot_hash: Mapped[str] = mapped_column(ForeignKey("snapshots.hash"))
     annotation_id: Mapped[int | None] = mapped_column(ForeignKey("annotations.id"), index=True)
     prompt_id: Mapped[int | None] = mapped_column(ForeignKey("prompts.id"), index=True)
+
+
+class Export(Table):
+    """A file that feedback was written to, so that a purge finds it."""
+
+    __tablename__ = "exports"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    project_id: Mapped[int] = mapped_column(ForeignKey("projects.id"), index=True)
+    path: Mapped[str]
+    created_at: Mapped[datetime] = mapped_column(default=now)
 
 
 class RunSnapshot(Table):

@@ -91,6 +91,16 @@ def _make_tables() -> None:
         sa.UniqueConstraint("name", name=op.f("uq_users_name")),
     )
     op.create_table(
+        "exports",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("project_id", sa.Integer(), nullable=False),
+        sa.Column("path", sa.Text(), nullable=False),
+        sa.Column("created_at", UtcTime(), nullable=False),
+        sa.ForeignKeyConstraint(["project_id"], ["projects.id"], name=op.f("fk_exports_project_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_exports")),
+    )
+    op.create_index(op.f("ix_exports_project_id"), "exports", ["project_id"], unique=False)
+    op.create_table(
         "guidelines",
         sa.Column("id", sa.Integer(), nullable=False),
         sa.Column("project_id", sa.Integer(), nullable=False),
@@ -216,7 +226,7 @@ def _make_tables() -> None:
         sa.ForeignKeyConstraint(["prompt_id"], ["prompts.id"], name=op.f("fk_tasks_prompt_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_tasks")),
     )
-    op.create_index(op.f("ix_tasks_project_id"), "tasks", ["project_id"], unique=False)
+    op.create_index(op.f("ix_tasks_project_id_purpose"), "tasks", ["project_id", "purpose"], unique=False)
     op.create_index(op.f("ix_tasks_prompt_id"), "tasks", ["prompt_id"], unique=False)
     op.create_table(
         "assignments",

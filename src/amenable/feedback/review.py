@@ -1,0 +1,178 @@
+"""What reviewers see and decide: all that was said about a task, verdicts on annotations, and adjudication."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any, Literal
+
+import msgspec
+import sqlalchemy as sa
+
+from amenable.errors import StoreError
+from amenable.feedback import projects, rows, submissions
+from amenable.feedback.exports import conversations
+from amenable.feedback.forms import Form, parts_of, read_form, reordered
+from amenable.feedback.tables import Annotation, Assignment, Generation, GoldItem, Prompt, Review, Slot, Task, User, now
+from amenable.types import Message, Record
+
+Verdict = Literal["accepted", "rejected"]
+
+
+class Shown(Record, frozen=True):
+    """A response with what made it, for reviewers."""
+
+    id: int
+    text: str
+    model: str
+
+
+class Said(Record, frozen=True):
+    """One annotation of a task. form: positions are those of the task's responses, whatever its labeler was shown."""
+
+    annotation: int
+    user: int
+    labeler: str
+    at: datetime | None
+    form: Form
+    active_s: float
+    late: bool
+    verdict: Verdict | None
+    note: str
+
+
+class TaskInFull(Record, frozen=True):
+    """A task with everything that was said about it."""
+
+    id: int
+    project: int
+    kind: str
+    purpose: str
+    picked: str
+    overlap: int
+    messages: tuple[Message, ...]
+    responses: tuple[Shown, ...]
+    annotations: tuple[Said, ...]
+    skipped: tuple[tuple[str, str], ...]  # labeler, reason
+    known: Form | None  # of a training or gold item
+    explanation: str
+
+
+def task(connection: sa.Connection, number: int) -> TaskInFull:
+    """Raises StoreError if there is no such task."""
+    wanted = sa.select(Task.__table__, Prompt.message_id).join(Prompt, Prompt.id == Task.prompt_id)
+    row = connection.execute(wanted.where(Task.id == number)).one_or_none()
+    if row is None:
+        raise StoreError(f"there is no task number {number}")
+    talk = conversations(connection, {row.message_id}) if row.message_id is not None else {}
+    found = sa.select(Generation.id, Generation.text, Generation.model).where(Generation.id.in_(row.generations))
+    by_id: dict[int, Any] = {g.id: g for g in connection.execute(found)}
+    skips = (
+        sa.select(User.name, Assignment.skip_reason)
+        .join(User, User.id == Assignment.user_id)
+        .where(Assignment.task_id == number, Assignment.state == "skipped")
+        .order_by(Assignment.id)
+    )
+    answer = sa.select(GoldItem.form, GoldItem.explanation).where(GoldItem.task_id == number)
+    gold = connection.execute(answer).one_or_none()
+    return TaskInFull(
+        id=number,
+        project=row.project_id,
+        kind=row.kind,
+        purpose=row.purpose,
+        picked=row.picked,
+        overlap=row.overlap,
+        messages=talk.get(row.message_id, ()),
+        responses=tuple(Shown(id=g, text=by_id[g].text, model=by_id[g].model) for g in row.generations),
+        annotations=tuple(said_of(connection, [number])[number]),
+        skipped=tuple((r.name, r.skip_reason) for r in connection.execute(skips)),
+        known=None if gold is None else read_form(gold.form),
+        explanation="" if gold is None else gold.explanation,
+    )
+
+
+def said_of(connection: sa.Connection, tasks: Iterable[int]) -> dict[int, list[Said]]:
+    """What was handed in about tasks and is not withdrawn, in order."""
+    numbers = list(tasks)
+    out: dict[int, list[Said]] = defaultdict(list)
+    for start in range(0, len(numbers), 400):
+        some = numbers[start : start + 400]
+        wanted = (
+            sa.select(Assignment.__table__, Task.generations, User.name)
+            .join(Task, Task.id == Assignment.task_id)
+            .join(User, User.id == Assignment.user_id)
+            .where(Assignment.task_id.in_(some), Assignment.state == "submitted")
+            .order_by(Assignment.saved_at, Assignment.id)
+        )
+        found = connection.execute(wanted).all()
+        current = submissions.current_of(connection, [row.id for row in found])
+        verdicts = _verdicts(connection, list(current.values()))
+        for row in found:
+            if row.form is None or row.id not in current:  # purged
+                continue
+            verdict, note = verdicts.get(current[row.id], (None, ""))
+            out[row.task_id].append(
+                Said(
+                    annotation=current[row.id],
+                    user=row.user_id,
+                    labeler=row.name,
+                    at=row.saved_at,
+                    form=reordered(read_form(row.form), row.shown_order, row.generations),
+                    active_s=row.active_time_s,
+                    late=row.late,
+                    verdict=verdict,
+                    note=note,
+                )
+            )
+    return out
+
+
+def decide(connection: sa.Connection, annotation: int, person: int, verdict: Verdict, note: str = "") -> None:
+    """A verdict on an annotation; what is rejected is not trained on. Raises StoreError if it is unknown."""
+    if connection.execute(sa.select(Annotation.id).where(Annotation.id == annotation)).scalar() is None:
+        raise StoreError(f"there is no annotation number {annotation}")
+    rows.insert(connection, Review, annotation_id=annotation, user_id=person, verdict=verdict, note=note)
+
+
+def adjudicate(connection: sa.Connection, number: int, person: int, form: Form, note: str = "") -> int:
+    """A reviewer's own answer to a task, which counts instead of all others. form: positions as in `task`.
+
+    Returns its annotation's number. Raises StoreError if the form does not answer the task.
+    """
+    whole = task(connection, number)
+    about = projects.about(connection, whole.project)
+    questions = projects.questions_of(connection, about.questionnaire)
+    shown = [response.id for response in whole.responses]
+    label = about.settings.label_question
+    parts = parts_of(form, whole.kind, shown, questions, label_question=label, complete=False)
+    for said in whole.annotations:
+        if said.user != person:
+            decide(connection, said.annotation, person, "rejected", f"adjudicated{': ' + note if note else ''}")
+    own = sa.select(Assignment.id).where(Assignment.task_id == number, Assignment.user_id == person)
+    assignment = connection.execute(own).scalar()
+    if assignment is None:
+        assignment = rows.insert(connection, Assignment, task_id=number, user_id=person, shown_order=shown)
+    prompt = connection.execute(sa.select(Task.prompt_id).where(Task.id == number)).scalar_one()
+    annotation = rows.add_annotation(
+        connection,
+        whole.project,
+        prompt,
+        person,
+        parts,
+        assignment_id=assignment,
+        guideline_id=about.guideline,
+        questionnaire_id=about.questionnaire,
+        supersedes_id=submissions.current(connection, assignment),
+        meta={"adjudication": note},
+    )
+    values = {"state": "submitted", "form": msgspec.to_builtins(form), "shown_order": shown, "saved_at": now()}
+    connection.execute(sa.update(Assignment).where(Assignment.id == assignment).values(values))
+    waiting = sa.update(Slot).where(Slot.task_id == number, Slot.done.is_(False), Slot.user_id.is_(None))
+    connection.execute(waiting.values(done=True))
+    return annotation
+
+
+def _verdicts(connection: sa.Connection, annotations: list[int]) -> dict[int, tuple[Verdict, str]]:
+    wanted = sa.select(Review.annotation_id, Review.verdict, Review.note).where(Review.annotation_id.in_(annotations))
+    return {row.annotation_id: (row.verdict, row.note) for row in connection.execute(wanted.order_by(Review.id))}

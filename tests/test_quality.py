@@ -1,0 +1,221 @@
+"""Agreement against published numbers and by hand, review, adjudication, signals, and what to label next."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from amenable.config.folder import init_workspace
+from amenable.errors import ConfigError, DataError, StoreError
+from amenable.feedback import choosing, filling, projects, quality, queue, review, rows
+from amenable.feedback.agreement import alpha, same_order, share
+from amenable.feedback.database import reading, writing
+from amenable.feedback.forms import Answered, Form
+from amenable.feedback.review import Said
+from amenable.feedback.store import NewGeneration, Store
+from amenable.feedback.tables import Task
+from amenable.stages.choose import choose
+from amenable.types import Prompt, Ranking, Scored, user
+
+from .feedback_stores import cluster, empty_database, migrated, sqlite_url, store, url
+from .test_labelling import a_project, hand_in, in_order, take
+
+__all__ = ["cluster", "empty_database", "migrated", "sqlite_url", "store", "url"]
+
+
+@pytest.mark.parametrize(("measure", "value"), [("nominal", 0.743), ("ordinal", 0.815), ("interval", 0.849)])
+def test_alpha_is_that_of_krippendorffs_own_example(measure: str, value: float) -> None:
+    """Four observers, twelve units, with gaps (Krippendorff 2011, section E)."""
+    observers: list[list[int | None]] = [
+        [1, 2, 3, 3, 2, 1, 4, 1, 2, None, None, None],
+        [1, 2, 3, 3, 2, 2, 4, 1, 2, 5, None, 3],
+        [None, 3, 3, 3, 2, 3, 4, 2, 2, 5, 1, None],
+        [1, 2, 3, 3, 2, 4, 4, 1, 2, 5, 1, None],
+    ]
+    units = [[float(said) for row in observers if (said := row[unit]) is not None] for unit in range(12)]
+    found = alpha(units, measure, draws=200)  # type: ignore[arg-type]
+    assert found.value == pytest.approx(value, abs=5e-4)
+    assert found.low is not None and found.high is not None and found.low < value < found.high
+    assert (found.units, found.answers) == (11, 40)
+
+
+def test_alpha_is_not_defined_without_variety() -> None:
+    assert alpha([[1, 1], [1, 1]]).value is None
+    assert alpha([[1], [2]]).value is None
+    assert alpha([[1, 2], [2, 1]], "nominal").value == pytest.approx(-0.5)  # 1 - 1 / (2/3)
+
+
+def test_intervals_and_orders_by_hand() -> None:
+    found = share(0, 10)
+    assert (found.value, found.low) == (0.0, 0.0) and found.high == pytest.approx(0.2775, abs=1e-4)  # Wilson
+    assert share(0, 0).value is None
+    assert same_order({1: 0, 2: 1, 3: 2}, {1: 0, 2: 2, 3: 1, 4: 0}) == (2, 3)
+    assert same_order({1: 0, 2: 0}, {1: 0, 2: 1}) == (0, 0)  # a tie is no order
+
+
+def labelled(store: Store) -> tuple[int, int]:
+    """(project, second task). Three people agree on all of a first task; ann and bob on one pair of three of a second."""
+    project = a_project(store, num_prompts=2, overlap=3, people=("ann", "bob", "cid"))
+    second = 0
+    for person, orders in ((1, [(0, 1, 2), (0, 1, 2)]), (2, [(0, 1, 2), (2, 0, 1)]), (3, [(0, 1, 2)])):
+        for order in orders:
+            number = take(store, project, person)
+            assert number is not None
+            hand_in(store, number, person, in_order(store, number, person, *order))
+            with reading(store.engine) as connection:
+                second = queue.own_assignment(connection, number, person).task_id if person == 1 else second
+    return project, second
+
+
+def test_agreement_by_hand(store: Store) -> None:
+    project, _ = labelled(store)
+    with reading(store.engine) as connection:
+        about = projects.about(connection, project)
+        found = quality.quality(connection, about)
+        with_most = quality.consensus_of(connection, about, 1)
+    # first task: three pairs of people, three pairs of responses each, all alike; second: one of three alike
+    assert (found.agreement.value, found.agreement.num) == (pytest.approx(10 / 12), 12)
+    ann, bob, cid = found.labelers
+    assert (cid.name, cid.agree.value, cid.agree.num) == ("cid", 1.0, 6)
+    assert (ann.agree.value, ann.agree.num) == (pytest.approx(7 / 9), 9)
+    assert (ann.consensus, with_most.value, with_most.num) == (with_most, pytest.approx(4 / 6), 6)
+    assert [(name, num) for name, num, _ in found.difficulty] == [("hard", 0), ("middle", 1), ("easy", 1)]
+    [overall] = [q for q in found.questions if q.question == "overall"]
+    assert overall.alpha.value is None and overall.agree.value == 1.0  # everybody said 4
+    assert [week.mean_overall for week in found.drift] == [4.0]
+    assert bob.signals == ()
+
+
+def test_what_is_rejected_is_not_trained_on(store: Store) -> None:
+    _, second = labelled(store)
+    with reading(store.engine) as connection:
+        said = review.task(connection, second).annotations
+    assert [s.form.tiers for s in said] == [(0, 1, 2), (2, 0, 1)]  # in the task's own order, whatever each was shown
+    before = len(list(store.records("helpful", "rankings")))
+    with writing(store.engine) as connection:
+        review.decide(connection, said[1].annotation, 1, "rejected", "upside down")
+    assert len(list(store.records("helpful", "rankings"))) == before - 1
+    with writing(store.engine) as connection:
+        review.decide(connection, said[1].annotation, 1, "accepted")
+    assert len(list(store.records("helpful", "rankings"))) == before
+
+
+def test_adjudication_counts_instead_of_the_others(store: Store) -> None:
+    _, second = labelled(store)
+    with writing(store.engine) as connection:
+        judge = rows.user(connection, "judge") or 0
+        review.adjudicate(connection, second, judge, Form(tiers=(0, 0, 1)), "as the guideline says")
+    with reading(store.engine) as connection:
+        whole = review.task(connection, second)
+    texts = {r.text for r in whole.responses}
+    records = [r for r in store.records("helpful", "rankings") if isinstance(r, Ranking) and set(r.responses) <= texts]
+    assert [(r.labeler, r.tiers) for r in records] == [("judge", (0, 0, 1))]
+    assert {s.verdict for s in whole.annotations if s.labeler != "judge"} == {"rejected"}
+
+
+def test_signals_say_what_was_seen() -> None:
+    def said(seconds: float, value: int) -> Said:
+        form = Form(answers=tuple(Answered(question="overall", value=value, response=i) for i in range(4)))
+        return Said(
+            annotation=1, user=1, labeler="x", at=None, form=form, active_s=seconds, late=False, verdict=None, note=""
+        )
+
+    hasty = dict(quality.signals([said(2, 7)] * 12, 60.0, [True, False, False, False]))
+    assert set(hasty) == {"gold", "fast", "same_answer"}
+    assert hasty["gold"] == "meets 1 of 4 known answers"
+    careful = [said(50 + i, 1 + i % 7) for i in range(12)]
+    assert dict(quality.signals(careful, 60.0, [True] * 4)) == {}
+    assert dict(quality.signals([said(2, 7)] * 5, 60.0, [])) == {}  # too few to say
+
+
+# What to label next, and from prompts to tasks
+
+
+def test_the_audit_slice_is_fair_and_the_rest_is_the_top() -> None:
+    scores = {n: float(n) for n in range(1000)}
+    found = choosing.pick(scores, 200, audit_share=0.25, seed=1, by="disagreement")
+    audit = [p for p, why in found if why == "audit"]
+    best = sorted(p for p, why in found if why == "disagreement")
+    assert len(audit) == 50 and len(best) == 150 and len(dict(found)) == 200
+    assert 350 < sum(audit) / 50 < 650  # of the whole, not of what the scores left
+    assert min(best) >= 1000 - 200
+    assert [p for p, _ in found] != sorted(p for p, _ in found)
+    assert choosing.pick(scores, 200, audit_share=0.25, seed=1, by="disagreement") == found
+    with pytest.raises(StoreError, match="prompt 1 is not a number"):
+        choosing.pick({1: float("nan")}, 1, audit_share=0, seed=0, by="x")
+
+
+class Blunt:
+    """One member: scores a response by what its text says after the colon."""
+
+    name = "blunt"
+
+    def __init__(self, column: int = 0) -> None:
+        self.column = column
+
+    def score(self, items: Sequence[Scored]) -> list[float]:
+        return [float(item.response.split(":")[1].split(",")[self.column]) for item in items]
+
+
+class Second(Blunt):
+    def __init__(self) -> None:
+        super().__init__(1)
+
+
+def test_what_to_label_is_chosen_by_reward_models(empty_database: Path, tmp_path: Path) -> None:
+    workspace = init_workspace(tmp_path / "w")
+    shutil.copy(empty_database, workspace.database)
+    (tmp_path / "pair.toml").write_text('models = ["tests.test_quality:Blunt", "tests.test_quality:Second"]\n')
+    with Store.open(workspace.database) as store:
+        with writing(store.engine) as connection:
+            projects.create(connection, "p", projects.read_settings({"num_responses": 2}))
+        prompts = store.add_prompts("p", [Prompt(id=str(n), messages=(user(f"Q{n}"),)) for n in range(40)])
+        for n, prompt in enumerate(prompts):  # members disagree about the last ones; new models rise on the first ones
+            store.add_generations(prompt, [NewGeneration(text="old:0,0", model="sft")])
+            store.add_generations(prompt, [NewGeneration(text=f"new:{40 - n},{40 - n - 2 * n}", model="ppo")])
+        pair = str(tmp_path / "pair.toml")
+        done = choose(workspace, "p", by="disagreement", num=10, reward=pair, audit_share=0.2)
+        assert (done.picked, done.audit, done.candidates) == (8, 2, 40)
+        with reading(store.engine) as connection:
+            found = connection.execute(sa.select(Task.prompt_id, Task.picked)).tuples().all()
+        assert min(p for p, why in found if why == "disagreement") > 28
+        blunt = "tests.test_quality:Blunt"
+        choose(workspace, "p", by="reward_rise", num=5, reward=blunt, since="sft", audit_share=0.0)
+        with reading(store.engine) as connection:
+            rose = connection.execute(sa.select(Task.prompt_id).where(Task.picked == "reward_rise")).scalars().all()
+        assert max(rose) <= 7
+        assert choose(workspace, "p", by="random", num=3).audit == 3
+        with pytest.raises(ConfigError, match="one reward model alone"):
+            choose(workspace, "p", by="disagreement", num=5, reward=blunt)
+        with pytest.raises(DataError, match="no prompt has responses of 'base'"):
+            choose(workspace, "p", by="reward_rise", num=5, reward=blunt, since="base")
+        for by, reward in (("random", blunt), ("disagreement", None)):
+            with pytest.raises(ConfigError, match="needs a reward model"):
+                choose(workspace, "p", by=by, num=5, reward=reward)
+
+
+def test_prompts_become_tasks_when_they_have_responses_enough(store: Store) -> None:
+    with writing(store.engine) as connection:
+        settings = projects.read_settings(
+            {"num_responses": 2, "models": ["one", "two"], "overlap": 2, "system": "Be brief."}
+        )
+        project = projects.create(connection, "new", settings)
+    ready, empty = store.add_prompts("new", [Prompt(id=str(n), messages=(user(f"Q{n}"),)) for n in range(2)])
+    store.add_generations(ready, [NewGeneration(text="a"), NewGeneration(text="b"), NewGeneration(text="c")])
+    with writing(store.engine) as connection:
+        about = projects.about(connection, project)
+        [lacking] = filling.lacking(connection, about, limit=10)
+        assert filling.put_up(connection, about) == filling.PutUp(added=1, waiting=1)
+        assert filling.put_up(connection, about) == filling.PutUp(added=0, waiting=1)
+    assert (lacking.prompt, lacking.models, [m.role for m in lacking.messages]) == (
+        empty,
+        ("one", "two"),
+        ["system", "user"],
+    )
+    store.add_generations(empty, [NewGeneration(text="x")])
+    with reading(store.engine) as connection:
+        assert filling.lacking(connection, about, limit=10)[0].models == ("two",)
