@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import sqlalchemy as sa
 
 from amenable.errors import StoreError
-from amenable.feedback import rows
+from amenable.feedback import projects, rows
 from amenable.feedback.account_tables import Account, ApiToken, AuditEntry, Consent, Invitation, SignedIn
 from amenable.feedback.tables import User, now
 from amenable.types import Record
@@ -145,6 +145,8 @@ def accept(connection: sa.Connection, secret: str, name: str, password_hash: str
     rows.insert(connection, Account, user_id=user_id, role=found.role, password_hash=password_hash)
     used = sa.update(Invitation).where(Invitation.id == found.id).values(used_at=now(), used_by_id=user_id)
     connection.execute(used)
+    if found.project_id is not None:
+        projects.add_member(connection, found.project_id, user_id)
     note(connection, user_id, "accept", invitation=found.id, role=found.role)
     return Person(id=user_id, name=name, role=found.role)
 

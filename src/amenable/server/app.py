@@ -12,6 +12,11 @@ from fastapi import Depends, FastAPI
 from amenable import __version__
 from amenable.server import access, chat, errors, generation, health, openai, pages, people, playground
 from amenable.server.guard import Guard
+from amenable.server.jobs import Jobs
+from amenable.server.jobs import router as jobs
+from amenable.server.labelling import router as labelling
+from amenable.server.projects import router as projects
+from amenable.server.reviewing import router as reviewing
 from amenable.server.site import Site
 
 NUM_THREADS = 12  # routes that run at once; each may hold a connection of the database's pool of 15
@@ -39,12 +44,15 @@ def create_app(site: Site, *, static: Path = pages.STATIC) -> FastAPI:
         redoc_url=None,
     )
     app.state.site = site
+    app.state.jobs = Jobs()
     errors.install(app)
 
     for part in (people, generation, chat, playground, openai, health):
         app.include_router(
             part.router, dependencies=[Depends(access.ask)]
         )  # no route goes without CSRF and rate limits
+    for router in (labelling, projects, reviewing, jobs):
+        app.include_router(router, dependencies=[Depends(access.ask)])
     pages.install(app, static)
     app.add_middleware(Guard, settings=site.settings)
     return app

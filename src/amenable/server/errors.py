@@ -9,7 +9,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from amenable.errors import AmenableError
+from amenable.errors import AmenableError, ConflictError
 from amenable.feedback.conversations import NoSuch
 
 
@@ -42,6 +42,7 @@ STATUS: dict[type[AmenableError], int] = {
     NoSuch: 404,
     Forbidden: 403,
     Conflict: 409,
+    ConflictError: 409,
     SignInFirst: 401,
     TooMany: 429,
     WorkerDown: 503,

@@ -1,0 +1,211 @@
+"""Labelling over HTTP: a labeler's whole task, what they cannot see or touch, and what those who run a project do."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from amenable.feedback.database import writing
+from amenable.feedback.projects import add_member
+from amenable.server.models import Completion, ModelWorker
+from amenable.server.site import Site
+from tests.server_makers import Browser, browser, site, wait_for
+
+__all__ = ["site"]
+
+
+class Answers(ModelWorker):
+    """A worker that answers without models."""
+
+    def complete(self, asks: Any, *, on_progress: Any = None) -> list[Completion]:
+        return [
+            Completion(
+                model=ask.model,
+                model_hash="ff",
+                text=f"{ask.model} says {ask.seed}",
+                finish="stop",
+                num_tokens=3,
+                num_prompt_tokens=3,
+                logprob=-1.0,
+                seconds=0.1,
+                seed=ask.seed,
+            )
+            for ask in asks
+        ]
+
+
+@pytest.fixture
+def boss(site: Site) -> Browser:
+    object.__setattr__(site, "worker", Answers(site.workspace))
+    return browser(site, "administrator")
+
+
+def labeler(site: Site, project: int, name: str = "lea") -> Browser:
+    found = browser(site, "labeler", name)
+    with writing(site.engine) as connection:
+        add_member(connection, project, found.get("/api/session").json()["user"]["id"])
+    return found
+
+
+def a_project(boss: Browser, num_prompts: int = 2, **settings: Any) -> int:
+    made = boss.post(
+        "/api/projects", {"name": "helpful", "settings": {"models": ["m1", "m2"], "num_responses": 3, **settings}}
+    )
+    assert made.status_code == 201, made.text
+    number = made.json()["id"]
+    prompts = [{"text": f"Question {n}"} for n in range(num_prompts)]
+    assert boss.post(f"/api/projects/{number}/prompts", {"prompts": prompts}).json() == {
+        "added": num_prompts,
+        "known": 0,
+    }
+    assert boss.post(f"/api/projects/{number}/prompts", {"prompts": prompts}).json() == {
+        "added": 0,
+        "known": num_prompts,
+    }
+    job = boss.post(f"/api/projects/{number}/sample").json()["job"]
+    wait_for(lambda: boss.get(f"/api/jobs/{job}").json()["state"] == "done")
+    assert boss.get(f"/api/projects/{number}").json()["tasks"] == num_prompts
+    return number
+
+
+def ranking(*tiers: int) -> dict[str, Any]:
+    answers = [{"response": n, "question": "overall", "value": 5} for n in range(len(tiers))]
+    return {"form": {"tiers": list(tiers), "answers": answers}, "active_s": 12.0}
+
+
+def test_a_labelers_whole_task(site: Site, boss: Browser) -> None:
+    project = a_project(boss)
+    lea = labeler(site, project)
+    [listed] = lea.get("/api/labelling/projects").json()["items"]
+    assert listed["name"] == "helpful" and listed["progress"]["waiting"] == 2
+    given = lea.post(f"/api/projects/{project}/next").json()
+    work = given["task"]
+    assert work["kind"] == "rank" and len(work["responses"]) == 3 and work["draft"] is None
+    assert set(work["responses"][0]) == {"text", "finish"}
+    at = f"/api/assignments/{work['assignment']}"
+    assert lea.send("PUT", f"{at}/draft", {"form": {"tiers": [0, None, None]}, "active_s": 4}).json()["held"] is True
+    again = lea.post(f"/api/projects/{project}/next").json()["task"]
+    assert again["assignment"] == work["assignment"] and again["draft"]["tiers"] == [0, None, None]
+    refused = lea.post(f"{at}/submit", {"form": {"tiers": [0, 1, 2]}})
+    assert refused.status_code == 400 and "'overall' is not answered" in refused.json()["detail"]
+    done = lea.post(f"{at}/submit", {**ranking(0, 1, 2), "next": True}).json()
+    assert done["late"] is False and done["next"]["assignment"] != work["assignment"]
+    assert done["progress"]["mine"] == 1
+    assert lea.post(f"{at}/submit", ranking(0, 1, 2)).json()["annotation"] == done["annotation"]
+    assert lea.post(f"{at}/submit", ranking(2, 1, 0)).status_code == 409
+    back = lea.post(f"{at}/undo").json()
+    assert back["draft"]["tiers"] == [0, 1, 2] and back["state"] == "open"
+    assert lea.post(f"{at}/submit", ranking(2, 1, 0)).status_code == 200
+    assert lea.get(at).json()["submitted"]["tiers"] == [2, 1, 0]
+    other = f"/api/assignments/{done['next']['assignment']}"
+    assert lea.post(f"{other}/skip", {"reason": "in Dutch"}).json() == {"skipped": True}
+    assert lea.post(f"/api/projects/{project}/next").json()["task"] is None
+    assert "others" in lea.post(f"/api/projects/{project}/next").json()["reason"]
+    own = lea.get(f"/api/projects/{project}/mine").json()
+    assert own["total"] == 2 and {line["state"] for line in own["items"]} == {"submitted", "skipped"}
+    me = lea.get(f"/api/projects/{project}/me").json()
+    assert (me["submitted"], me["skipped"], me["median_s"]) == (1, 1, 12.0)
+    assert me["references"]["InstructGPT, training labelers"] == 0.726
+
+
+def test_labelers_see_their_own_alone(site: Site, boss: Browser) -> None:
+    project = a_project(boss, overlap=2)
+    lea, tom, stranger = labeler(site, project), labeler(site, project, "tom"), browser(site, "labeler", "eve")
+    answer = lea.post(f"/api/projects/{project}/next")
+    work = answer.json()["task"]
+    shown = [r.pop("text") for r in work["responses"]]
+    assert all(text.startswith(("m1 says", "m2 says")) for text in shown)  # the texts themselves name them, here only
+    assert "m1" not in str(work) and "model" not in str(work)
+    at = f"/api/assignments/{work['assignment']}"
+    for who in (tom, stranger, boss):
+        assert who.get(at).status_code == 404
+        assert who.post(f"{at}/submit", ranking(0, 1, 2)).status_code == 404
+        assert who.post(f"{at}/skip", {"reason": "x"}).status_code == 404
+        assert who.post(f"{at}/undo").status_code == 404
+        assert who.post(f"{at}/release").status_code == 404
+        assert who.send("PUT", f"{at}/draft", {"form": {}}).status_code == 404
+    assert stranger.get("/api/labelling/projects").json()["items"] == []
+    assert stranger.post(f"/api/projects/{project}/next").status_code == 404
+    assert stranger.get(f"/api/projects/{project}/me").status_code == 404
+    for path in ("", "/prompts", "/tasks", "/quality", "/guidelines"):
+        assert lea.get(f"/api/projects/{project}{path}").status_code == 403
+    assert lea.get("/api/tasks/1").status_code == 403
+
+
+def test_those_who_run_a_project(site: Site, boss: Browser) -> None:
+    project = a_project(boss, num_prompts=3, overlap=2)
+    at = f"/api/projects/{project}"
+    assert boss.post("/api/projects", {"name": "helpful"}).status_code == 409
+    assert boss.post("/api/projects", {"name": "x", "settings": {"num_responses": 10}}).status_code == 400
+    assert boss.post("/api/projects", {"name": "x", "settings": {"colour": 1}}).status_code == 400
+    assert boss.post(f"{at}/guidelines", {"markdown": "Be *kind*."}).json() == {"version": 1}
+    questions = [{"name": "overall", "text": "Overall", "kind": "scale"}]
+    assert boss.post(f"{at}/questionnaires", {"questions": questions}).json() == {"version": 2}
+    assert boss.post(f"{at}/questionnaires", {"questions": [{"name": "A B", "text": "x"}]}).status_code == 400
+    whole = boss.get(at).json()
+    assert whole["guideline"]["markdown"] == "Be *kind*." and whole["questionnaire"]["version"] == 2
+    changed = {**whole["settings"], "gold_share": 0.2, "training_pass": 1.0}
+    assert boss.send("PUT", f"{at}/settings", changed).json()["settings"]["gold_share"] == 0.2
+    lea, tom = labeler(site, project), labeler(site, project, "tom")
+    [_, _, item] = boss.get(f"{at}/tasks").json()["items"]
+    known = {"purpose": "training", "form": {"tiers": [0, 1, 1]}, "explanation": "The *first* is true."}
+    assert boss.post(f"/api/tasks/{item['id']}/known", known).status_code == 200
+    for who in (lea, tom):
+        work = who.post(f"{at}/next").json()["task"]
+        assert work["phase"] == "training"
+        lesson = who.post(f"/api/assignments/{work['assignment']}/submit", {"form": {"tiers": [0, 0, 0]}}).json()[
+            "lesson"
+        ]
+        assert lesson["passed"] is True and lesson["explanation"] == "The *first* is true."
+        while (work := who.post(f"{at}/next").json()["task"]) is not None:
+            assert who.post(f"/api/assignments/{work['assignment']}/submit", ranking(0, 1, 2)).status_code == 200
+    found = boss.get(f"{at}/quality").json()
+    assert found["agreement"]["pairs"] == 6 and {w["name"] for w in found["labelers"]} == {"lea", "tom"}
+    [worst, *_] = boss.get(f"{at}/tasks").json()["items"]
+    task = boss.get(f"/api/tasks/{worst['id']}").json()
+    assert {s["labeler"] for s in task["annotations"]} == {"lea", "tom"}
+    assert {r["model"] for r in task["responses"]} == {"m1", "m2"}
+    one = task["annotations"][0]["id"]
+    assert boss.post(f"/api/annotations/{one}/review", {"verdict": "rejected", "note": "no"}).status_code == 200
+    assert boss.post(f"/api/annotations/{one}/review", {"verdict": "burn"}).status_code == 422
+    assert boss.post(f"/api/tasks/{worst['id']}/adjudicate", {"form": {"tiers": [0, 1, 2]}}).status_code == 200
+    verdicts = {s["labeler"]: s["verdict"] for s in boss.get(f"/api/tasks/{worst['id']}").json()["annotations"]}
+    assert verdicts == {"lea": "rejected", "tom": "rejected", "a administrator": None}
+    lines = [json.loads(line) for line in boss.get(f"{at}/export").text.splitlines()]
+    assert len(lines) == 7 and {line["guideline"] for line in lines} == {1}
+    assert {line["labeler"] for line in lines if line["task"] != item["id"]} == {"lea", "tom", "a administrator"}
+    assert boss.get(f"{at}/tasks?state=open").json()["items"] == []
+    assert boss.get(f"{at}/tasks?state=done").json()["total"] == 3
+    assert boss.get(f"{at}/prompts?q=question 1").json()["total"] == 1
+    assert boss.get(f"{at}/prompts?q=%25").json()["total"] == 0
+    assert boss.send("DELETE", f"/api/tasks/{item['id']}/known").status_code == 200
+    assert boss.send("DELETE", f"/api/tasks/{item['id']}/known").status_code == 400
+    assert boss.get(f"/api/tasks/{item['id']}").json()["purpose"] == "work"
+    assert boss.get(at).json()["done"] == 6
+    for path in ("/api/projects/99", "/api/tasks/99", "/api/jobs/none"):
+        assert boss.get(path).status_code == 404
+    assert boss.post("/api/annotations/99/review", {"verdict": "accepted"}).status_code == 404
+
+
+def test_an_invitation_to_a_project_makes_a_member(site: Site, boss: Browser) -> None:
+    project = a_project(boss)
+    link = boss.post("/api/invitations", {"role": "labeler", "project": "helpful"}).json()["link"]
+    new = browser(site)
+    secret = link.rsplit("/", 1)[-1]
+    assert (
+        new.post(f"/api/invitations/{secret}", {"name": "nia", "password": "correct horse battery"}).status_code == 200
+    )
+    assert [p["id"] for p in new.get("/api/labelling/projects").json()["items"]] == [project]
+
+
+def test_texts_that_no_database_keeps_are_refused(site: Site, boss: Browser) -> None:
+    project = a_project(boss, kind="demonstrate")
+    lea = labeler(site, project)
+    work = lea.post(f"/api/projects/{project}/next").json()["task"]
+    at = f"/api/assignments/{work['assignment']}/submit"
+    assert lea.post(at, {"form": {"text": "nul \0 here"}}).status_code == 400
+    assert lea.post(at, {"form": {"text": ""}}).status_code == 400
+    assert lea.post(at, {"form": {"text": "x" * 100_001}}).status_code == 400
+    assert lea.post(at, {"form": {"text": "<script>alert(1)</script>'; DROP TABLE users;--"}}).status_code == 200
