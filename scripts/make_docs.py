@@ -258,6 +258,8 @@ PROBES: tuple[dict[str, Any], ...] = (
     {"chat": {"history": {"messages": {}}, "messages": []}},
     {"question": "", "preference": 1, "prediction 1": ""},
     {"chosen": "\n\nHuman: a\n\nAssistant: b", "rejected": "\n\nHuman: a\n\nAssistant: c"},
+    {"fields": {"prompt": ""}, "responses": {}},
+    {"data": {"prompt": ""}, "annotations": []},
     {"prompt": "", "chosen": "", "rejected": ""},
     {"prompt": "", "responses": [], "ranking": []},
     {"conversations": [{"from": "human", "value": ""}]},

@@ -12,14 +12,15 @@ from typing import IO, Any
 import msgspec
 
 from amenable.data.formats import suffix_of
+from amenable.data.labelling_tools import WRITERS
 from amenable.errors import DataError, MissingExtraError, ResourceError
 from amenable.types import AnyRecord
 
 
-def export(records: Iterable[AnyRecord], path: str | Path) -> int:
+def export(records: Iterable[AnyRecord], path: str | Path, *, shape: str = "own") -> int:
     """Write the records and return how many there were; an existing file is replaced when the new one is complete.
 
-    Raises DataError for a suffix other than .jsonl, .jsonl.gz, .jsonl.zst or .parquet, ResourceError if the disk is full.
+    shape: "own" (`read` gives the same records back), or another tool's (data/labelling_tools.py), as JSON lines. Raises DataError for a suffix other than .jsonl, .jsonl.gz, .jsonl.zst or .parquet, ResourceError if the disk is full.
     """
     path = Path(path)
     kind = suffix_of(path)
@@ -27,10 +28,18 @@ def export(records: Iterable[AnyRecord], path: str | Path) -> int:
         raise DataError(
             f"records are not written as {kind or path.name!r}", where=str(path), mend="name it .jsonl or .parquet"
         )
+    if shape != "own" and (shape not in WRITERS or kind != ".jsonl"):
+        known = ", ".join(("own", *WRITERS))
+        raise DataError(f"records are not written as {shape} to {kind}", mend=f"known: {known}; all but own as .jsonl")
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        count = _parquet(records, partial) if kind == ".parquet" else _jsonl(records, partial, path.suffix)
+        if kind == ".parquet":
+            count = _parquet(records, partial)
+        elif shape == "own":
+            count = _jsonl((record.to_json() for record in records), partial, path.suffix)
+        else:
+            count = _jsonl((msgspec.json.encode(row) for row in WRITERS[shape](records)), partial, path.suffix)
         partial.replace(path)
     except OSError as error:
         raise ResourceError(f"the file cannot be written: {error.strerror or error}", where=str(path)) from error
@@ -40,11 +49,11 @@ def export(records: Iterable[AnyRecord], path: str | Path) -> int:
     return count
 
 
-def _jsonl(records: Iterable[AnyRecord], partial: Path, suffix: str) -> int:
+def _jsonl(lines: Iterable[bytes], partial: Path, suffix: str) -> int:
     count = 0
     with _packed(partial, suffix) as file:
-        for count, record in enumerate(records, 1):  # noqa: B007
-            file.write(record.to_json() + b"\n")
+        for count, line in enumerate(lines, 1):  # noqa: B007
+            file.write(line + b"\n")
     return count
 
 

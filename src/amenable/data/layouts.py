@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from amenable.data import exports
+from amenable.data import exports, labelling_tools
 from amenable.data.derive import SOURCES
 from amenable.data.rejects import BadRow
 from amenable.data.turns import dialogue, messages_of, text_of
@@ -425,6 +425,8 @@ LAYOUTS: tuple[Layout, ...] = (
         _when("message_tree_id", "prompt", gives="demonstrations rankings prompts"),
         exports.oasst,
     ),
+    Layout("argilla", "fields, responses", labelling_tools.argilla_kinds, labelling_tools.argilla),
+    Layout("label-studio", "data, annotations", labelling_tools.label_studio_kinds, labelling_tools.label_studio),
     Layout("chatgpt", "mapping, current_node", _when("mapping", gives="demonstrations"), exports.chatgpt),
     Layout("open-webui", "chat/history, messages", exports.open_webui_kinds, exports.open_webui),
     Layout(
