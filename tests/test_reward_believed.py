@@ -275,12 +275,13 @@ def test_ppo_takes_an_ensemble_and_logs_its_members(ensemble, toys, workspace):
 
 def test_one_question_of_several(toys, workspace, tmp_path):
     turned = [r.replace(id=f"t{r.id}", name="rude", label=not r.label) for r in labels() if isinstance(r, Label)]
-    data = write_rows(tmp_path / "labels.jsonl", [*labels(), *turned])
+    polite = [r.replace(name="polite") for r in labels() if isinstance(r, Label)]
+    data = write_rows(tmp_path / "labels.jsonl", [*polite, *turned])
     settings = ("algorithm.name=reward_label", f"data.train=[{json.dumps(data)}]", "train.optimizer.learning_rate=0.01")
     mapping = toys.mapping("reward", *settings, "train.steps=20", "train.save_every=0")
     with pytest.raises(ConfigError, match="several questions"):
         start("reward", mapping, workspace, "none")
-    run = start("reward", {**mapping, "label": "rude"}, workspace, "rude")
+    run = start("reward", {**mapping, "data": {**mapping["data"], "question": "rude"}}, workspace, "rude")
     good, bad = RewardModel.load(run.model).score(
         [Scored(prompt=(user("Is the ball red?"),), response=r) for r in ("Yes, red.", "What?")]
     )
@@ -292,7 +293,7 @@ def test_one_question_of_several(toys, workspace, tmp_path):
     ("settings", "words"),
     [
         (["bootstrap=true"], "members"),
-        (["label=rude"], "no yes/no question"),
+        (["data.question=rude"], "answer no question"),
         (["forecast=2", "data.held_out_share=0.0"], "held-out comparisons"),
         (["forecast=6"], "cannot be halved"),
     ],

@@ -7,6 +7,7 @@
     generated:size=500                       sums, counting, letters and the like, with exact answers (data/generated.py)
     tasks:sets=super-ni:copa,templates=3     an instruction mixture, worded from templates (data/tasks.py)
     feedback:PROJECT                         what people answered in a project of the feedback database
+    feedback:PROJECT+regenerated             labels: with those of answers that were written anew, as thumbs down
     feedback:PROJECT@HASH                    the same as it stood when a run took that snapshot (data.json of the run)
 
 Where a source does not have the asked kind but one that holds it (data/derive.py), the records are derived.

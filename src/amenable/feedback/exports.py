@@ -109,7 +109,12 @@ def annotated(engine: sa.Engine, project: str, kind: str, members: Sequence[int]
     with reading(engine) as connection:
         newest = connection.execute(sa.select(sa.func.max(Annotation.id))).scalar() or 0
     newer = sa.select(Annotation.supersedes_id).where(Annotation.supersedes_id.is_not(None), Annotation.id <= newest)
-    wanted = sa.select(Annotation.id).join(Project).where(Project.name == project, Annotation.purged_at.is_(None))
+    wanted = (
+        sa.select(Annotation.id)
+        .join(Project, Project.id == Annotation.project_id)
+        .join(PromptRow, PromptRow.id == Annotation.prompt_id)
+        .where(Project.name == project, Annotation.purged_at.is_(None), PromptRow.purged_at.is_(None))
+    )
     if members is None:
         wanted = wanted.where(Annotation.id <= newest, Annotation.id.not_in(newer), *_counts())
     for ids in _pages(engine, wanted, Annotation.id, members):
@@ -168,6 +173,13 @@ def _labels(case: _Case) -> Iterator[Label]:
         yield Label(id=case.name("labels", number), response=response, label=yes, name=question, **case.both())
 
 
+def _labels_and_regenerated(case: _Case) -> Iterator[Label]:
+    yield from _labels(case)
+    for number, c in enumerate((c for c in case.chat if c.kind == "regenerate"), start=1):
+        name, response = f"{case.name('labels', number)}/regenerated", case.texts[c.generation_id]
+        yield Label(id=name, response=response, label=False, name="good", **case.both())
+
+
 def _comparisons(case: _Case) -> Iterator[Comparison]:
     pairs: list[tuple[str, str, float | None]] = [
         (case.texts[c.chosen_id], case.texts[c.rejected_id], c.strength) for c in case.compared
@@ -202,6 +214,7 @@ _MAKERS: dict[str, Callable[[_Case], Iterator[Any]]] = {
     "rankings": _rankings,
     "ratings": _ratings,
     "labels": _labels,
+    "labels+regenerated": _labels_and_regenerated,
     "comparisons": _comparisons,
     "demonstrations": _demonstrations,
 }

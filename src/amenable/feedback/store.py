@@ -25,11 +25,13 @@ from amenable.errors import StoreError, nearest
 from amenable.feedback import database, forms, imports, lineage, projects, rows
 from amenable.feedback.exports import Item, annotated, prompts_of
 from amenable.feedback.parts import Part
-from amenable.feedback.tables import Annotation, Generation, Project
+from amenable.feedback.tables import Annotation, Export, Generation, Model, Project
 from amenable.feedback.tables import Prompt as PromptRow
 from amenable.types import KINDS, AnyRecord, Prompt, Record, Sampling
 
 FEEDBACK_KINDS = tuple(kind for kind in KINDS if kind != "documents")
+REGENERATED = "labels+regenerated"
+"""Labels, and each answer that somebody let be written anew as a thumb down: weak evidence, so only where asked for."""
 
 
 class NewGeneration(Record, frozen=True):
@@ -185,13 +187,18 @@ class Store:
         """
         return (item.record for item in self._items(project, kind))
 
+    def num_records(self, project: str) -> dict[str, int]:
+        """How many records of each kind the project's feedback gives; kinds without any are left out."""
+        counts = {kind: sum(1 for _ in self._items(project, kind)) for kind in FEEDBACK_KINDS}
+        return {kind: count for kind, count in counts.items() if count}
+
     def snapshot(self, project: str, kind: str) -> Snapshot:
         """Note down the records of a kind as they stand, for lineage; the same records give the same hash."""
         items = list(self._items(project, kind))
         if not items:
             raise StoreError(f"project {project!r} has no {kind} yet", mend="collect or import some first")
         with database.writing(self._engine) as connection:
-            digest = lineage.add_snapshot(connection, self._project(connection, project), kind, items)
+            digest = lineage.add_snapshot(connection, projects.number_of(connection, project), kind, items)
         return Snapshot(hash=digest, project=project, kind=kind, ids=tuple(item.record.id for item in items))
 
     def snapshot_of(self, digest: str) -> tuple[str, str]:
@@ -237,36 +244,52 @@ class Store:
                 connection, labeler=labeler, annotation=annotation, snapshot=snapshot, run=run, model=model
             )
 
+    def model_names(self, digests: Sequence[str]) -> dict[str, str]:
+        """Names of models by the hash of their weights; those that are known."""
+        with database.reading(self._engine) as connection:
+            found = connection.execute(sa.select(Model.hash, Model.name).where(Model.hash.in_(digests)))
+            return dict(found.tuples().all())
+
+    def note_export(self, project: str, path: str | Path) -> None:
+        """Note that feedback was written to a file, so that a purge finds it."""
+        with database.writing(self._engine) as connection:
+            values = {"project_id": projects.number_of(connection, project), "path": str(Path(path).absolute())}
+            rows.insert(connection, Export, **values)
+
     # Within
 
     def _items(self, project: str, kind: str) -> Iterator[Item]:
-        if kind not in FEEDBACK_KINDS:
+        if kind not in (*FEEDBACK_KINDS, REGENERATED):
             near = nearest(kind, FEEDBACK_KINDS)
             mend = (f"did you mean {near!r}? " if near else "") + f"known: {', '.join(FEEDBACK_KINDS)}"
             raise StoreError(f"feedback holds no {kind!r}", mend=mend)
         with database.reading(self._engine) as connection:
-            self._project(connection, project)
+            projects.number_of(connection, project)
         source = prompts_of if kind == "prompts" else annotated
         return source(self._engine, project, kind, None)
 
-    def _project(self, connection: sa.Connection, name: str) -> int:
-        found = connection.execute(sa.select(Project.id).where(Project.name == name)).scalar()
-        if found is not None:
-            return found
-        names = list(connection.execute(sa.select(Project.name)).scalars())
-        near = nearest(name, names)
-        mend = (f"did you mean {near!r}? " if near else "") + (
-            f"known: {', '.join(names)}" if names else "there are none yet"
-        )
-        where = self._engine.url.render_as_string(hide_password=True)
-        raise StoreError(f"there is no project named {name!r}", where=where, mend=mend)
+
+def source_of(project: str, kind: str) -> tuple[str, str]:
+    """(project, kind of the store) of a project as data names it.
+
+    >>> source_of("helpful+regenerated", "labels")
+    ('helpful', 'labels+regenerated')
+    """
+    name, plus, asked = project.rpartition("+")
+    if not plus or asked != "regenerated":
+        return project, kind
+    if kind != "labels":
+        raise StoreError(f"what was written anew gives labels, no {kind}", mend=f"name feedback:{name}")
+    return name, REGENERATED
 
 
 def export_records(url: str | Path, project: str, kind: str, snapshot: str | None = None) -> Iterator[AnyRecord]:
     """The records of a kind in a project of a database. snapshot: as they stood then.
 
+    A project named PROJECT+regenerated gives its labels with those of answers that were written anew (REGENERATED).
     Raises StoreError as Store.records does, or if the snapshot is of something else.
     """
+    project, kind = source_of(project, kind)
     if "://" not in str(url) and not Path(url).exists():
         raise StoreError("there is no feedback database", where=str(url), mend="run `amenable init`, or check the path")
     with Store.open(url) as store:

@@ -20,9 +20,11 @@ from amenable.data.source import load
 from amenable.data.split import assign_splits
 from amenable.errors import ConfigError, DataError
 from amenable.stages.lineage import as_snapshot
-from amenable.types import AnyRecord, Document, Prompt, Record, text
+from amenable.types import AnyRecord, Document, Label, Prompt, Rating, Record, text
 
 Units = Loader | Mixture
+USUAL = {"ratings": "overall", "labels": "good"}
+"""The question that is learned from where records answer several."""
 
 
 class DataConfig(Record, frozen=True):
@@ -54,6 +56,13 @@ class DataConfig(Record, frozen=True):
     train_on: Annotated[
         Literal["all", "last"], Meta(description="demonstrations: all assistant turns, or only the last")
     ] = "all"
+    question: Annotated[
+        str | None,
+        Meta(
+            description="ratings and labels: the question to learn from; null: overall of ratings, good of labels, or the "
+            "only one"
+        ),
+    ] = None
     max_reject_share: Annotated[
         float, Meta(ge=0, le=1, description="share of unusable rows above which the command stops")
     ] = 0.02
@@ -116,6 +125,8 @@ def open_stream(
     info: dict[str, Any] = {}
     notes: list[str] = []
     loaded = {spec: _load(spec, kind, config, rejects, workspace, snapshots.get(spec)) for spec in config.train}
+    question = question_of([r for records, _ in loaded.values() for r in records], kind, config.question)
+    loaded = {spec: (_answering(records, question, spec), about) for spec, (records, about) in loaded.items()}
     # all sources at once: a prompt that one of them holds out is held out of the others too
     everything = assign_splits(
         [r for records, _ in loaded.values() for r in records], (1 - config.held_out_share, config.held_out_share, 0.0)
@@ -147,6 +158,7 @@ def open_stream(
         for spec in config.validation:
             held = f"validation {spec}"
             records, about = _load(spec, kind, config, rejects, workspace, snapshots.get(held))
+            records = _answering(records, question, spec)
             chosen = [r for r in records if r.split in (None, "validation", "test")] or records
             held_out += chosen
             info[held] = {**about, "records": len(chosen)}
@@ -248,6 +260,41 @@ def _load(
     if prefixes:
         return [p for d in loaded.records if (p := prefix_prompt(d, config.prefix_words)) is not None], about
     return list(loaded.records), about
+
+
+def question_of(records: Sequence[AnyRecord], kind: str, named: str | None) -> str | None:
+    """The question that ratings or labels are to answer; None for other kinds, and where all answer the same.
+
+    Raises ConfigError where there are several and none is named or usual, or the named one is not there.
+    """
+    if kind not in USUAL:
+        if named is not None:
+            raise ConfigError(f"{kind} answer no question", where="data.question", mend="leave it out")
+        return None
+    found = {_asked(record) for record in records}
+    wanted = named if named is not None else USUAL[kind] if USUAL[kind] in found else None
+    if wanted is None and len(found) == 1:
+        return None
+    if wanted not in found:
+        raise ConfigError(
+            "the data answers several questions" if named is None else f"nothing to train on answers {named!r}",
+            where="data.question",
+            mend=f"name one of them: {', '.join(sorted(found)[:10])}",
+        )
+    return wanted
+
+
+def _answering(records: list[AnyRecord], question: str | None, spec: str) -> list[AnyRecord]:
+    if question is None:
+        return records
+    kept = [record for record in records if _asked(record) == question]
+    if not kept:
+        raise DataError(f"nothing answers {question!r}", where=spec, mend="leave this source out")
+    return kept
+
+
+def _asked(record: AnyRecord) -> str:
+    return record.question if isinstance(record, Rating) else record.name if isinstance(record, Label) else ""
 
 
 def prefix_prompt(document: Document, num_words: int) -> Prompt | None:

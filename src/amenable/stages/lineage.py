@@ -26,18 +26,21 @@ def as_snapshot(database: str, spec: str, kind: str, known: str | None) -> tuple
     if named := SNAPSHOT.fullmatch(spec):
         return spec, named.group(2)
     if known is None:
+        from amenable.feedback.store import source_of
+
         with _open(database) as store:
-            known = store.snapshot(spec.removeprefix("feedback:"), kind).hash
+            known = store.snapshot(*source_of(spec.removeprefix("feedback:"), kind)).hash
     return f"{spec}@{known}", known
 
 
 def note_run(workspace: WorkspaceFolder, run: str, data: Mapping[str, Any]) -> None:
-    """Note what a run learns from. data: as in its data.json."""
+    """Note what a run learns from, at its begin and, as people may be its reward, at its end. data: as in its data.json."""
     if not _has_database(workspace):
         return
     with _open(workspace.database) as store:
         snapshots = [about["snapshot"] for about in data.values() if isinstance(about, Mapping) and "snapshot" in about]
         snapshots += [name for role in ("reward", "critic") for name in _behind(store, data.get(role))]
+        snapshots += _said_to(store, data.get("reward"))
         if snapshots:
             store.record_run(run, snapshots)
 
@@ -70,6 +73,17 @@ def _behind(store: Store, model: Any) -> Iterator[str]:
             yield from store.lineage_of(model=model).snapshots
         except StoreError:  # not a model that was noted
             return
+
+
+def _said_to(store: Store, reward: Any) -> Iterator[str]:
+    """Snapshots of what people said so far, where they are the reward."""
+    if not isinstance(reward, str) or not reward.startswith("people:"):
+        return
+    for kind in ("labels", "ratings", "rankings"):
+        try:
+            yield store.snapshot(reward.removeprefix("people:"), kind).hash
+        except StoreError:  # nothing of this kind yet
+            continue
 
 
 def _has_database(workspace: WorkspaceFolder) -> bool:

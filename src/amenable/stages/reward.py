@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -17,7 +16,7 @@ import msgspec
 from msgspec import Meta
 
 from amenable.config.folder import WorkspaceFolder, write_atomic
-from amenable.errors import ConfigError, DataError
+from amenable.errors import ConfigError
 from amenable.evals.report.page import write_report
 from amenable.evals.reward_quality import correctness
 from amenable.models.heads import ScalarHead
@@ -40,7 +39,7 @@ from amenable.stages.reward_apart import Member, Recipe, learning_curve, resampl
 from amenable.stages.reward_measure import all_comparisons, all_responses, good_responses, margins, measure, report_of
 from amenable.stages.sft import ensure_template
 from amenable.train.settings import OptimizerConfig, TrainConfig
-from amenable.types import Label, Record
+from amenable.types import Record
 
 
 class Config(Record, frozen=True):
@@ -71,10 +70,6 @@ class Config(Record, frozen=True):
             "take up to as long as the training itself",
         ),
     ] = 0
-    label: Annotated[
-        str | None,
-        Meta(description="labels: the question to learn, where the data answers several; null: the only one"),
-    ] = None
     algorithm: Annotated[
         dict[str, Any],
         Meta(description="name (reward_pairwise, reward_ranking, reward_rating, reward_label) and settings"),
@@ -160,7 +155,7 @@ def _run(config: Config, workspace: WorkspaceFolder, job: Job) -> RunResult:
 
 
 def _open(config: Config, kind: str, policy: Policy, workspace: WorkspaceFolder, job: Job) -> Stream:
-    stream = open_stream(
+    return open_stream(
         config.data,
         kind,
         policy.tokenizer,
@@ -169,30 +164,6 @@ def _open(config: Config, kind: str, policy: Policy, workspace: WorkspaceFolder,
         rejects=job.rejects,
         workspace=workspace,
         snapshots=job.snapshots(),
-    )
-    return _one_question(stream, config.label) if kind == "labels" else stream
-
-
-def _one_question(stream: Stream, name: str | None) -> Stream:
-    """The labels of one question. Raises ConfigError where there are several and none is named, or the named one is not there."""
-    found = sorted({unit[0].record.name for units in stream.units.values() for unit in units})
-    if name is None and len(found) == 1:
-        name = found[0]
-    if name not in found:
-        raise ConfigError(
-            "the data answers several questions" if name is None else f"no label to train on answers {name!r}",
-            where="label",
-            mend=f"name one of them: {', '.join(found[:10])}",
-        )
-    units = {source: [u for u in own if u[0].record.name == name] for source, own in stream.units.items()}
-    empty = [source for source, own in units.items() if not own]
-    if empty:
-        raise DataError(f"no label answers {name!r}", where=empty[0], mend="leave this source out of data.train")
-    return replace(
-        stream,
-        units=units,
-        validation=[u for u in stream.validation if u[0].record.name == name],
-        validation_records=[r for r in stream.validation_records if isinstance(r, Label) and r.name == name],
     )
 
 
@@ -204,8 +175,6 @@ def _check(config: Config, kind: str, stream: Stream) -> None:
             where="bootstrap",
             mend="set members too",
         )
-    if config.label is not None and kind != "labels":
-        raise ConfigError(f"{kind} answer no yes/no question", where="label", mend="leave it out")
     if config.centre_on and kind in ("labels", "ratings"):
         raise ConfigError(
             f"a reward model of {kind} has a zero of its own", where="centre_on", mend="leave it out: it is not shifted"
