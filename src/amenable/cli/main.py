@@ -38,6 +38,8 @@ COMMANDS = (
     "chat",
     "play",
     "serve",
+    "feedback",
+    "lineage",
     "study",
     "runs",
     "diagnose",
