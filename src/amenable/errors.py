@@ -78,6 +78,12 @@ class ConflictError(StoreError):
     """What was asked for cannot be done any more, because something else was done before."""
 
 
+class ParkedError(AmenableError):
+    """A run waits for something outside of it, and can be resumed when that is there."""
+
+    exit_code = 75
+
+
 class ResourceError(AmenableError):
     """Not enough disk or memory, or a port in use."""
 

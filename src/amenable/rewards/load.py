@@ -21,6 +21,7 @@ from amenable.rewards.base import Reward
 
 BUILT_IN = ("labeler", "rules", "length", "composite", "ensemble")
 CODE = re.compile(r"(?!run:)([A-Za-z_][\w.]*):([A-Za-z_]\w*)", re.ASCII)
+PEOPLE = "people:"  # followed by a project of the feedback database
 MEMBERS = "members"  # folder of a reward model's further members
 
 
@@ -30,7 +31,20 @@ def names_model(spec: str) -> bool:
     >>> [names_model(spec) for spec in ("run:reward-1", "labeler", "my_rewards:Polite", "mine.toml")]
     [True, False, False, False]
     """
-    return spec not in BUILT_IN and CODE.fullmatch(spec) is None and not spec.endswith(".toml")
+    return (
+        spec not in BUILT_IN
+        and not spec.startswith(PEOPLE)
+        and CODE.fullmatch(spec) is None
+        and not spec.endswith(".toml")
+    )
+
+
+@dataclass(frozen=True)
+class People:
+    """Where people are asked, and who is told that a run waits for them."""
+
+    database: str
+    say: Callable[[str], None]
 
 
 def load_reward(
@@ -40,16 +54,18 @@ def load_reward(
     options: Mapping[str, Any],
     where: str = "reward_options",
     read: dict[str, Path] | None = None,
+    people: People | None = None,
     **model_options: Any,
 ) -> Reward:
-    """`labeler`, `rules`, `length`, `composite`, `ensemble`, `module:Class`, a recipe file, or a reward model by name or folder.
+    """`labeler`, `rules`, `length`, `composite`, `ensemble`, `people:PROJECT`, `module:Class`, a recipe file, or a reward
+    model by name or folder.
 
     resolve: name → model folder. options: settings of that reward. read: if given, takes up every model folder and recipe
-    file that was read, by name. model_options: device and precision of reward models. Raises ConfigError for an option
+    file that was read, by name. people: where people are asked, and who is told of the wait. model_options: device and precision of reward models. Raises ConfigError for an option
     that the reward does not have, for a class that cannot be had and for a recipe that names itself, ModelError for a
     model without a reward head.
     """
-    return _Loader(resolve, {} if read is None else read, model_options).load(spec, options, where)
+    return _Loader(resolve, {} if read is None else read, model_options, people).load(spec, options, where)
 
 
 @dataclass(frozen=True)
@@ -59,6 +75,7 @@ class _Loader:
     resolve: Callable[[str], Path]
     read: dict[str, Path]
     model_options: Mapping[str, Any]
+    people: People | None = None
     folder: Path = Path()
     within: tuple[Path, ...] = field(default=())
 
@@ -73,6 +90,8 @@ class _Loader:
             config = parse(ensemble.Config, options, where=where)
             members = [self.load(member, {}, f"{where}: models") for member in config.models]
             return ensemble.EnsembleReward(members, config, name=name or spec)
+        if spec.startswith(PEOPLE):
+            return self._people(spec.removeprefix(PEOPLE), options, where)
         if code := CODE.fullmatch(spec):
             return _load_code(code[1], code[2], options, where)
         if names_model(spec):
@@ -80,6 +99,13 @@ class _Loader:
         if options:
             raise ConfigError(f"the reward {spec!r} has no options", where=where, mend="leave them out")
         return length.LengthReward() if spec == "length" else self._recipe(spec)
+
+    def _people(self, project: str, options: Mapping[str, Any], where: str) -> Reward:
+        from amenable.rewards.people import Config, PeopleReward
+
+        if self.people is None:
+            raise ConfigError("nobody can be asked here: there is no feedback database", where=where)
+        return PeopleReward(self.people.database, project, parse(Config, options, where=where), say=self.people.say)
 
     def _model(self, spec: str, options: Mapping[str, Any], where: str) -> Reward:
         from amenable.rewards.model import RewardModel, held_out_scores

@@ -24,7 +24,7 @@ import torch
 from amenable.batch import Batch
 from amenable.config.folder import NAME, WorkspaceFolder, check_disk, new_run
 from amenable.config.settings import dump_toml
-from amenable.errors import AmenableError, ResourceError
+from amenable.errors import AmenableError, ParkedError, ResourceError
 from amenable.models.folder import model_hash
 from amenable.models.paths import Paths
 from amenable.stages.build import ON_CPU, Compute, set_up
@@ -96,6 +96,7 @@ class Job:
             if self.folder.status == "running":
                 with contextlib.suppress(ResourceError):
                     status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+                    status = "parked" if isinstance(error, ParkedError) else status
                     self.folder.set_status(status, str(error) or type(error).__name__)
         elif not self.is_new:
             return
@@ -377,6 +378,7 @@ class Job:
 
     def _note_models(self) -> None:
         """Lineage: the result and the models kept on the way come of this run and of the model that it began from."""
+        note_run(self.workspace, self.name, self.data)  # again: people who are its reward have said more
         made = {f"run:{self.name}": self.folder.model}
         made |= {f"run:{self.name}@{step}": path for step, path in self.workspace.kept_models(self.name).items()}
         known: set[str] = set()

@@ -19,7 +19,7 @@ from amenable.errors import ConfigError, ModelError
 from amenable.models.folder import load_heads, load_model, model_hash
 from amenable.models.forward import Actor
 from amenable.models.heads import ValueHead
-from amenable.rewards.load import load_reward, names_model
+from amenable.rewards.load import People, load_reward, names_model
 from amenable.rollout.engine import Engine, Request
 from amenable.rollout.environments.load import load_environment
 from amenable.rollout.slow import make_engine
@@ -62,7 +62,7 @@ class Config(Record, frozen=True):
         str | None,
         Meta(
             description="a reward model's name or folder, a reward recipe (NAME.toml), composite, ensemble, labeler, rules, "
-            "length, or a class: module:Class"
+            "length, people:PROJECT, or a class: module:Class"
         ),
     ] = None
     reward_options: Annotated[
@@ -253,6 +253,7 @@ def _reward(config: Config, workspace: WorkspaceFolder, compute: Compute, job: J
         lambda reference: resolve_model(reference, workspace),
         options=config.reward_options,
         read=read,
+        people=People(workspace.database, job.say),
         device=compute.device,
         precision=compute.precision,
     )

@@ -13,9 +13,9 @@ from amenable.config.folder import WorkspaceFolder, new_run, resolve_model, whol
 from amenable.config.settings import dump_toml
 from amenable.data.source import load
 from amenable.errors import ConfigError
-from amenable.rewards.load import load_reward
+from amenable.rewards.load import People, load_reward
 from amenable.stages.build import Policy, asked_with, open_policy
-from amenable.stages.events import OnEvent, RunResult, ignore
+from amenable.stages.events import Event, OnEvent, RunResult, ignore
 from amenable.stages.fill import GAP, fill
 from amenable.stages.generate import best_of, generate
 from amenable.types import Decode, Prompt, Record, Rollout, Sampling, text, user
@@ -85,7 +85,8 @@ def _answered(
         on_event=on_event,
     )
     if config.best_of:
-        reward = load_reward(config.best_of, lambda r: resolve_model(r, workspace), options={})
+        people = People(workspace.database, lambda said: on_event(Event(stage="sample", kind="message", text=said)))
+        reward = load_reward(config.best_of, lambda r: resolve_model(r, workspace), options={}, people=people)
         groups = [[best] for best in best_of(reward, groups)]
     return [_row(rollout) for group in groups for rollout in group]
 

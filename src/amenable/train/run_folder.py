@@ -7,7 +7,7 @@
     samples.jsonl      responses by step
     checkpoints/       see checkpoint.py
     dumps/             batches of skipped steps (or of all, if asked), for `runs replay`
-    status.json        running | interrupted | finished | failed, and why
+    status.json        running | interrupted | parked | finished | failed, and why
     models/step-N/     the model after step N, where train.keep_models_every keeps it
     model/             the result
 

@@ -1,0 +1,166 @@
+"""People as the reward: rollouts become tasks, the run waits or parks, and goes on bit for bit when they are answered."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+
+from amenable.config.folder import WorkspaceFolder
+from amenable.errors import ConfigError, ParkedError, StoreError
+from amenable.feedback import projects, queue, rows, submissions, views
+from amenable.feedback.database import writing
+from amenable.feedback.forms import Answered, Form
+from amenable.feedback.store import Store
+from amenable.rewards.load import People, load_reward
+from amenable.rewards.people import Config, PeopleReward
+from amenable.stages.resume import resume
+from amenable.types import Scored, user
+
+from .stage_makers import Toys, assert_same_run, start, toys, workspace
+from .stage_makers import rows as logged
+
+__all__ = ["toys", "workspace"]
+HI, BYE = (user("Hi"),), (user("Bye"),)
+
+
+def opened(workspace: WorkspaceFolder) -> Store:
+    store = Store.open(workspace.database)
+    with writing(store.engine) as connection:
+        projects.create(connection, "judges", projects.read_settings({"label_question": "good"}), questions=[])
+        rows.user(connection, "ann"), rows.user(connection, "bob")
+    return store
+
+
+def answer_all(store: Store, person: int = 1) -> int:
+    """Do all that is open: longer responses are better."""
+    done = 0
+    while True:
+        with writing(store.engine) as connection:
+            about = projects.about(connection, 1)
+            number = queue.next_assignment(connection, about, person)
+            if number is None:
+                return done
+            work = views.work(connection, number, person)
+            lengths = [len(r.text) for r in work.responses]
+            if work.kind == "label":
+                form = Form(labels=(lengths[0] % 2 == 0,))
+            elif work.kind == "rank":
+                form = Form(tiers=tuple(sorted(set(lengths), reverse=True).index(n) for n in lengths))
+            else:
+                form = Form(answers=(Answered(question="overall", value=min(7, lengths[0]), response=0),))
+            submissions.submit(connection, number, person, form, 1.0)
+            done += 1
+
+
+def reward(workspace: WorkspaceFolder, **options: object) -> PeopleReward:
+    config = Config(poll_s=0.01, wait_minutes=0.0).replace(**options)
+    return PeopleReward(workspace.database, "judges", config)
+
+
+ITEMS = [Scored(prompt=p, response=r) for p, r in ((HI, "a"), (BYE, "four"), (HI, "bbb"), (HI, ""), (HI, "cc"))]
+
+
+@pytest.mark.parametrize(
+    ("ask", "scores", "tasks"),
+    [("label", [0.0, 1.0, 0.0, 0.0, 1.0], 4), ("rank", [1 / 3, 0.0, 1.0, 0.0, 2 / 3], 1)],
+)
+def test_scores_are_what_was_said(workspace: WorkspaceFolder, ask: str, scores: list[float], tasks: int) -> None:
+    with opened(workspace) as store:
+        people = reward(workspace, ask=ask)
+        with pytest.raises(ParkedError, match=f"{tasks} of {tasks} tasks are not answered"):
+            people.score(ITEMS)
+        assert answer_all(store) == tasks
+        assert people.score(ITEMS) == pytest.approx(scores)
+        assert people.score(ITEMS) == pytest.approx(scores)  # nobody is asked twice
+        assert answer_all(store) == 0
+        kinds = {"label": "labels", "rank": "rankings"}
+        assert len(list(store.records("judges", kinds[ask]))) == tasks  # which trains a reward model, too
+
+
+def test_ratings_of_several_people_are_averaged(workspace: WorkspaceFolder) -> None:
+    with opened(workspace) as store:
+        with writing(store.engine) as connection:
+            projects.add_questionnaire(connection, 1, projects.DEFAULT_QUESTIONS)
+        people = reward(workspace, ask="rate", overlap=2)
+        with pytest.raises(ParkedError):
+            people.score(ITEMS[:2])
+        answer_all(store, 1)
+        with pytest.raises(ParkedError, match="2 of 2"):
+            people.score(ITEMS[:2])
+        answer_all(store, 2)
+        assert people.score(ITEMS[:2]) == [1.0, 4.0]
+
+
+def test_it_waits_and_goes_on_by_itself(workspace: WorkspaceFolder) -> None:
+    told: list[str] = []
+    with opened(workspace) as store:
+        people = PeopleReward(workspace.database, "judges", Config(poll_s=0.01), say=told.append)
+        found: list[list[float]] = []
+        waiting = threading.Thread(target=lambda: found.append(people.score(ITEMS)))
+        waiting.start()
+        while not told:
+            time.sleep(0.01)
+        answer_all(store)
+        waiting.join(60)
+    assert found == [[0.0, 1.0, 0.0, 0.0, 1.0]]
+    assert told == ["waiting for people: 4 of 4 tasks of project judges are open"]
+
+
+def test_what_cannot_be_asked_is_refused(workspace: WorkspaceFolder) -> None:
+    opened(workspace).close()
+    with pytest.raises(StoreError, match="no project named 'jugdes'"):
+        PeopleReward(workspace.database, "jugdes", Config()).score(ITEMS)
+    with pytest.raises(ConfigError, match="nobody can be asked"):
+        load_reward("people:judges", lambda name: workspace.root, options={})
+    with pytest.raises(ConfigError):
+        load_reward("people:judges", lambda name: workspace.root, options={"asks": 1}, people=People("x", print))
+
+
+def test_ppo_parks_and_goes_on_bit_for_bit(toys: Toys, workspace: WorkspaceFolder) -> None:
+    """One run waits while somebody answers; the other parks at every step, and is resumed after each answer."""
+    overrides = (
+        "reward=people:judges",
+        "train.steps=3",
+        "train.units_per_step=4",
+        "train.save_every=1",
+        "data.held_out_share=0.0",
+    )
+    with opened(workspace) as store:
+        stop = threading.Event()
+
+        def judge() -> None:
+            while not stop.is_set():
+                answer_all(store, 1)
+                time.sleep(0.02)
+
+        judging = threading.Thread(target=judge)
+        judging.start()
+        try:
+            start("ppo", toys.mapping("ppo", *overrides, "reward_options.poll_s=0.02"), workspace, "waits")
+        finally:
+            stop.set()
+            judging.join()
+    other = WorkspaceFolder(workspace.root.parent / "other")
+    from amenable.config.folder import init_workspace
+
+    other = init_workspace(other.root)
+    with opened(other) as store:
+        mapping = toys.mapping("ppo", *overrides, "reward_options.poll_s=0.02", "reward_options.wait_minutes=0.0")
+        parked = 0
+        with pytest.raises(ParkedError):
+            start("ppo", mapping, other, "parks")
+        assert '"parked"' in (other.run("parks") / "status.json").read_text()
+        while True:
+            parked += 1
+            assert answer_all(store, 1) > 0 and parked < 9
+            try:
+                resume(other.run("parks"))
+                break
+            except ParkedError:
+                continue
+        assert store.lineage_of(labeler="ann").runs == ("parks",)  # people who are the reward teach the model, too
+    assert parked >= 2
+    assert logged(other.run("parks")) == logged(workspace.run("waits"))
+    assert_same_run(other.run("parks"), workspace.run("waits"))
