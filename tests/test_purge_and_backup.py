@@ -152,6 +152,8 @@ def test_a_purge_reaches_samples_dumps_reports_and_exports(
     at = ["--workspace", str(workspace.root)]
     for path in (out, tree):
         assert run(["feedback", "export", "p", str(path), "--kind", "demonstrations", *at]) == 0
+    other = workspace.root / "other.jsonl"
+    assert run(["data", "export", "feedback:p", str(other), "--kind", "comparisons", *at]) == 0
     gone = workspace.root / "moved.jsonl"
     assert run(["feedback", "export", "p", str(gone), "--kind", "rankings", *at]) == 0
     gone.unlink()
@@ -159,7 +161,7 @@ def test_a_purge_reaches_samples_dumps_reports_and_exports(
     assert run(["feedback", "purge", "carla", "--yes", "--json", *at]) == 0
     told = json.loads(capsys.readouterr().out)
     assert told["models"] == [["run:sft-1", "ab" * 32]] and told["runs"] == ["sft-1"]
-    assert set(told["changed"]) == {str(folder / "samples.jsonl"), str(out)}
+    assert set(told["changed"]) == {str(folder / "samples.jsonl"), str(out), str(other)}
     assert set(told["removed"]) == {str(folder / "dumps"), str(folder / "report.html"), str(tree)}
     assert told["missing"] == [str(gone)]
     assert (folder / "samples.jsonl").read_text() == lines[1] + "\n" and (folder / "metrics.jsonl").exists()

@@ -322,14 +322,25 @@ def export(
     from amenable.data.rejects import Rejects
 
     log = Rejects(limit_share=max_reject_share, path=rejects)
-    loaded = _load(source, kind, workspace_if_any(workspace_dir), split=split, layout=layout, rejects=log)
+    workspace = workspace_if_any(workspace_dir)
+    loaded = _load(source, kind, workspace, split=split, layout=layout, rejects=log)
     count = write(loaded.records, out)
+    if workspace is not None and source.startswith("feedback:"):
+        _note_export(workspace, source.removeprefix("feedback:"), out)
     if as_json:
         print_json({"file": str(out), "records": count, "sha256": loaded.sha256, "rejected": log.rejected})
     else:
         click.echo(f"{loaded.description}: written to {out}")
         if loaded.licence:
             click.echo(f"licence: {loaded.licence}")
+
+
+def _note_export(workspace: WorkspaceFolder, project: str, out: Path) -> None:
+    """So that a purge finds the file."""
+    from amenable.feedback.store import Store
+
+    with Store.open(workspace.database) as store:
+        store.note_export(project.partition("@")[0].removesuffix("+regenerated"), out)
 
 
 def _file_name(text: str) -> str:
