@@ -4,6 +4,7 @@
     sentence-polarity  t0:paws_labeled_...   a public set of the registry, or one part of it
     world  world:seed=3,size=2000            the project's own generated texts (data/world.py)
     primer  primer:templates=3               the instruction data that the project wrote itself (data/primer.py)
+    probes:only=harmless                     requests to refuse, and harmless ones that sound alike (data/probes.py)
     generated:size=500                       sums, counting, letters and the like, with exact answers (data/generated.py)
     tasks:sets=super-ni:copa,templates=3     an instruction mixture, worded from templates (data/tasks.py)
     feedback:PROJECT                         what people answered in a project of the feedback database
@@ -38,6 +39,7 @@ OWN = {
     "world": ("amenable.data.world", "text, prompts and demonstrations of a small world, generated from a seed"),
     "primer": ("amenable.data.primer", "instruction data in simple English that the project wrote itself"),
     "generated": ("amenable.data.generated", "sums, counting, letters and the like, generated with exact answers"),
+    "probes": ("amenable.data.probes", "requests to refuse and harmless ones that sound alike, for evaluation only"),
 }
 """Sources that the package brings, by name: a module with KINDS and source_records(options, kind), and what it holds."""
 SNAPSHOT = re.compile(r"feedback:(.+)@([0-9a-f]{64})")
