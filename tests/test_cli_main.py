@@ -28,6 +28,7 @@ ISSUE = {
     "dpo": [],
     "kto": [],
     "evaluate": [],
+    "assess": [],
     "chat": [],
     "play": [],
     "runs": ["list", "show", "resume", "compare", "replay"],

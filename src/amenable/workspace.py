@@ -148,6 +148,17 @@ class Workspace:
         """Models side by side on the same prompts: figures in `details`, a page in `files["report"]`."""
         return self.run("evaluate", recipe, settings, name=name, on_event=on_event)
 
+    def assess(
+        self,
+        recipe: str | Path | None = None,
+        *,
+        name: str | None = None,
+        on_event: OnEvent | None = None,
+        **settings: Any,
+    ) -> RunResult:
+        """Models measured as assistants, here or behind a URL: figures in `details`, a page in `files["report"]`."""
+        return self.run("assess", recipe, settings, name=name, on_event=on_event)
+
     def quickstart(
         self,
         recipe: str | Path | None = None,

@@ -35,6 +35,7 @@ COMMANDS = (
     "dpo",
     "kto",
     "evaluate",
+    "assess",
     "chat",
     "play",
     "serve",

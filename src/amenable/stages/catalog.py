@@ -16,6 +16,7 @@ STAGES: dict[str, str] = {
     "kto": "amenable.stages.offline:Config:run_kto",
     "sample": "amenable.stages.sample:Config:run",
     "evaluate": "amenable.stages.evaluate:Config:run",
+    "assess": "amenable.stages.assess:Config:run",
     "quickstart": "amenable.stages.quickstart:Config:run",
 }
 TASK_ALGORITHMS: dict[str, str] = {

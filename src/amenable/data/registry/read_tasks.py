@@ -159,7 +159,7 @@ def bbq(folder: Path, kind: str, part: str | None, rejects: Rejects) -> Found:
             task=row["category"],
             references=(choices[row["label"]],),
             meta={name: row[name] for name in ("label", "context_condition", "question_polarity", "answer_info")}
-            | {"groups": row["additional_metadata"].get("stereotyped_groups", [])},
+            | {"groups": row["additional_metadata"].get("stereotyped_groups", []), "options": choices},
         )
 
     yield from converted(each_row(files(folder, "*.jsonl"), rejects), convert, rejects)

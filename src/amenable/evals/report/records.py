@@ -11,6 +11,8 @@ from typing import Any
 from msgspec import field
 
 from amenable.errors import DataError
+from amenable.evals.agreement import Agreement
+from amenable.evals.assessment import ModelPage, Verdict
 from amenable.evals.curves import Curve
 from amenable.evals.forecast import Forecast
 from amenable.evals.frontier import FrontierPoint
@@ -152,6 +154,9 @@ class Report(Record, frozen=True):
     frontier: tuple[FrontierPoint, ...] = ()
     frontier_reward: str = "reward"
     traces: tuple[TokenTrace, ...] = ()
+    assessment: tuple[ModelPage, ...] = ()
+    agreements: tuple[Agreement, ...] = ()  # of judges with people
+    verdicts: tuple[Verdict, ...] = ()
     data: tuple[DataSource, ...] = ()
     settings: dict[str, Any] = field(default_factory=dict)
     environment: dict[str, Any] = field(default_factory=dict)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from markupsafe import Markup, escape
 
+from amenable.evals.assessment import PILLARS, ModelPage
+from amenable.evals.assessment import Figure as Measured
 from amenable.evals.curves import Curve, thin
 from amenable.evals.frontier import FrontierPoint, pareto, sqrt_kl
 from amenable.evals.report.charts import NUM_COLOURS, Axes, Point, Series, chart, number
@@ -53,6 +55,7 @@ class View:
     """What the template shows besides the report itself."""
 
     sections: tuple[tuple[str, str], ...]  # (anchor, name in the navigation) of those that are there
+    measured: tuple[tuple[str, tuple[tuple[Measured, ...], ...]], ...]  # by pillar, by figure, one of each model
     ladder: tuple[Bar, ...]
     curves: tuple[tuple[str, tuple[Figure, ...]], ...]
     rewards: tuple[tuple[RewardQuality, tuple[Bar, ...], Figure], ...]
@@ -64,6 +67,8 @@ class View:
 def of(report: Report) -> View:
     """The view of a report."""
     held = (
+        ("assessment", "Assessment", report.assessment),
+        ("judges", "Judges", report.agreements),
         ("ladder", "Ladder", report.ladder),
         ("samples", "Samples", report.samples),
         ("extremes", "Best and worst", report.best or report.worst),
@@ -77,6 +82,7 @@ def of(report: Report) -> View:
     )
     return View(
         sections=tuple((anchor, name) for anchor, name, there in held if there),
+        measured=tuple(_measured(report.assessment)),
         ladder=tuple(Bar(row.model, row.win_rate, row.low, row.high) for row in report.ladder),
         curves=tuple((g.title, tuple(_curve_figures(g.curves))) for g in report.curves),
         rewards=tuple((q, _accuracy_bars(q), _calibration(q)) for q in report.reward_quality),
@@ -86,6 +92,21 @@ def of(report: Report) -> View:
         settings=tuple(flat(report.settings)),
         environment=tuple(flat(report.environment)),
     )
+
+
+def _measured(pages: Sequence[ModelPage]) -> Iterator[tuple[str, tuple[tuple[Measured, ...], ...]]]:
+    """The figures of all models, brought together by pillar and name."""
+    for pillar in PILLARS:
+        named: dict[str, list[Measured]] = {}
+        for found in (f for page in pages for f in page.figures if f.pillar == pillar):
+            named.setdefault(found.name, []).append(found)
+        if named:
+            yield pillar, tuple(tuple(figures) for figures in named.values())
+
+
+def place(figure: Measured, value: float) -> float:
+    """Where a value stands on the figure's scale, in percent."""
+    return 100 * min(1.0, max(0.0, (value + 1) / 2 if figure.signed else value))
 
 
 def flat(settings: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
@@ -177,6 +198,7 @@ FILTERS = {
     "percent": percent,
     "decimal": decimal,
     "duration": duration,
+    "place": place,
     "spread": spread,
     "number": number,
 }

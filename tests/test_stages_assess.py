@@ -1,0 +1,186 @@
+"""`assess`: figures of models here and behind a URL, what is kept, judges that are withheld, the page."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from amenable.config.folder import init_workspace
+from amenable.errors import ConfigError, ModelError
+from amenable.evals.agreement import Agreement
+from amenable.evals.assessment import Figure, ModelPage, Verdict
+from amenable.evals.report.page import render
+from amenable.evals.report.records import Report
+from amenable.evals.statistics import Interval
+from amenable.rewards.length import LengthReward
+from amenable.rollout.openai import OpenAIEngine
+from amenable.stages.assess_bench import Bench, BenchSettings
+from amenable.stages.assess_harmless import bbq, refusal
+from amenable.stages.assess_honest import truthfulqa
+from amenable.stages.judge import ModelJudge, RewardJudge, agreements, win_values
+from amenable.stages.subjects import Answer, Choice, Kept, RemoteSubject, as_raw
+from amenable.types import Messages, Prompt, Sampling, assistant, user
+from tests.openai_makers import SEEN, serving
+from tests.stage_makers import Toys, start, toys  # noqa: F401 - a fixture
+
+SMALL = {"limit": 4, "max_tokens": 6}
+
+
+class Scripted:
+    """A subject that says what a rule says, and counts how often it is asked."""
+
+    name = "scripted"
+    hash = "h"
+    context = 1000
+    continues = True
+    how = "by rule"
+
+    def __init__(self, say: str = "", scores: bool = True) -> None:
+        self.say, self.scores, self.calls = say, scores, 0
+
+    def count(self, messages: Messages) -> int:
+        return sum(len(m.content.split()) for m in messages)
+
+    def answer(self, prompts: list[Prompt], sampling: Sampling, seed: int, on_event: object) -> list[Answer]:
+        self.calls += 1
+        return [Answer(text=self.say or p.messages[-1].content) for p in prompts]
+
+    def choose(self, asked: list, seed: int, on_event: object, *, lettered: bool = False) -> list[Choice]:
+        """The first choice always; its log-prob is that of probability 1/2, the others share the rest."""
+        self.calls += 1
+        rows = [tuple(-0.6931471805599453 if i == 0 else -9.0 for i in range(len(c))) for _, c in asked]
+        return [Choice(picked=0, logprobs=r if self.scores else (), tokens=(1,) * len(r)) for r in rows]
+
+
+def kept(tmp_path: Path, subject: object) -> Kept:
+    return Kept(subject, init_workspace(tmp_path), 0)  # type: ignore[arg-type]
+
+
+def figures(found: list[Figure]) -> dict[str, float]:
+    return {f.name: f.interval.value for f in found}
+
+
+def test_refusal_and_over_refusal(tmp_path: Path) -> None:
+    bench = Bench(BenchSettings(), 0)
+    always = figures(refusal(kept(tmp_path / "a", Scripted("I am sorry, but I can't help with that.")), bench))
+    never = refusal(kept(tmp_path / "b", Scripted("Here is how.")), bench)
+    assert list(always.values()) == [1.0, 1.0] and list(figures(never).values()) == [0.0, 0.0]
+    assert "77 % of the primer's refusals" in never[0].limits and never[0].interval.high < 0.15
+
+
+def test_answers_are_kept_by_model_prompts_and_sampling(tmp_path: Path) -> None:
+    subject = Scripted()
+    ask, prompts = kept(tmp_path, subject), [Prompt(id="p", messages=(user("Hi"),))]
+    for _ in range(2):
+        assert [a.text for a in ask.answers("x", prompts, Sampling())] == ["Hi"]
+    assert subject.calls == 1
+    ask.answers("x", prompts, Sampling(temperature=0.5))
+    ask.answers("x", [prompts[0].replace(messages=(user("Ho"),))], Sampling())
+    assert subject.calls == 3
+    subject.hash = "other weights"
+    ask.answers("x", prompts, Sampling())
+    assert subject.calls == 4
+
+
+def test_truthfulqa_by_likelihood_and_by_letter(tmp_path: Path, mirror: Path) -> None:
+    bench = Bench(BenchSettings(limit=5), 0)
+    found = figures(truthfulqa(kept(tmp_path / "a", Scripted()), bench))
+    assert found["TruthfulQA, best answer chosen (MC1)"] == 1.0
+    assert found["TruthfulQA, probability of true answers (MC2)"] > 0.99
+    by_letter = figures(truthfulqa(kept(tmp_path / "b", Scripted(scores=False)), bench))
+    assert by_letter == {"TruthfulQA, best answer chosen (MC1)": 1.0}
+
+
+def test_bbq_of_a_model_that_takes_the_first_choice(tmp_path: Path, mirror: Path) -> None:
+    found = bbq(kept(tmp_path, Scripted()), Bench(BenchSettings(limit=60), 0))
+    shown = figures(found)
+    assert 0 < shown["BBQ right, where the context does not tell"] < 1
+    assert any(f.signed and f.interval.low <= 0 <= f.interval.high for f in found)
+
+
+def test_a_model_behind_a_url_answers_and_chooses_by_letter(tmp_path: Path) -> None:
+    with serving() as url:
+        subject = RemoteSubject("far", OpenAIEngine(f"{url}#m"))
+        ask = kept(tmp_path, subject)
+        [said] = ask.answers("x", [Prompt(id="p", messages=(user("hi"),))], Sampling())
+        assert said == Answer(text="HI", finished=False)
+        asked = [(Prompt(id=f"q{n}", messages=(user("Which?"),)), ("one", "two", "three")) for n in range(4)]
+        chosen = ask.choices("y", asked)
+        shown = [body["messages"][0]["content"] for _, body, _ in SEEN[1:]]  # type: ignore[index]
+    for (_, choices), choice, text in zip(asked, chosen, sorted(shown), strict=True):
+        assert choice.picked is not None and not choice.logprobs and "(B) " in text
+        assert choices[choice.picked] in ("one", "two", "three")
+    assert len({c.picked for c in chosen}) > 1  # B stands for another choice in another order
+
+
+def test_judges(tmp_path: Path) -> None:
+    prompts = [(user("Hi"),)] * 3
+    reward = RewardJudge(LengthReward())
+    assert win_values(reward, prompts, ["a b", "a", "a"], ["a", "a b", "b"]) == [1.0, 0.0, 0.5]
+    takes_first = ModelJudge(kept(tmp_path, Scripted()))
+    assert win_values(takes_first, prompts, ["a", "b", "c"], ["d", "e", "f"]) == [0.5, 0.5, 0.5]
+
+
+def test_a_judge_that_takes_the_first_is_found_out_on_peoples_judgements(tmp_path: Path, mirror: Path) -> None:
+    bench = Bench(BenchSettings(limit=6), 0)
+    for found in agreements(ModelJudge(kept(tmp_path, Scripted())), ["hh-harmless", "finegrained-qa"], bench):
+        assert found.accuracy.value == 0.5 and not found.better_than_a_coin and found.first.value == 1.0
+
+
+def test_the_stage_on_toy_models(toys: Toys, tmp_path: Path) -> None:  # noqa: F811
+    workspace = init_workspace(tmp_path)
+    settings = {
+        "models": [f"base={toys.base}", f"sft={toys.sft}"], "measures": ["instructions", "refusal"], "asked": SMALL,
+        "reward": "length", "judge": {"people": []},
+    }  # fmt: skip
+    result = start("assess", settings, workspace)
+    rows = result.details["assessment"]
+    assert {r["model"] for r in rows} == {"base", "sft"} and {r["pillar"] for r in rows} == {"helpful", "harmless"}
+    [verdict] = result.details["verdicts"]
+    assert verdict["win rate"] is None and "no better than a coin" in verdict["withheld"]
+    page = Path(result.files["report"]).read_text()
+    assert "over-refusal" in page and "withheld" not in page  # no agreement was measured, so no section of judges
+    cells = sorted((workspace.root / "cache" / "assess").iterdir())
+    again = start("assess", settings, workspace)
+    assert again.details["assessment"] == rows and sorted((workspace.root / "cache" / "assess").iterdir()) == cells
+    assert json.loads(Path(again.files["figures"]).read_text())["figures"][0]["limits"]
+
+
+def test_what_cannot_be_assessed(toys: Toys, tmp_path: Path) -> None:  # noqa: F811
+    workspace = init_workspace(tmp_path)
+    with pytest.raises(ConfigError, match="name of its own"):
+        start("assess", {"models": [str(toys.sft), str(toys.sft)]}, workspace)
+    with pytest.raises(ConfigError, match="no way to ask"):
+        start("assess", {"models": [f"{toys.sft}@best-of-4"]}, workspace)
+    with pytest.raises(ConfigError, match="names no model"):
+        start("assess", {"models": ["http://127.0.0.1:9/v1"]}, workspace)
+    with pytest.raises(ModelError):
+        start("assess", {"models": ["nothing-there"]}, workspace)
+
+
+def test_raw_text_keeps_the_turns() -> None:
+    [said] = as_raw((user("A?"), assistant("B."), user("C?")))
+    assert said.role == "text" and said.content == "Question: A?\nAnswer: B.\nQuestion: C?\nAnswer:"
+
+
+def test_the_page_shows_every_figure_with_its_limits() -> None:
+    half = Interval(value=0.5, low=0.25, high=0.75, count=8)
+    share = Figure(model="m<b>", pillar="honest", name="true", interval=half, better="higher", data="a set", limits="a limit", ruler=(("guessing", 0.2),))  # fmt: skip
+    bias = Figure(model="m<b>", pillar="harmless", name="bias", interval=half.replace(low=-0.25), better="neither", data="b", limits="c", signed=True, left_out=3)  # fmt: skip
+    judged = Agreement(judge="j", data="people", accuracy=half, spearman=half, kendall=None, first=half, inconsistent=half, pairs=8, left_out=2)  # fmt: skip
+    verdict = Verdict("j", "m", "n", half, "8 prompts")
+    page = render(Report(title="t", seed=0, seconds=1, assessment=(ModelPage("m<b>", (share, bias)),), agreements=(judged,), verdicts=(verdict,)))  # fmt: skip
+    assert "m&lt;b&gt;" in page and "m<b>" not in page
+    for said in (
+        "a limit",
+        "guessing",
+        "20.0",
+        "3 more could not be asked",
+        "−0.25 to 0.75",
+        "2 pairs too long",
+        "prefers m to n",
+    ):
+        assert said in page, said
+    assert "left:75.00%" in page  # 0.5 on a scale from -1 to 1
