@@ -47,9 +47,7 @@ class OpenAIEngine:
         try:
             import httpx
         except ImportError as error:
-            raise RolloutError(
-                "models behind a URL need httpx", where=reference, mend='pip install "amenable[openai]"'
-            ) from error
+            raise RolloutError("models behind a URL need httpx", where=reference, mend="pip install httpx") from error
         self.url, _, self.model = reference.partition("#")
         if not self.model:
             raise ConfigError(
