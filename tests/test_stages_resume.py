@@ -49,9 +49,10 @@ CASES: dict[str, tuple[str, tuple[str, ...]]] = {
         ("algorithm.ptx_weight=0.5", "ptx.train=[DOCUMENTS]", "ptx_rows_per_step=3", "algorithm.kl_target=2.0"),
     ),
     "ppo-shared": ("ppo", ("algorithm.critic=shared", "responses_per_prompt=2")),
+    "ppo-overlap": ("ppo", ("overlap=true", "responses_per_prompt=2")),
     "ppo-lora": ("ppo", ("lora.rank=2", "critic=REWARD")),
 }
-QUICK = ("pretrain", "ppo-own-ptx-adaptive")
+QUICK = ("pretrain", "ppo-own-ptx-adaptive", "ppo-overlap")
 
 
 def recipe(toys, case):

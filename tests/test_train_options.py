@@ -11,13 +11,14 @@ import pytest
 import torch
 
 import amenable.models.decoder as decoder_module
-from amenable.batch import Inputs
+from amenable.batch import Batch, Inputs
 from amenable.chat.render import render
 from amenable.chat.tokenizer import Tokenizer, train_bpe
 from amenable.config.settings import load_toml, parse
 from amenable.data.split import assign_splits
 from amenable.errors import CheckpointError, DataError
 from amenable.models.folder import load_heads, load_model, read_metadata
+from amenable.models.packing import pack
 from amenable.rewards.model import RewardModel
 from amenable.stages.catalog import find
 from amenable.stages.events import Event
@@ -26,6 +27,7 @@ from amenable.train import checkpoint, loop
 from amenable.train.learner import Learner, schedule
 from amenable.train.loop import NonFiniteError
 from amenable.train.settings import OptimizerConfig, TrainConfig
+from amenable.train.split import micro_batches, split
 from amenable.types import Demonstration, Scored, assistant, user
 
 from .contract import actor, batches_of, gradients, make
@@ -76,6 +78,21 @@ def test_micro_tokens_change_nothing_but_rounding(stage, sft):
     assert column(narrow, "loss") == pytest.approx(column(wide, "loss"), abs=2e-5)
     # Adam divides by the gradient's size, so tiny gradients of another rounding move weights by up to one step size
     assert far_apart(wide, narrow) < 1e-3
+
+
+def test_micro_batches_hold_rows_of_like_length_and_whole_units():
+    lengths, units = [9, 200, 12, 180, 10, 190, 11, 8], [0, 1, 2, 3, 4, 5, 6, 6]
+    valid_BT = torch.arange(200) < torch.tensor(lengths)[:, None]
+    batch = Batch(valid_BT.long(), valid_BT, valid_BT, torch.tensor(units))
+    found = micro_batches(batch, max_tokens=400)
+    assert [micro.length_B.tolist() for micro in found] == [[200, 190], [180, 12, 11, 8, 10, 9]]
+    assert [micro.unit_B.tolist() for micro in found] == [[1, 5], [3, 2, 6, 6, 4, 0]]
+    assert micro_batches(batch, max_tokens=1000) == [batch]
+
+    def cells(micros):
+        return sum(pack(micro).inputs.tokens_PL.numel() for micro in micros)
+
+    assert cells(found) < cells(split(batch, max_tokens=400))
 
 
 def test_minibatches_and_inner_epochs_update_as_often(sft):

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from amenable.batch import Batch, metric
 from amenable.objectives.kl import Kind, kl_estimate
-from amenable.objectives.masked import masked_mean, masked_sum
+from amenable.objectives.masked import masked_sum
 from amenable.objectives.rewards import clip_scores, credit_own, kl_shaped_rewards, replace_unfinished
 
 Truncated = Literal["penalty", "mask", "score"]
@@ -67,9 +67,6 @@ def measure(batch: Batch, scores_B: Tensor, returns_B: Tensor) -> dict[str, floa
     """Metrics of the responses as drawn. score: the reward's own and an environment's; kl: nats per response, by k1."""
     mask_BT = batch.trained_BT
     kl_B = masked_sum(batch["policy.logprobs"] - batch["reference.logprobs"], mask_BT, 1)
-    gap = float("nan")
-    if "sampling.logprobs" in batch.columns:
-        gap = float(masked_mean((batch["policy.logprobs"] - batch["sampling.logprobs"]).abs(), mask_BT))
     return {
         "score": float(earned(batch).double().mean()),
         "score_in_force": float(scores_B.double().mean()),
@@ -78,7 +75,6 @@ def measure(batch: Batch, scores_B: Tensor, returns_B: Tensor) -> dict[str, floa
         "return": float(returns_B.double().mean()),
         "response_tokens": float(mask_BT.sum(1).double().mean()),
         "finished": float((batch["finished"] > 0).double().mean()),
-        "sampling_gap": gap,
         "num_responses": float(batch.num_rows),
     }
 

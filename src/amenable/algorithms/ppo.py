@@ -21,7 +21,7 @@ from amenable.batch import Batch, LossTerms, Outputs, metric
 from amenable.errors import ConfigError
 from amenable.objectives import kl as kl_objectives
 from amenable.objectives.advantages import gae
-from amenable.objectives.masked import masked_mean, whiten
+from amenable.objectives.masked import whiten
 from amenable.objectives.policy import clip_fraction, ppo_clip
 from amenable.objectives.rewards import (
     clip_scores,
@@ -272,9 +272,6 @@ def _measure(
     finished_B: torch.Tensor,
 ) -> dict[str, float]:
     mask_BT = batch.trained_BT
-    gap = float("nan")
-    if "sampling.logprobs" in batch.columns:
-        gap = float(masked_mean((batch["policy.logprobs"] - batch["sampling.logprobs"]).abs(), mask_BT))
     return {
         "score": float(_rollouts.earned(batch).float().mean()),
         "score_in_force": float(scores_B.float().mean()),
@@ -283,6 +280,5 @@ def _measure(
         "return": float(rewards_BT.sum(1).float().mean()),
         "response_tokens": float(mask_BT.sum(1).float().mean()),
         "finished": float(finished_B.float().mean()),
-        "sampling_gap": gap,
         "num_responses": float(batch.num_rows),
     }

@@ -61,7 +61,8 @@ def load_reward(
     model by name or folder.
 
     resolve: name → model folder. options: settings of that reward. read: if given, takes up every model folder and recipe
-    file that was read, by name. people: where people are asked, and who is told of the wait. model_options: device and precision of reward models. Raises ConfigError for an option
+    file that was read, by name. people: where people are asked, and who is told of the wait. model_options: device,
+    precision and paths of reward models. Raises ConfigError for an option
     that the reward does not have, for a class that cannot be had and for a recipe that names itself, ModelError for a
     model without a reward head.
     """

@@ -20,6 +20,7 @@ from amenable.chat.tokenizer import Tokenizer
 from amenable.errors import ModelError
 from amenable.models.folder import load_heads, load_model, read_metadata
 from amenable.models.forward import Actor, outputs_of
+from amenable.models.paths import Paths
 from amenable.rewards.base import BEYOND, Detail, HeldOutScores
 from amenable.types import Scored
 
@@ -48,8 +49,15 @@ class RewardModel:
         self.num_truncated = 0
 
     @classmethod
-    def load(cls, folder: Path | str, *, device: str = "cpu", precision: torch.dtype = torch.float32) -> RewardModel:
-        """The reward model of a folder. Raises ModelError if it has no reward head."""
+    def load(
+        cls,
+        folder: Path | str,
+        *,
+        device: str = "cpu",
+        precision: torch.dtype = torch.float32,
+        paths: Paths | None = None,
+    ) -> RewardModel:
+        """The reward model of a folder. paths: how attention is computed. Raises ModelError if it has no reward head."""
         heads = load_heads(folder, device=device)
         if "reward" not in heads:
             raise ModelError(
@@ -57,7 +65,10 @@ class RewardModel:
                 where=str(folder),
                 mend="`amenable reward` trains one; a language model by itself gives no scores",
             )
-        actor = Actor(load_model(folder, device=device), "scalar", heads["reward"]).requires_grad_(False).eval()
+        model = load_model(folder, device=device)
+        if paths is not None:
+            paths.use_in(model)
+        actor = Actor(model, "scalar", heads["reward"]).requires_grad_(False).eval()
         held_out = held_out_scores(folder)
         return cls(actor, Tokenizer.load(folder), name=Path(folder).name, precision=precision, held_out=held_out)
 

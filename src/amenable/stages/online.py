@@ -20,7 +20,7 @@ from amenable.models.folder import load_heads, load_model, model_hash
 from amenable.models.forward import Actor
 from amenable.models.heads import ValueHead
 from amenable.rewards.load import People, load_reward, names_model
-from amenable.rollout.engine import Engine, Request
+from amenable.rollout.engine import Engine, OnProgress, Request
 from amenable.rollout.environments.load import load_environment
 from amenable.rollout.slow import make_engine
 from amenable.stages.align import announce, make_learner, open_data
@@ -42,9 +42,11 @@ from amenable.stages.events import Event, OnEvent, RunResult, ignore
 from amenable.stages.job import NEW, Job
 from amenable.stages.sft import ensure_template
 from amenable.stages.trace import token_traces
+from amenable.train.ahead import Ahead
 from amenable.train.contract import Algorithm
 from amenable.train.learner import Learner
 from amenable.train.loop import Scorer, row_figures
+from amenable.train.policy_scorer import PolicyScorer
 from amenable.train.settings import OptimizerConfig, TrainConfig
 from amenable.train.sources import OnlineSource, RewardScorer, response_seed
 from amenable.types import Decode, Record, Rollout, Sampling
@@ -91,6 +93,23 @@ class Config(Record, frozen=True):
     sample_every: Annotated[int, Meta(ge=0, description="steps between samples written to samples.jsonl; 0: none")] = 10
     num_slots: Annotated[int, Meta(ge=1, description="responses decoded together; memory only")] = 128
     decode: Decode = "auto"
+    reuse_logprobs: Annotated[
+        bool,
+        Meta(
+            description="take sampling's log-probs for training's where they agree to 0.001 nats a token on some of the step's "
+            "responses; false: always compute them again"
+        ),
+    ] = True
+    overlap: Annotated[
+        bool,
+        Meta(
+            description="generate the next step's responses, by a copy of the policy, while this step learns: they are one step "
+            "old then, and weighed by truncated importance"
+        ),
+    ] = False
+    importance_limit: Annotated[
+        float, Meta(ge=1, description="where overlap is on: the largest weight of a token that an older policy drew")
+    ] = 2.0
     lora: Annotated[LoraSettings, Meta(description="train an adapter; the reference is then the model without it")] = (
         LoraSettings()
     )
@@ -192,10 +211,9 @@ def _run(config: Config, workspace: WorkspaceFolder, job: Job) -> RunResult:
     critic = _critic(config, algorithm, policy, workspace, compute, job)
     learner, scorers = make_learner(algorithm, policy, config.lora, config.train, compute, temperature, job, critic)
     scorers["reward"] = _reward(config, workspace, compute, job)
-    engine = make_engine(
-        policy.model, policy.tokenizer, num_slots=config.num_slots, dtype=compute.half, decode=config.decode
-    )
-    source = _source(config, algorithm, policy, prompts, learner, engine, job, workspace)
+    limit = config.importance_limit if config.overlap else None
+    scorers["policy"] = PolicyScorer(learner, reuse=config.reuse_logprobs, limit=limit)
+    source = _source(config, algorithm, policy, prompts, learner, steps, compute, job, workspace)
     if prompts is not None:
         held_out: list[Any] = prompts.validation[:64]
     else:
@@ -256,6 +274,7 @@ def _reward(config: Config, workspace: WorkspaceFolder, compute: Compute, job: J
         people=People(workspace.database, job.say),
         device=compute.device,
         precision=compute.precision,
+        paths=compute.paths,
     )
     job.data["reward"] = _identity(config.reward, reward.name, read)
     return RewardScorer(reward)
@@ -307,40 +326,86 @@ def _source(
     policy: Policy,
     prompts: Stream | None,
     learner: Learner,
-    engine: Engine,
+    steps: int,
+    compute: Compute,
     job: Job,
     workspace: WorkspaceFolder,
 ) -> OnlineSource:
     seq2seq_start = policy.tokenizer.decoder_start if policy.model.kind == "seq2seq" else None
-    k = config.responses_per_prompt
+    engine = _engine(config, policy, policy.model, compute)
+    draw = _draw_by(
+        engine,
+        config,
+        policy,
+        lambda done, total: job.on_event(
+            Event(stage="responses", done=float(done), total=float(total), unit="responses")
+        ),
+    )
 
-    def seeds_of(step: int, num_units: int) -> list[int]:
-        return [response_seed(config.train.seed, step, place, i) for place in range(num_units) for i in range(k)]
-
-    def answers(step: int, units: list[Any]) -> list[list[Rollout]]:
-        wanted = [unit[0] for unit in units for _ in range(k)]
-        requests = [
-            Request(prompt=row.record, prompt_ids=tuple(row.tokens.tolist()), sampling=config.sampling, seed=seed)
-            for row, seed in zip(wanted, seeds_of(step, len(units)), strict=True)
-        ]
+    def by_policy(step: int, units: list[Any]) -> list[list[Rollout]]:
         engine.load_weights(learner.version)
-        rollouts = engine.generate(
-            requests,
-            on_progress=lambda done, total: job.on_event(
-                Event(stage="responses", done=float(done), total=float(total), unit="responses")
-            ),
-        )
-        return [rollouts[i : i + k] for i in range(0, len(rollouts), k)]
-
-    def episodes(step: int, units: list[Any]) -> list[list[Rollout]]:
-        engine.load_weights(learner.version)
-        rollouts = player.play([seed for seed in units for _ in range(k)], seeds_of(step, len(units)))
-        return [rollouts[i : i + k] for i in range(0, len(rollouts), k)]
+        return draw(step, units)
 
     def make_rows(rollouts: list[Rollout], units: list[int]) -> Batch:
         unit_ids = units if algorithm.unit == "group" else list(range(len(rollouts)))
         return collate(rollout_rows(rollouts, unit_ids, decoder_start=seq2seq_start), "rollouts")
 
+    loaders = _loaders(config, algorithm, policy, job, workspace)
+    ahead = _ahead(config, policy, learner, steps, compute) if config.overlap else None
+    num_units, seed = config.train.units_per_step, config.train.seed
+    if prompts is not None:
+        loader = prompts.loader(units_per_step=num_units, seed=seed)
+        return OnlineSource(loader, by_policy, make_rows, loaders, collate_stream, ahead)
+    units = Episodes(units_per_step=num_units, seed=seed)
+    return EpisodeSource(units, by_policy, make_rows, loaders, collate_stream, ahead)
+
+
+def _engine(config: Config, policy: Policy, model: Any, compute: Compute) -> Engine:
+    return make_engine(model, policy.tokenizer, num_slots=config.num_slots, dtype=compute.half, decode=config.decode)
+
+
+def _draw_by(
+    engine: Engine, config: Config, policy: Policy, on_progress: OnProgress | None = None
+) -> Callable[[int, list[Any]], list[list[Rollout]]]:
+    """(step, units) -> the responses of each unit: answers to a prompt, or episodes of the environment."""
+    k, player = config.responses_per_prompt, None
+    if config.environment is not None:
+        player = Player(load_environment(config.environment), engine, policy.tokenizer, config.sampling)
+
+    def draw(step: int, units: list[Any]) -> list[list[Rollout]]:
+        seeds = [response_seed(config.train.seed, step, place, i) for place in range(len(units)) for i in range(k)]
+        wanted = [unit for unit in units for _ in range(k)]
+        if player is not None:
+            rollouts = player.play(wanted, seeds)
+        else:
+            requests = [
+                Request(prompt=row.record, prompt_ids=tuple(row.tokens.tolist()), sampling=config.sampling, seed=seed)
+                for (row, *_), seed in zip(wanted, seeds, strict=True)
+            ]
+            rollouts = engine.generate(requests, on_progress=on_progress)
+        return [rollouts[i : i + k] for i in range(0, len(rollouts), k)]
+
+    return draw
+
+
+def _ahead(config: Config, policy: Policy, learner: Learner, steps: int, compute: Compute) -> Ahead:
+    """Draws by a copy of the policy, which needs that much memory more."""
+    older = copy.deepcopy(policy.model).requires_grad_(False)
+    engine = _engine(config, policy, older, compute)
+
+    def refresh() -> None:
+        with torch.no_grad():
+            for then, now in zip(older.parameters(), policy.model.parameters(), strict=True):
+                then.copy_(now)
+        engine.load_weights(learner.version)
+
+    return Ahead(_draw_by(engine, config, policy), refresh, last=steps)
+
+
+def _loaders(
+    config: Config, algorithm: Algorithm, policy: Policy, job: Job, workspace: WorkspaceFolder
+) -> dict[str, Any]:
+    """What the algorithm learns from beside the responses: documents of the pre-training mix."""
     loaders: dict[str, Any] = {}
     for stream_name, kind in algorithm.feeds.items():
         if kind == "prompts":
@@ -359,14 +424,7 @@ def _source(
             where="algorithm.ptx_weight",
             mend="set it above 0, or leave `ptx` out",
         )
-    num_units, seed = config.train.units_per_step, config.train.seed
-    if prompts is not None:
-        loader = prompts.loader(units_per_step=num_units, seed=seed)
-        return OnlineSource(loader, answers, make_rows, loaders, collate_stream)
-    assert config.environment is not None
-    player = Player(load_environment(config.environment), engine, policy.tokenizer, config.sampling)
-    units = Episodes(units_per_step=num_units, seed=seed)
-    return EpisodeSource(units, episodes, make_rows, loaders, collate_stream)
+    return loaders
 
 
 def _sampler(config: Config, policy: Policy, job: Job) -> Any:

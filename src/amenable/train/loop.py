@@ -20,10 +20,10 @@ from typing import Any, Protocol
 import torch
 
 from amenable.batch import Batch
-from amenable.errors import AmenableError
+from amenable.errors import AmenableError, ConfigError
 from amenable.train.contract import Algorithm, Metrics
 from amenable.train.learner import Learner, schedule
-from amenable.train.split import divide, split
+from amenable.train.split import divide, micro_batches
 from amenable.types import StepReport
 
 
@@ -141,14 +141,25 @@ def prepare_batches(
                 }
                 batch = batch.with_columns({f"{role}.{w}": column for w in what if (column := found[w]) is not None})
         batch, measured = algorithm.prepare(batch, progress.algorithm_state)
+        if "importance" in batch.columns:
+            batch = _weigh(algorithm, batch)
         metrics.update(measured)
         ready[stream] = batch
     return ready, metrics
 
 
 def row_figures(columns: Mapping[str, torch.Tensor], asked: Sequence[str]) -> Metrics:
-    """Means of what a scorer gave beyond the columns that were asked for."""
-    return {name: float(column.double().mean()) for name, column in columns.items() if name not in asked}
+    """Means of what a scorer gave beyond the columns that were asked for, one number a row."""
+    return {n: float(column.double().mean()) for n, column in columns.items() if n not in asked and column.dim() == 1}
+
+
+def _weigh(algorithm: Algorithm, batch: Batch) -> Batch:
+    """Advantages of responses that an older policy drew, by importance; losses are linear in them (train/policy_scorer.py)."""
+    if "advantages" not in batch.columns:
+        raise ConfigError(
+            f"{algorithm.name} has no column 'advantages' to weigh", where="overlap", mend="set overlap = false"
+        )
+    return batch.with_columns({"advantages": batch["advantages"] * batch["importance"]})
 
 
 def learn(
@@ -199,7 +210,7 @@ def accumulate(
     loss = 0.0
     found: dict[str, tuple[float, float]] = {}
     for batch in minibatch:
-        for micro in split(batch, max_tokens=learner.config.micro_tokens):
+        for micro in micro_batches(batch, max_tokens=learner.config.micro_tokens):
             part, metrics = learner.forward_backward(micro, lambda o, b: algorithm.loss(o, b, state), counts)
             loss += part
             for name, (total, count) in metrics.items():

@@ -28,6 +28,19 @@ def split(batch: Batch, *, max_tokens: int) -> list[Batch]:
     return [batch.select(rows) for rows in micros if rows]
 
 
+def micro_batches(batch: Batch, *, max_tokens: int) -> list[Batch]:
+    """As split, the units with the longest rows first: rows of one length side by side pack tightly and attend to little else."""
+    lengths = batch.length_B.tolist()
+    if sum(lengths) <= max_tokens:
+        return [batch]
+    units = batch.unit_B.tolist()
+    longest: dict[int, int] = {}
+    for unit, length in zip(units, lengths, strict=True):
+        longest[unit] = max(longest.get(unit, 0), length)
+    order = sorted(range(batch.num_rows), key=lambda row: (-longest[units[row]], units[row], row))
+    return split(batch.select(order), max_tokens=max_tokens)
+
+
 def divide(batch: Batch, parts: int, generator: torch.Generator) -> list[Batch]:
     """`parts` minibatches of whole units, drawn without replacement in an order from the generator."""
     if parts == 1:
