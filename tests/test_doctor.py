@@ -77,8 +77,8 @@ def test_doctor_forecasts_a_recipe(toys, workspace, capsys, tmp_path):
 def test_a_compiler_is_found_or_not(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("CXX", raising=False)
-    assert doctor.compiler() is None
+    assert compile.compiler() is None
     assert "none" in doctor.machine()["compiler"]
     (tmp_path / "g++").write_text("#!/bin/sh\n")
     Path(tmp_path / "g++").chmod(0o755)
-    assert doctor.compiler() == str(tmp_path / "g++")
+    assert compile.compiler() == str(tmp_path / "g++")

@@ -221,7 +221,12 @@ class Trunk(nn.Module):
 
 
 class Layer(nn.Module):
-    """x + attention(norm(x)), then x + mlp(norm(x))."""
+    """x + attention(norm(x)), then x + mlp(norm(x)).
+
+    parts: `before` and `after` attention, compiled (compile.py); None: as they are. Texts that go on from a cache never are.
+    """
+
+    parts: tuple[Callable[..., Any], Callable[..., Any]] | None = None
 
     def __init__(self, config: DecoderConfig, index: int) -> None:
         super().__init__()
@@ -238,7 +243,20 @@ class Layer(nn.Module):
         places: CachePlan | None,
         path: Path,
     ) -> Tensor:
+        if self.parts is not None and places is None:
+            before, after = self.parts
+            query, key, value = before(self, x, rotation)
+            return after(self, x, self.self_attn.look(query, key, value, visible, None, path))
         x = x + self.self_attn(self.input_layernorm(x), rotation, visible, places, path)
+        return x + self.mlp(self.post_attention_layernorm(x))
+
+    def before(self, x: Tensor, rotation: tuple[Tensor, Tensor] | None) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values."""
+        return self.self_attn.project(self.input_layernorm(x), rotation)
+
+    def after(self, x: Tensor, seen: Tensor) -> Tensor:
+        """The layer's output. seen: what attention gathered, before its own projection."""
+        x = x + self.self_attn.o_proj(seen)
         return x + self.mlp(self.post_attention_layernorm(x))
 
 
@@ -270,6 +288,10 @@ class Attention(nn.Module):
         places: CachePlan | None,
         path: Path,
     ) -> Tensor:
+        return self.o_proj(self.look(*self.project(x, rotation), visible, places, path))
+
+    def project(self, x: Tensor, rotation: tuple[Tensor, Tensor] | None) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values, rotated."""
         if self.fused:
             query, key, value = self.qkv_proj(x).split(self.sizes, -1)
         else:
@@ -279,15 +301,27 @@ class Attention(nn.Module):
             query, key = self.q_norm(query), self.k_norm(key)
         if rotation is not None:
             query, key = rotate(query, *rotation), rotate(key, *rotation)
+        return query, key, value
+
+    def look(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        visible: Tensor | Documents | None,
+        places: CachePlan | None,
+        path: Path,
+    ) -> Tensor:
+        """What each query gathers, heads side by side."""
         if isinstance(visible, Documents):
-            return self.o_proj(attend_within(query[0], key[0], value[0], visible)[None])
+            return attend_within(query[0], key[0], value[0], visible)[None]
         if places is None:
             key, value = key.transpose(1, 2), value.transpose(1, 2)
         else:
             places.write(self.index, key, value)
             key, value = places.read(self.index)
             query = query.to(key.dtype)
-        return self.o_proj(attend(query, key, value, visible, path))
+        return attend(query, key, value, visible, path)
 
 
 class MLP(nn.Module):
@@ -332,6 +366,8 @@ def rotations(config: DecoderConfig, positions_PL: Tensor, dtype: torch.dtype) -
 
 def rotate(x_PLAD: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """Turn each pair (x_i, x_{i+D/2}) by its angle."""
+    if torch.compiler.is_compiling():
+        return _rotated(x_PLAD, cos, sin)
     return _Rotate.apply(x_PLAD, cos, sin)
 
 

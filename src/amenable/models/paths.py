@@ -57,6 +57,9 @@ class Paths(Record, frozen=True):
         bool,
         Meta(description="documents up to that length end to end without padding, attention within each by itself"),
     ] = False
+    compiled: Annotated[bool, Meta(description="layers by torch.compile; by the run's length, see train.compile")] = (
+        False
+    )
 
     @property
     def dtype(self) -> torch.dtype:

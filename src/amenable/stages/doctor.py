@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-import shutil
 import time
 from collections.abc import Callable
 from typing import Any
@@ -13,7 +12,7 @@ import torch
 
 from amenable.batch import Batch
 from amenable.config.folder import WorkspaceFolder
-from amenable.models import paths
+from amenable.models import compile, paths
 from amenable.models.paths import Measured
 from amenable.rollout.engine import Request
 from amenable.rollout.slow import make_engine
@@ -46,7 +45,7 @@ def machine() -> dict[str, Any]:
         + ")",
         "threads": torch.get_num_threads(),
         "device": device_name(),
-        "compiler": compiler() or "none: torch.compile is not to be had",
+        "compiler": compile.compiler() or "none: torch.compile is not to be had",
     }
     return found
 
@@ -66,11 +65,6 @@ def device_name() -> str:
     if torch.cuda.is_available():
         return f"cuda: {torch.cuda.get_device_name()}"
     return "mps" if torch.backends.mps.is_available() else "cpu"
-
-
-def compiler() -> str | None:
-    """The C++ compiler that torch.compile would use."""
-    return next((found for name in (os.environ.get("CXX"), "g++", "clang++") if name and (found := shutil.which(name))), None)  # fmt: skip
 
 
 def chosen() -> Measured:

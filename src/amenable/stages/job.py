@@ -14,7 +14,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +25,10 @@ from amenable.batch import Batch
 from amenable.config.folder import NAME, WorkspaceFolder, check_disk, new_run
 from amenable.config.settings import dump_toml
 from amenable.errors import AmenableError, ParkedError, ResourceError
+from amenable.models.compile import compile_layers
 from amenable.models.folder import model_hash
 from amenable.models.paths import Paths
-from amenable.stages.build import ON_CPU, Compute, set_up
+from amenable.stages.build import ON_CPU, Compute, set_up, to_be_compiled
 from amenable.stages.events import Event, OnEvent, RunResult
 from amenable.stages.lineage import note_model, note_run
 from amenable.stages.trial import TrialOver, forecast
@@ -155,6 +156,13 @@ class Job:
         """Run the loop to its end and write the model. Raises Interrupted after Ctrl-C, with a checkpoint written."""
         config = learner.config
         started = time.perf_counter()
+        if self.is_new:
+            compiled = self.compute.paths.replace(compiled=to_be_compiled(learner, steps))
+            self.compute = replace(self.compute, paths=compiled)
+        if self.compute.paths.compiled:
+            for actor in learner.actors.values():
+                compile_layers(actor.model)
+            self.say("layers are compiled by torch.compile (train.compile)")
         progress = Progress(generator=torch.Generator().manual_seed(config.seed))
         if self.mode.startswith(REPLAY):
             return self._replay(algorithm, learner, progress, int(self.mode.removeprefix(REPLAY)), steps)

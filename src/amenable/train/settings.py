@@ -63,6 +63,13 @@ class TrainConfig(Record, frozen=True):
         Literal["fastest", "plain"],
         Meta(description="how products and attention are computed: as measured on this machine, or torch's float32"),
     ] = "fastest"
+    compile: Annotated[
+        Literal["auto", "on", "off"],
+        Meta(
+            description="layers by torch.compile: on, off, or where a C++ compiler is at hand and the run takes 5e14 operations "
+            "(6 x parameters x tokens, rows counted as full; about an hour of one core)"
+        ),
+    ] = "auto"
     checkpointing: Annotated[bool, Meta(description="recompute activations in the backward pass to save memory")] = (
         False
     )
