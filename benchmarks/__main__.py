@@ -41,7 +41,7 @@ def main() -> None:
         pages.write(args.results)
         return
     if args.what == "growth":
-        growth.main(args.results, quick=args.quick)
+        growth.main(args.results, quick=args.quick, only=args.only)
         if (args.results / "latest.json").exists():  # the page is about both
             pages.write(args.results)
         return
@@ -58,7 +58,9 @@ def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__.splitlines()[0])
     parser.add_argument("what", nargs="?", default="run", choices=["run", "growth", "docs"])
     parser.add_argument("--quick", action="store_true", help="few turns, size S")
-    parser.add_argument("--only", default="", help="works, parted by commas: " + ", ".join([*WORKS, *OTHERS]))
+    parser.add_argument(
+        "--only", default="", help="works, parted by commas: " + ", ".join([*WORKS, *OTHERS]) + "; or curves of growth"
+    )
     parser.add_argument("--against", default="", help="only peers whose name holds this, e.g. tuned")
     parser.add_argument("--sizes", default="", help="S, M or both, parted by commas")
     parser.add_argument("--peers", type=Path, default=default_folder(), help="folder of the peers' environments")
@@ -67,9 +69,10 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--results", type=Path, default=RESULTS, help="where results are written")
     args = parser.parse_args()
     args.sizes = args.sizes.split(",") if args.sizes else ["S"] if args.quick else ["S", "M"]
-    args.only = args.only.split(",") if args.only else [*WORKS, *OTHERS]
+    works = [make.__name__ for make in growth.CURVES] if args.what == "growth" else [*WORKS, *OTHERS]
+    args.only = args.only.split(",") if args.only else works
     args.turns = args.turns or (QUICK_TURNS if args.quick else TURNS)
-    if unknown := {*args.only} - {*WORKS, *OTHERS}:
+    if unknown := {*args.only} - {*works}:
         parser.error(f"unknown: {', '.join(sorted(unknown))}")
     return args
 

@@ -1,9 +1,9 @@
 """How cost grows: against documents, context, batch, responses per prompt and model size; memory over many PPO steps.
 
-    python -m benchmarks growth [--quick] [--threads 1]
+    python -m benchmarks growth [--quick] [--threads 1] [--only memory]
 
-Writes growth.json, from which pages.py draws. Every point is the best of a few turns on size S, learning or writing
-through the same Learner, stages and engine that a run uses.
+Writes growth.json, from which pages.py draws; curves that --only leaves out stay as they were. Every point is the best of
+a few turns on size S, learning or writing through the same Learner, stages and engine that a run uses.
 """
 
 from __future__ import annotations
@@ -60,13 +60,14 @@ class Curve:
         print(f"{self.name}: {self.x_name} {x:,}: {y:,.4g} {self.y_name}", flush=True)
 
 
-def main(folder: Path, *, quick: bool) -> None:
+def main(folder: Path, *, quick: bool, only: Sequence[str] = ()) -> None:
     compute = set_up(TrainConfig())
-    curves: list[Curve] = []
     file = folder / "growth.json"
     folder.mkdir(parents=True, exist_ok=True)
-    for make in (context, batch, model_size, responses, documents, memory):
-        curves.append(make(compute, quick))
+    known = [Curve(**curve) for curve in json.loads(file.read_text())["curves"]] if only and file.exists() else []
+    for make in [make for make in CURVES if not only or make.__name__ in only]:
+        curve = make(compute, quick)
+        curves = known = [*(old for old in known if old.name != curve.name), curve]
         timed = "processor time of one thread" if torch.get_num_threads() == 1 else "the clock on the wall"
         found = {"curves": [asdict(curve) for curve in curves], "time": timed, "said": said(curves)}
         file.write_text(json.dumps(found, indent=1) + "\n")
@@ -216,6 +217,9 @@ def memory(compute: Compute, quick: bool) -> Curve:
 
         run_steps(recipe, "ppo", number, note)
     return curve
+
+
+CURVES = (context, batch, model_size, responses, documents, memory)
 
 
 def run_steps(

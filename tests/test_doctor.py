@@ -10,7 +10,7 @@ import pytest
 
 from amenable.cli.main import run
 from amenable.config.settings import parse
-from amenable.models import paths
+from amenable.models import compile, paths
 from amenable.stages import doctor, job
 from amenable.stages.catalog import find
 from amenable.stages.trial import Forecast
