@@ -49,7 +49,14 @@ def compile_layers(model: nn.Module) -> None:
         layer.parts = _parts()
 
 
+MOST_VARIANTS = 64
+"""Of compiled code: models of different shapes, with and without gradient, in either precision. torch's own limit is 8."""
+
+
 @lru_cache(maxsize=1)
 def _parts() -> tuple[Callable[..., Any], Callable[..., Any]]:
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_folder() / "inductor"))
+    import torch._dynamo.config as settings  # a second of imports that plain runs do without
+
+    settings.recompile_limit = max(settings.recompile_limit, MOST_VARIANTS)
     return torch.compile(Layer.before, dynamic=True), torch.compile(Layer.after, dynamic=True)

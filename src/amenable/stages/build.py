@@ -142,6 +142,11 @@ class Compute:
 ON_CPU = Compute("cpu", PLAIN)
 
 
+def for_generation() -> Compute:
+    """Where a model generates that no run trains: on CUDA as training does there, else as its weights are."""
+    return Compute("cuda", choose("cuda").paths) if torch.cuda.is_available() else ON_CPU
+
+
 def set_up(config: TrainConfig, began_with: Paths | None = None) -> Compute:
     """Seed everything; choose the device and the compute paths, and put them in force in this process.
 

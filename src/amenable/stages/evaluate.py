@@ -22,7 +22,7 @@ from amenable.evals.report.page import write_report
 from amenable.evals.report.records import DataSource, Report
 from amenable.models.folder import read_metadata
 from amenable.rewards.load import load_reward
-from amenable.stages.build import Policy, asked_with, open_policy, set_up
+from amenable.stages.build import Compute, Policy, asked_with, open_policy, set_up
 from amenable.stages.evaluate_tuned import evaluate_tuned
 from amenable.stages.events import Event, OnEvent, RunResult, ignore
 from amenable.stages.ladder import (
@@ -117,7 +117,7 @@ def run(
         return _run_tuned(config, workspace, name, on_event)
     started = time.perf_counter()
     compute = set_up(TrainConfig(seed=config.seed))
-    rungs = _rungs(config, workspace)
+    rungs = _rungs(config, workspace, compute)
     against = config.against or rungs[0].name
     prompts, about = _prompts(config, rungs, workspace)
     documents = (
@@ -144,7 +144,7 @@ def run(
             on_event=on_event,
         )
         report = _report(config, found, against, judge_name, about, time.perf_counter() - started)
-        report = report.replace(environment=environment(compute.paths, device="cpu"))
+        report = report.replace(environment=environment(compute.paths, device=compute.device))
         write_atomic(folder / "config.toml", ('stage = "evaluate"\n' + dump_toml(config)).encode())
         write_report(folder, report)
         write_atomic(folder / "status.json", b'{"status": "finished"}')
@@ -170,7 +170,7 @@ def run_tasks(
     asked = []
     for spec in config.models:
         label, reference, how = _named(spec)
-        asked.append(as_asked(label or spec, open_policy(reference, workspace, decode=config.decode), how))
+        asked.append(as_asked(label or spec, open_policy(reference, workspace, compute, decode=config.decode), how))
     _require_names([a.name for a in asked])
     rows = evaluate_tasks(
         asked, config.tasks, workspace=workspace, seed=config.seed, precision=compute.half, on_event=on_event
@@ -240,13 +240,13 @@ def _require_names(names: list[str]) -> None:
         )
 
 
-def _rungs(config: Config, workspace: WorkspaceFolder) -> list[Rung]:
+def _rungs(config: Config, workspace: WorkspaceFolder, compute: Compute) -> list[Rung]:
     opened: dict[str, Policy] = {}
     rungs: list[Rung] = []
     for spec in config.models:
         label, reference, how = _named(spec)
         if reference not in opened:
-            opened[reference] = open_policy(reference, workspace, decode=config.decode)
+            opened[reference] = open_policy(reference, workspace, compute, decode=config.decode)
         policy = opened[reference]
         best = re.fullmatch(r"best-of-(\d+)", how)
         if how and not best and how not in ("raw", "few-shot"):

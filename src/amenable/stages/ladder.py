@@ -27,6 +27,7 @@ from amenable.evals.statistics import Interval, mean_interval
 from amenable.evals.text_measures import Likelihood, likelihood, measure_texts
 from amenable.evals.winrate import WinRate, compare
 from amenable.models.forward import Actor, outputs_of
+from amenable.rollout.inprocess import device_of
 from amenable.stages.build import Policy
 from amenable.stages.events import OnEvent, ignore
 from amenable.stages.generate import best_of, generate
@@ -161,7 +162,7 @@ def text_likelihood(policy: Policy, documents: Sequence[Document], seed: int) ->
         actor = Actor(policy.model, "lm")
         with torch.inference_mode():
             for micro in split(collate([[row] for row in rows]), max_tokens=16384):
-                found = outputs_of(actor, micro, ("logprobs",)).logprobs_BT
+                found = outputs_of(actor, micro.to(device_of(policy.model)), ("logprobs",)).logprobs_BT
                 assert found is not None
                 for record, nats, count in zip(
                     micro.records, found.sum(1).tolist(), micro.trained_BT.sum(1).tolist(), strict=True
@@ -311,8 +312,9 @@ def measured_kl(reference: Policy, rollouts: Sequence[Rollout], sampling: Sampli
     pieces: list[list[float]] = []
     with torch.inference_mode():
         for micro in split(batch, max_tokens=16384):
-            found = outputs_of(actor, micro, ("logprobs",), temperature=sampling.temperature or 1.0).logprobs_BT
+            there = micro.to(device_of(reference.model))
+            found = outputs_of(actor, there, ("logprobs",), temperature=sampling.temperature or 1.0).logprobs_BT
             assert found is not None
-            pieces += [row[mask].tolist() for row, mask in zip(found, micro.trained_BT, strict=True)]
+            pieces += [row[mask].tolist() for row, mask in zip(found, there.trained_BT, strict=True)]
     own = [[p for p, o in zip(r.logprobs, r.own or [True] * len(r.logprobs), strict=True) if o] for r in rollouts]
     return sequence_kl(own, pieces, clusters=[r.prompt.id for r in rollouts], seed=seed)

@@ -14,7 +14,7 @@ from amenable.config.settings import dump_toml
 from amenable.data.source import load
 from amenable.errors import ConfigError
 from amenable.rewards.load import People, load_reward
-from amenable.stages.build import Policy, asked_with, open_policy
+from amenable.stages.build import Compute, Policy, asked_with, for_generation, open_policy
 from amenable.stages.events import Event, OnEvent, RunResult, ignore
 from amenable.stages.fill import GAP, fill
 from amenable.stages.generate import best_of, generate
@@ -48,12 +48,13 @@ def run(
     """Write responses.jsonl to runs/<name>/ and return them in details["responses"]."""
     started = time.perf_counter()
     prompts = _prompts(config, workspace)
-    policy = open_policy(config.model, workspace, decode=config.decode)
+    compute = for_generation()
+    policy = open_policy(config.model, workspace, compute, decode=config.decode)
     with whole_or_gone(new_run(workspace, "sample", name)) as folder:
         if policy.model.kind == "encoder" or any(GAP in text for text in config.prompts):
             rows = _filled(config, policy, prompts)
         else:
-            rows = _answered(config, policy, prompts, workspace, on_event)
+            rows = _answered(config, policy, prompts, compute, workspace, on_event)
         write_atomic(
             folder / "responses.jsonl", "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode()
         )
@@ -72,7 +73,12 @@ def run(
 
 
 def _answered(
-    config: Config, policy: Policy, prompts: list[Prompt], workspace: WorkspaceFolder, on_event: OnEvent
+    config: Config,
+    policy: Policy,
+    prompts: list[Prompt],
+    compute: Compute,
+    workspace: WorkspaceFolder,
+    on_event: OnEvent,
 ) -> list[dict[str, object]]:
     if any(p.messages[0].role != "text" for p in prompts):
         policy.tokenizer = asked_with(policy.model, policy.tokenizer)
@@ -82,6 +88,7 @@ def _answered(
         config.sampling,
         seed=config.seed,
         responses_per_prompt=config.responses_per_prompt,
+        precision=compute.half,
         on_event=on_event,
     )
     if config.best_of:

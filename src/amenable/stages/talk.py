@@ -10,7 +10,7 @@ from amenable.chat.tokenizer import Tokenizer
 from amenable.models.folder import load_model
 from amenable.rollout.engine import Request
 from amenable.rollout.slow import make_engine
-from amenable.stages.build import asked_with, require_fit
+from amenable.stages.build import asked_with, for_generation, require_fit
 from amenable.types import Decode, Message, Prompt, Sampling, text
 
 
@@ -19,13 +19,14 @@ class Talker:
 
     def __init__(self, folder: Path | str, *, decode: Decode = "auto") -> None:
         self.folder = Path(folder)
-        model = load_model(folder)
+        compute = for_generation()
+        model = load_model(folder, device=compute.device)
         tokenizer = Tokenizer.load(folder)
         require_fit(model, tokenizer, self.folder)
         self.tokenizer = asked_with(model, tokenizer)
         self.note = "" if self.tokenizer is tokenizer else "this model has no chat template: a plain one is used"
         self.model, self.context = model, model.context
-        self.engine = make_engine(model, self.tokenizer, decode=decode)
+        self.engine = make_engine(model, self.tokenizer, dtype=compute.half, decode=decode)
 
     def stream(self, messages: Sequence[Message], sampling: Sampling, seed: int) -> Iterator[str]:
         """The answer to a conversation, piece by piece. The oldest turns are left out when the context is full."""

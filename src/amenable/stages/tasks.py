@@ -30,6 +30,7 @@ from amenable.errors import ConfigError, DataError
 from amenable.evals.options import calibrated, choose, per_token, prior, same_answer
 from amenable.evals.statistics import share_interval
 from amenable.models.forward import Actor, outputs_of
+from amenable.rollout.inprocess import device_of
 from amenable.stages.build import Policy
 from amenable.stages.events import Event, OnEvent, ignore
 from amenable.stages.generate import generate
@@ -299,7 +300,7 @@ def option_scores(model: Asked, asked: Sequence[tuple[Prompt, Sequence[str]]]) -
     nats: list[float] = []
     with torch.inference_mode():
         for micro in split(collate(units), max_tokens=8192):
-            found = outputs_of(actor, micro, ("logprobs",)).logprobs_BT
+            found = outputs_of(actor, micro.to(device_of(actor.model)), ("logprobs",)).logprobs_BT
             assert found is not None
             nats += found.double().sum(1).tolist()
     values = iter(nats)

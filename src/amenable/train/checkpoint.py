@@ -59,6 +59,8 @@ def _write(work: Path, learner: Learner, source: Source, progress: Progress) -> 
     tensors, values = learner.state()
     tensors["generator/progress"] = progress.generator.get_state()
     tensors["generator/torch"] = torch.get_rng_state()
+    if torch.cuda.is_available():
+        tensors["generator/cuda"] = torch.cuda.get_rng_state()
     save_file({name: t.contiguous().cpu().clone() for name, t in tensors.items()}, work / "tensors.safetensors")
     state = {
         "step": progress.step,
@@ -101,6 +103,8 @@ def load(folder: Path, algorithm: Algorithm, learner: Learner, source: Source, p
     progress.algorithm_state = msgspec.convert(state["algorithm"], algorithm.state_type)
     progress.generator.set_state(tensors["generator/progress"])
     torch.set_rng_state(tensors["generator/torch"])
+    if torch.cuda.is_available() and "generator/cuda" in tensors:
+        torch.cuda.set_rng_state(tensors["generator/cuda"])
 
 
 def checkpoints(folder: Path) -> list[Path]:

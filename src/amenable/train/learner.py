@@ -88,15 +88,15 @@ class Learner:
 
     @torch.no_grad()
     def evaluate(self, role: str, batch: Batch, wants: tuple[str, ...], *, actor: Actor | None = None) -> Outputs:
-        """Outputs without gradient, in micro-batches; rows come back in the batch's order.
+        """Outputs without gradient, in micro-batches; rows come back in the batch's order and on its device.
 
         actor: another model than the role's own (a frozen reference), under the same temperature and precision.
         """
         actor = self.actors[role] if actor is None else actor
         was_training = actor.training
         actor.eval()
-        rows = torch.arange(batch.num_rows)
-        numbered = batch.with_columns({"_row": rows.to(batch.tokens_BT.device)})
+        rows = torch.arange(batch.num_rows, device=batch.tokens_BT.device)
+        numbered = batch.with_columns({"_row": rows})
         by_length = numbered.select(torch.argsort(batch.length_B, stable=True))
         parts, order = [], []
         width = batch.tokens_BT.shape[1]
@@ -112,7 +112,7 @@ class Learner:
             pieces = [getattr(p, name) for p in parts]
             if pieces[0] is not None:
                 wide = [_widen(piece, width) for piece in pieces] if "_BT" in name else pieces
-                merged[name] = torch.cat(wide)[back]
+                merged[name] = torch.cat(wide).to(rows.device)[back]
         return Outputs(**merged)
 
     def forward(self, batch: Batch) -> dict[str, Outputs]:
@@ -133,8 +133,9 @@ class Learner:
 
         counts: the global count of each term; a term whose count is 0 adds nothing.
         """
+        batch = batch.to(self.device)
         with self._arithmetic():
-            outputs = self.forward(batch.to(self.device))
+            outputs = self.forward(batch)
         result = loss(outputs, batch)
         total = sum(
             (value / counts[name] if counts[name] else value * 0.0 for name, value in result.terms.items()),
