@@ -17,9 +17,14 @@ from amenable.chat.tokenizer import Tokenizer, train_bpe
 from amenable.config.settings import load_toml, parse
 from amenable.data.split import assign_splits
 from amenable.errors import CheckpointError, DataError
+from amenable.models.activations import kept_bytes
+from amenable.models.config import DecoderConfig
+from amenable.models.decoder import Decoder
 from amenable.models.folder import load_heads, load_model, read_metadata
-from amenable.models.packing import pack
+from amenable.models.packing import join, pack
+from amenable.models.paths import Paths
 from amenable.rewards.model import RewardModel
+from amenable.stages.build import to_be_checkpointed
 from amenable.stages.catalog import find
 from amenable.stages.events import Event
 from amenable.stages.resume import replay, resume
@@ -146,6 +151,41 @@ def test_checkpointing_recomputes_and_gives_the_same_gradients(monkeypatch):
 def test_checkpointing_reaches_the_run(sft):
     plain, again = sft("plain", "train.steps=2"), sft("again", "train.steps=2", "train.checkpointing=true")
     assert column(plain, "loss") == pytest.approx(column(again, "loss"), abs=1e-6)
+    noted = [json.loads((r.path / "environment.json").read_text())["paths"]["checkpointing"] for r in (plain, again)]
+    assert noted == [False, True]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("paths", [Paths(attention=1 << 20, end_to_end=True), Paths(attention=1 << 20), Paths()])
+def test_what_a_pass_keeps_is_counted_before(paths, dtype):
+    shape = dict(hidden_size=64, num_layers=3, num_heads=4, num_kv_heads=2, head_dim=16, mlp_size=192, context=128)
+    model = Decoder(DecoderConfig.tiny(256, **shape)).init_weights(torch.Generator().manual_seed(0))
+    paths.use_in(model)
+    tokens_BT = torch.randint(0, 256, (4, 128))
+    valid_BT = torch.ones_like(tokens_BT, dtype=torch.bool)
+    batch = Batch(tokens_BT, valid_BT, valid_BT, torch.arange(4))
+    weights_at = {p.untyped_storage().data_ptr() for p in model.parameters()}
+    kept = {}
+
+    def keep(x):
+        if x.untyped_storage().data_ptr() not in weights_at:
+            kept[x.untyped_storage().data_ptr()] = x.untyped_storage()  # held, so that no place is used twice
+        return x
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x):
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=dtype == torch.bfloat16):
+            model.hidden((join(batch) if model.joins(128) else pack(batch)).inputs)
+        measured = sum(storage.nbytes() for storage in kept.values())
+    assert 0.9 < kept_bytes(model, 4 * 128, dtype) / measured < 1.4
+
+
+def test_memory_decides_on_checkpointing():
+    learner = Learner({"policy": actor("lm", 3)}, TrainConfig(micro_tokens=1000))
+    needed = kept_bytes(learner.actors["policy"].model, 1000, torch.float32)
+    assert to_be_checkpointed(learner, 2 * needed - 2) and not to_be_checkpointed(learner, 2 * needed)
+    assert not to_be_checkpointed(learner, None)
+    learner.config = TrainConfig(checkpointing=False)
+    assert not to_be_checkpointed(learner, 0)
 
 
 # Optimiser

@@ -60,6 +60,9 @@ class Paths(Record, frozen=True):
     compiled: Annotated[bool, Meta(description="layers by torch.compile; by the run's length, see train.compile")] = (
         False
     )
+    checkpointing: Annotated[bool, Meta(description="activations recomputed; by memory, see train.checkpointing")] = (
+        False
+    )
 
     @property
     def dtype(self) -> torch.dtype:

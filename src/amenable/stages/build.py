@@ -20,8 +20,10 @@ from amenable.config.folder import WorkspaceFolder, resolve_model
 from amenable.config.settings import parse
 from amenable.errors import ConfigError, ModelError
 from amenable.models import lora as adapters
+from amenable.models.activations import kept_bytes
 from amenable.models.compile import why_not
 from amenable.models.config import DecoderConfig
+from amenable.models.decoder import Decoder
 from amenable.models.folder import load_model, model_hash, new_model, save_model
 from amenable.models.forward import Actor, Unembedding
 from amenable.models.fresh import AutoShape, new_encoder, new_encoder_decoder
@@ -304,6 +306,19 @@ def to_be_compiled(learner: Learner, steps: int) -> bool:
     rows = steps * config.inner_epochs * config.units_per_step
     work = sum(6 * sum(p.numel() for p in model.parameters()) * rows * model.context for model in models)
     return reason is None and config.paths != "plain" and work >= WORK_TO_COMPILE
+
+
+def to_be_checkpointed(learner: Learner, free_bytes: int | None) -> bool:
+    """Whether a run's layers are computed again in the backward pass: train.checkpointing says so, or its rule does.
+
+    Either way the gradients are the same. free_bytes: None where the system does not tell.
+    """
+    config = learner.config
+    if config.checkpointing != "auto":
+        return config.checkpointing
+    models = [actor.model for actor in learner.actors.values() if isinstance(actor.model, Decoder)]
+    kept = sum(kept_bytes(model, config.micro_tokens, learner.precision) for model in models)
+    return free_bytes is not None and kept > free_bytes / 2
 
 
 def make_actor(model: Any, kind: str, head: torch.nn.Module | None = None) -> Actor:

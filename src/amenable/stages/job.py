@@ -28,7 +28,7 @@ from amenable.errors import AmenableError, ParkedError, ResourceError
 from amenable.models.compile import compile_layers
 from amenable.models.folder import model_hash
 from amenable.models.paths import Paths
-from amenable.stages.build import ON_CPU, Compute, set_up, to_be_compiled
+from amenable.stages.build import ON_CPU, Compute, set_up, to_be_checkpointed, to_be_compiled
 from amenable.stages.events import Event, OnEvent, RunResult
 from amenable.stages.lineage import note_model, note_run
 from amenable.stages.trial import TrialOver, forecast
@@ -157,12 +157,19 @@ class Job:
         config = learner.config
         started = time.perf_counter()
         if self.is_new:
-            compiled = self.compute.paths.replace(compiled=to_be_compiled(learner, steps))
-            self.compute = replace(self.compute, paths=compiled)
+            paths = self.compute.paths.replace(
+                compiled=to_be_compiled(learner, steps),
+                checkpointing=to_be_checkpointed(learner, _free_memory_bytes(learner.device)),
+            )
+            self.compute = replace(self.compute, paths=paths)
         if self.compute.paths.compiled:
             for actor in learner.actors.values():
                 compile_layers(actor.model)
             self.say("layers are compiled by torch.compile (train.compile)")
+        if self.compute.paths.checkpointing:
+            for actor in learner.actors.values():
+                actor.model.checkpointing = True
+            self.say("activations are recomputed in the backward pass, to save memory (train.checkpointing)")
         progress = Progress(generator=torch.Generator().manual_seed(config.seed))
         if self.mode.startswith(REPLAY):
             return self._replay(algorithm, learner, progress, int(self.mode.removeprefix(REPLAY)), steps)
@@ -429,7 +436,7 @@ def _check_resources(folder: Path, learner: Learner, config: TrainConfig, steps:
     in_memory = 2 * sum(
         sizes
     )  # gradients and what the optimiser adds beyond the loaded weights: at least this much more
-    free_memory = _free_memory_bytes()
+    free_memory = _free_memory_bytes(learner.device)
     if free_memory is not None and in_memory > free_memory:
         raise ResourceError(
             f"training needs at least {in_memory / 2**30:.1f} GiB more memory and {free_memory / 2**30:.1f} GiB are free",
@@ -441,7 +448,13 @@ def _check_resources(folder: Path, learner: Learner, config: TrainConfig, steps:
     check_disk(folder, on_disk)
 
 
-def _free_memory_bytes() -> int | None:
+def _free_memory_bytes(device: str) -> int | None:
+    """Of the device; on a CPU what could be had, the system's caches given up."""
+    if device.startswith("cuda"):
+        return int(torch.cuda.mem_get_info(device)[0])
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        return int(next((line.split()[1] for line in lines if line.startswith("MemAvailable")), "")) * 1024
     try:
         return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (ValueError, OSError):

@@ -60,7 +60,7 @@ class Learner:
         self.version = 0  # optimiser updates behind the weights
         for actor in self.actors.values():
             actor.train()
-            actor.model.checkpointing = config.checkpointing
+            actor.model.checkpointing = config.checkpointing is True
         self.optimizers = build_optimizers(self.actors, config.optimizer)
 
     def parameters(self) -> Iterator[tuple[str, nn.Parameter]]:

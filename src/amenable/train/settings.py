@@ -70,9 +70,13 @@ class TrainConfig(Record, frozen=True):
             "(6 x parameters x tokens, rows counted as full; about an hour of one core)"
         ),
     ] = "auto"
-    checkpointing: Annotated[bool, Meta(description="recompute activations in the backward pass to save memory")] = (
-        False
-    )
+    checkpointing: Annotated[
+        bool | Literal["auto"],
+        Meta(
+            description="recompute activations in the backward pass to save memory; auto: where those of one forward pass "
+            "would take half of the free memory"
+        ),
+    ] = "auto"
     seed: Annotated[int, Meta(ge=0, description="of everything random in the run")] = 0
     save_every: Annotated[int, Meta(ge=0, description="steps between checkpoints; 0: only at the end")] = 100
     keep_checkpoints: Annotated[int, Meta(ge=1, description="newest checkpoints to keep")] = 2
