@@ -11,7 +11,7 @@ import pytest
 from amenable.cli.main import run
 from amenable.config.settings import parse
 from amenable.models import compile, paths
-from amenable.stages import doctor, job
+from amenable.stages import doctor, trial
 from amenable.stages.catalog import find
 from amenable.stages.trial import Forecast
 
@@ -22,7 +22,7 @@ __all__ = ["toys", "workspace"]
 
 @pytest.fixture(autouse=True)
 def short(monkeypatch):
-    monkeypatch.setattr(job, "TRIAL_STEPS", (3, 3))
+    monkeypatch.setattr(trial, "TRIAL_STEPS", (3, 3))
     monkeypatch.setattr(doctor, "TIMES", 1)
 
 

@@ -168,7 +168,8 @@ def test_a_policy_attends_as_chosen(medium, toys, workspace):
 def test_a_run_notes_its_paths_and_goes_on_with_them(medium, toys, workspace, monkeypatch):
     run = start("sft", toys.mapping("sft", "train.save_every=2"), workspace, "noted")
     noted = json.loads((run.path / "environment.json").read_text())["paths"]
-    assert noted == {"matmul": "medium", "training": "bfloat16", "attention": 300, "end_to_end": True}
+    measured = {"matmul": "medium", "training": "bfloat16", "attention": 300, "end_to_end": True}
+    assert noted == measured | {"compiled": False, "checkpointing": False}
     other = Measured(machine="", paths=PLAIN, figures={}, seconds=0)
     monkeypatch.setattr("amenable.stages.build.choose", lambda d: other)
     resume(run.path)  # would refuse if anything were not as it was
