@@ -58,7 +58,7 @@ def site(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: 
     found.engine.dispose()
 
 
-def wait_for(true: Callable[[], object], seconds: float = 60.0) -> None:
+def wait_for(true: Callable[[], object], seconds: float = 300.0) -> None:
     """Wait until something holds; fail where it does not."""
     end = time.monotonic() + seconds
     while not true():

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from amenable.cli.main import run
-from amenable.cli.runs import metrics, sparkline
+from amenable.cli.runs import sparkline
+from amenable.config.runs import metrics
 from amenable.errors import DataError
 
 ROWS = [

@@ -340,6 +340,15 @@ def algorithm_settings(stage: str, config_type: type, mapping: Mapping[str, Any]
     return [about, *(s.replace(name=f"algorithm.{s.name}") for s in own)]
 
 
+def all_settings(stage: str, mapping: Mapping[str, Any]) -> list[Setting]:
+    """The stage's settings with those of the recipe's algorithm in the place of its section."""
+    from amenable.config.settings import describe
+
+    config_type, _ = find(stage)
+    own = algorithm_settings(stage, config_type, mapping)
+    return [s for setting in describe(config_type) for s in (own if setting.name == "algorithm" else [setting])]
+
+
 def _algorithm(stage: str, mapping: Mapping[str, Any]) -> str:
     """The algorithm that a recipe names, else the stage's own."""
     section = mapping.get("algorithm", {})

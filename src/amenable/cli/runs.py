@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
-import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -21,11 +19,8 @@ from amenable.cli.common import (
     workspace_option,
 )
 from amenable.cli.main import Subcommands
+from amenable.config.runs import about, about_if_sound, differences, metrics, read_json, series_of
 
-if TYPE_CHECKING:
-    from amenable.config.folder import WorkspaceFolder
-
-NOT_METRICS = {"step", "seconds", "num_tokens", "skipped"}
 SPARKS = "▁▂▃▄▅▆▇█"
 
 
@@ -40,7 +35,7 @@ def command() -> None:
 def list_(as_json: bool, workspace_dir: Path | None) -> None:
     """List the runs of the workspace, oldest first."""
     workspace = open_workspace(workspace_dir)
-    found = [_about_if_sound(workspace.runs / name) for name in workspace.run_names()]
+    found = [about_if_sound(workspace.runs / name) for name in workspace.run_names()]
     if as_json:
         print_json(found)
     elif not found:
@@ -57,12 +52,12 @@ def list_(as_json: bool, workspace_dir: Path | None) -> None:
 def show(name: str, as_json: bool, workspace_dir: Path | None) -> None:
     """Show the settings, state and figures of the run NAME."""
     folder = open_workspace(workspace_dir).run(name)
-    about, rows = _about(folder), list(metrics(folder))
-    series = _series(rows)
+    state, rows = about(folder), list(metrics(folder))
+    series = series_of(rows)
     if as_json:
-        print_json({**about, "data": _json(folder / "data.json"), "last": {k: s[-1][1] for k, s in series.items()}})
+        print_json({**state, "data": read_json(folder / "data.json"), "last": {k: s[-1][1] for k, s in series.items()}})
         return
-    for key, value in about.items():
+    for key, value in state.items():
         if value not in (None, "", []):
             click.echo(f"{key}: {', '.join(map(str, value)) if isinstance(value, list) else value}")
     if series:
@@ -85,14 +80,15 @@ def compare(
     from amenable.errors import ConfigError
 
     workspace = open_workspace(workspace_dir)
-    runs = {name: _series(list(metrics(workspace.run(name)))) for name in names}
+    runs = {name: series_of(list(metrics(workspace.run(name)))) for name in names}
     shared = list(dict.fromkeys(key for series in runs.values() for key in series))
     chosen = [key for key in shared if not wanted or any(word in key for word in wanted)]
     if wanted and not chosen:
         raise ConfigError(
             f"no metric has {wanted[0]!r} in its name", where="--metric", mend=f"known: {', '.join(shared)}"
         )
-    differing = _differences(workspace, names)
+    found = differences(workspace, names)
+    differing = {key: {name: _shown(value) for name, value in values.items()} for key, values in found.items()}
     if plot is not None:
         _plot(runs, chosen, plot)
     last = {key: {name: runs[name][key][-1][1] if key in runs[name] else None for name in names} for key in chosen}
@@ -145,26 +141,6 @@ def replay(name: str, step: int, as_json: bool, quiet: bool, workspace_dir: Path
     print_result(result, as_json=as_json)
 
 
-def metrics(folder: Path) -> Iterator[dict[str, Any]]:
-    """The steps that a run logged; a last line cut short by a kill is left out.
-
-    Raises DataError at a line that is damaged otherwise.
-    """
-    from amenable.errors import DataError
-
-    path = folder / "metrics.jsonl"
-    lines = path.read_text("utf-8", errors="replace").split("\n") if path.exists() else []
-    for place, line in enumerate(lines, start=1):
-        try:
-            row = json.loads(line) if line.strip() else None
-        except ValueError:
-            if place == len(lines):
-                return
-            raise DataError("the line is damaged", where=f"{path}:{place}", mend="remove it") from None
-        if isinstance(row, dict):
-            yield row
-
-
 def sparkline(values: Sequence[float], width: int = 32) -> str:
     """The course of some values in one line, each character the mean of its share.
 
@@ -177,80 +153,6 @@ def sparkline(values: Sequence[float], width: int = 32) -> str:
     low, high = min(means, default=0.0), max(means, default=0.0)
     spread = (high - low) or 1.0
     return "".join(SPARKS[min(len(SPARKS) - 1, int((mean - low) / spread * len(SPARKS)))] for mean in means)
-
-
-def _series(rows: Sequence[dict[str, Any]]) -> dict[str, list[tuple[float, float]]]:
-    """(step, value) pairs by metric; values that are no numbers are left out."""
-    out: dict[str, list[tuple[float, float]]] = {}
-    for row in rows:
-        for key, value in row.items():
-            is_figure = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-            if key not in NOT_METRICS and is_figure:
-                out.setdefault(key, []).append((row.get("step", 0), float(value)))
-    return out
-
-
-def _about_if_sound(folder: Path) -> dict[str, Any]:
-    """As _about; of a damaged run only what is wrong with it."""
-    from amenable.errors import AmenableError
-
-    try:
-        return _about(folder)
-    except AmenableError as error:
-        bare: dict[str, Any] = dict.fromkeys(("stage", "step", "model")) | {"checkpoints": []}
-        why = f"{error.what} ({error.where})"
-        return {"run": folder.name, "status": "damaged", "why": why, "folder": str(folder), **bare}
-
-
-def _about(folder: Path) -> dict[str, Any]:
-    status = _json(folder / "status.json")
-    last = None
-    for row in metrics(folder):
-        last = row.get("step", last)
-    checkpoints = sorted(p.parent.name for p in folder.glob("checkpoints/step-*/COMPLETE"))
-    model = folder / "model"
-    return {
-        "run": folder.name,
-        "stage": _settings(folder).get("stage"),
-        "status": status.get("status", "unknown"),
-        "why": status.get("why", ""),
-        "step": last,
-        "checkpoints": checkpoints,
-        "model": str(model) if (model / "config.json").exists() else None,
-        "folder": str(folder),
-    }
-
-
-def _settings(folder: Path) -> dict[str, Any]:
-    from amenable.config.settings import load_toml
-
-    return load_toml(folder / "config.toml") if (folder / "config.toml").exists() else {}
-
-
-def _json(path: Path) -> dict[str, Any]:
-    from amenable.errors import DataError
-
-    try:
-        value = json.loads(path.read_text("utf-8")) if path.exists() else {}
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"the file is not JSON: {error}", where=str(path)) from None
-    return value if isinstance(value, dict) else {}
-
-
-def _differences(workspace: WorkspaceFolder, names: Sequence[str]) -> dict[str, dict[str, str]]:
-    """The settings that are not the same in all runs."""
-    flat = {name: dict(_flat(_settings(workspace.runs / name), "")) for name in names}
-    keys = sorted({key for settings in flat.values() for key in settings})
-    table = {key: {name: _shown(flat[name].get(key)) for name in names} for key in keys}
-    return {key: values for key, values in table.items() if len(set(values.values())) > 1}
-
-
-def _flat(table: dict[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
-    for key, value in table.items():
-        if isinstance(value, dict):
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield prefix + key, value
 
 
 def _shown(value: Any) -> str:

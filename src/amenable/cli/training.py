@@ -28,7 +28,6 @@ from amenable.cli.common import (
 
 if TYPE_CHECKING:
     from amenable.config.folder import WorkspaceFolder
-    from amenable.config.settings import Setting
     from amenable.stages.events import RunResult
 
 
@@ -53,7 +52,7 @@ def stage_command(
         workspace_dir: Path | None,
     ) -> None:
         from amenable.cli.progress import progress
-        from amenable.workspace import checked
+        from amenable.workspace import all_settings, checked
 
         mapping, where = read_arguments(stage, given)
         if wants_settings:
@@ -100,17 +99,6 @@ def _read(
         mapping = overlay(base, own)
     overrides = [word for word in given if word not in recipes]
     return apply_overrides(mapping, overrides), where + (" and command line" if recipes and overrides else "")
-
-
-def all_settings(stage: str, mapping: Mapping[str, Any]) -> list[Setting]:
-    """The stage's settings with those of the recipe's algorithm in the place of its section."""
-    from amenable.config.settings import describe
-    from amenable.stages.catalog import find
-    from amenable.workspace import algorithm_settings
-
-    config_type, _ = find(stage)
-    own = algorithm_settings(stage, config_type, mapping)
-    return [s for setting in describe(config_type) for s in (own if setting.name == "algorithm" else [setting])]
 
 
 def print_result(result: RunResult, *, as_json: bool, show: Callable[[RunResult], None] | None = None) -> None:

@@ -10,7 +10,7 @@ import anyio.to_thread
 from fastapi import Depends, FastAPI
 
 from amenable import __version__
-from amenable.server import access, chat, errors, generation, health, openai, pages, people, playground
+from amenable.server import access, chat, errors, generation, health, openai, pages, people, playground, runs, stages
 from amenable.server.guard import Guard
 from amenable.server.jobs import Jobs
 from amenable.server.jobs import router as jobs
@@ -47,7 +47,7 @@ def create_app(site: Site, *, static: Path = pages.STATIC) -> FastAPI:
     app.state.jobs = Jobs()
     errors.install(app)
 
-    for part in (people, generation, chat, playground, openai, health):
+    for part in (people, generation, chat, playground, openai, runs, stages, health):
         app.include_router(
             part.router, dependencies=[Depends(access.ask)]
         )  # no route goes without CSRF and rate limits

@@ -14,6 +14,7 @@ from amenable.feedback.store import Store
 from amenable.server.models import ModelWorker
 from amenable.server.rates import Rates
 from amenable.server.settings import ServerSettings
+from amenable.server.starting import Runs
 
 
 @dataclass(frozen=True)
@@ -25,13 +26,14 @@ class Site:
     engine: sa.Engine
     store: Store
     worker: ModelWorker
+    runs: Runs
     rates: Rates = field(default_factory=Rates)
 
 
 def open_site(workspace: WorkspaceFolder, settings: ServerSettings) -> Site:
     """Open the workspace's database. The worker is not started yet."""
     engine = open_engine(workspace.database)
-    return Site(workspace, settings, engine, Store(engine), ModelWorker(workspace))
+    return Site(workspace, settings, engine, Store(engine), ModelWorker(workspace), Runs(workspace))
 
 
 def site_of(request: Request) -> Site:

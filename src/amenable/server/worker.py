@@ -179,7 +179,27 @@ def _draw(
     ]
 
 
-OPERATIONS = {"stream": generate, "complete": generate}
+def settings(worker: Worker, asked: Asked) -> Job:
+    """The settings of a stage with those of an algorithm, as `--settings` lists them."""
+    from amenable.workspace import all_settings
+
+    mapping = {"algorithm": {"name": asked["algorithm"]}} if asked["algorithm"] else {}
+    found = all_settings(asked["stage"], mapping)
+    worker.say({"id": asked["id"], "done": [{**msgspec.to_builtins(s), "required": s.required} for s in found]})
+    yield
+
+
+def check(worker: Worker, asked: Asked) -> Job:
+    """Settings by their full names as tables, checked as the command line does."""
+    from amenable.workspace import checked, overlay
+
+    mapping = overlay({}, asked["settings"])
+    checked(asked["stage"], mapping, where="settings")
+    worker.say({"id": asked["id"], "done": mapping})
+    yield
+
+
+OPERATIONS = {"stream": generate, "complete": generate, "settings": settings, "check": check}
 
 
 def _told(error: Exception) -> dict[str, Any]:

@@ -1,0 +1,105 @@
+"""What the folders of runs say: state, figures, settings. Torch-free; train/run_folder.py writes them."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from amenable.config.folder import WorkspaceFolder
+from amenable.config.settings import load_toml
+from amenable.errors import AmenableError, DataError
+
+NOT_METRICS = {"step", "seconds", "num_tokens", "skipped"}
+
+
+def metrics(folder: Path) -> Iterator[dict[str, Any]]:
+    """The steps that a run logged; a last line cut short by a kill is left out.
+
+    Raises DataError at a line that is damaged otherwise.
+    """
+    path = folder / "metrics.jsonl"
+    lines = path.read_text("utf-8", errors="replace").split("\n") if path.exists() else []
+    for place, line in enumerate(lines, start=1):
+        try:
+            row = json.loads(line) if line.strip() else None
+        except ValueError:
+            if place == len(lines):
+                return
+            raise DataError("the line is damaged", where=f"{path}:{place}", mend="remove it") from None
+        if isinstance(row, dict):
+            yield row
+
+
+def series_of(rows: Sequence[dict[str, Any]]) -> dict[str, list[tuple[float, float]]]:
+    """(step, value) pairs by metric; values that are no numbers are left out."""
+    out: dict[str, list[tuple[float, float]]] = {}
+    for row in rows:
+        for key, value in row.items():
+            is_figure = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+            if key not in NOT_METRICS and is_figure:
+                out.setdefault(key, []).append((row.get("step", 0), float(value)))
+    return out
+
+
+def about_if_sound(folder: Path) -> dict[str, Any]:
+    """As _about; of a damaged run only what is wrong with it."""
+    try:
+        return about(folder)
+    except AmenableError as error:
+        bare: dict[str, Any] = dict.fromkeys(("stage", "step", "model")) | {"checkpoints": []}
+        why = f"{error.what} ({error.where})"
+        return {"run": folder.name, "status": "damaged", "why": why, "folder": str(folder), **bare}
+
+
+def about(folder: Path) -> dict[str, Any]:
+    """Where a run stands. Raises DataError where a file of its folder is damaged."""
+    status = read_json(folder / "status.json")
+    last = None
+    for row in metrics(folder):
+        last = row.get("step", last)
+    checkpoints = sorted(p.parent.name for p in folder.glob("checkpoints/step-*/COMPLETE"))
+    model = folder / "model"
+    return {
+        "run": folder.name,
+        "stage": settings_of(folder).get("stage"),
+        "status": status.get("status", "unknown"),
+        "why": status.get("why", ""),
+        "step": last,
+        "checkpoints": checkpoints,
+        "model": str(model) if (model / "config.json").exists() else None,
+        "folder": str(folder),
+    }
+
+
+def settings_of(folder: Path) -> dict[str, Any]:
+    """A run's settings; none before it wrote them."""
+    return load_toml(folder / "config.toml") if (folder / "config.toml").exists() else {}
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The table of a JSON file; empty where there is no file. Raises DataError for what is no JSON."""
+    try:
+        value = json.loads(path.read_text("utf-8")) if path.exists() else {}
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"the file is not JSON: {error}", where=str(path)) from None
+    return value if isinstance(value, dict) else {}
+
+
+def differences(workspace: WorkspaceFolder, names: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """The settings that are not the same in all runs, each run's value or None."""
+    own = {name: dict(flat(settings_of(workspace.runs / name))) for name in names}
+    keys = sorted({key for settings in own.values() for key in settings})
+    table = {key: {name: own[name].get(key) for name in names} for key in keys}
+    return {key: values for key, values in table.items() if len({str(value) for value in values.values()}) > 1}
+
+
+def flat(table: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """A table's values by their full names."""
+    for key, value in table.items():
+        if isinstance(value, dict):
+            yield from flat(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value
