@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from amenable.feedback import accounts
 from amenable.feedback.account_tables import Account, SignedIn
 from amenable.feedback.database import reading, writing
-from amenable.feedback.tables import now
+from amenable.feedback.tables import Member, now
 from amenable.server.app import create_app
 from amenable.server.errors import TooMany
 from amenable.server.rates import LIMITS, Rates
@@ -75,6 +75,19 @@ def test_roles_bound_what_people_do(site: Site) -> None:
     own = boss.get("/api/session").json()["user"]["id"]
     assert boss.send("PATCH", f"/api/users/{own}", {"role": "chat"}).status_code == 409
     assert boss.get("/api/users").status_code == 200
+
+
+def test_an_invitation_may_lead_into_a_project(site: Site) -> None:
+    boss = browser(site, "administrator")
+    site.store.add_prompts("helpful", [])
+    assert boss.post("/api/invitations", {"role": "labeler", "project": "nothing"}).status_code == 404
+    link = boss.post("/api/invitations", {"role": "labeler", "project": "helpful"}).json()["link"]
+    visitor = browser(site)
+    secret = link.removeprefix("/invite/")
+    assert visitor.get(f"/api/invitations/{secret}").json()["project"] == "helpful"
+    made = visitor.post(f"/api/invitations/{secret}", {"name": "Ada", "password": PASSWORD}).json()["user"]
+    with reading(site.engine) as connection:
+        assert connection.execute(sa.select(Member.user_id)).scalars().all() == [made["id"]]
 
 
 def test_signing_in_and_out(site: Site) -> None:
