@@ -3,6 +3,7 @@
     tasks:sets=super-ni:copa                             one task of a public set, one wording an example
     tasks:sets=super-ni+primer,templates=3,cap=500       at most 500 examples a task, each in three wordings
     tasks:sets=t0+super-ni,held_out=entailment+copa      a cluster and a task that training never sees
+    tasks:sets=t0,clusters=science+topic                 two clusters of a set
     tasks:sets=mine.toml@rows.jsonl,shots=2              a task file, or flan-templates:rte, over rows of one's own
 
 Examples are drawn in proportion to each task's size, of which no more than the cap counts (Raffel et al. 2020,
@@ -53,6 +54,9 @@ class Options(Record, frozen=True):
     temperature: Annotated[float, Meta(ge=1, description="1: in proportion to size; higher: more equal")] = 1.0
     size: Annotated[int, Meta(ge=0, description="training examples of all tasks together; 0: as many as there are")] = 0
     held_out: Annotated[tuple[str, ...], Meta(description="tasks and clusters for testing only, joined by +")] = ()
+    clusters: Annotated[
+        tuple[str, ...], Meta(description="tasks and clusters to train on, joined by +; empty: all")
+    ] = ()
     near: Annotated[
         float, Meta(ge=0, le=1, description="similarity to a held-out example from which one is taken out; 0: off")
     ] = 0.8
@@ -80,7 +84,9 @@ def source_records(options: str) -> tuple[list[Demonstration], list[str]]:
 def mixture(options: Options) -> tuple[list[Demonstration], list[str]]:
     """Worded records of all sides, and notes: what each task gives, what was held out, what was taken out as too near."""
     loaded = load_tasks(options.sets)
-    held = held_out(loaded, options.held_out)
+    held = named_tasks(loaded, options.held_out, where="held_out")
+    wanted = named_tasks(loaded, options.clusters, where="clusters")
+    loaded = [t for t in loaded if t.name in held or t.name in wanted or not options.clusters]
     loaded = [_on_test_side(t) if t.name in held else t for t in loaded]
     kept, removed = without_near(loaded, options.near)
     sizes = {t.name: len(t.side("train")) for t in kept if t.side("train")}
@@ -123,15 +129,15 @@ def draw_counts(sizes: Mapping[str, int], *, cap: int, temperature: float = 1.0,
     return {name: full.get(name, counts.get(name, 0)) for name in sizes}
 
 
-def held_out(tasks: Sequence[LoadedTask], wanted: Sequence[str]) -> list[str]:
+def named_tasks(tasks: Sequence[LoadedTask], wanted: Sequence[str], *, where: str) -> list[str]:
     """The names of the tasks that are, or whose cluster is, among the wanted. Raises DataError for an unknown one."""
     known = {t.name for t in tasks} | {t.task.cluster for t in tasks}
     for name in wanted:
         if name not in known:
             hint = nearest(name, known)
             raise DataError(
-                f"there is no task or cluster {name!r} to hold out",
-                where="held_out",
+                f"there is no task or cluster {name!r}",
+                where=where,
                 mend=f"did you mean {hint}?" if hint else f"there are {', '.join(sorted(known))}",
             )
     return [t.name for t in tasks if t.name in wanted or t.task.cluster in wanted]

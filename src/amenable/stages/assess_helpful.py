@@ -87,7 +87,7 @@ def _summaries(kept: Kept, bench: Bench, name: str) -> list[Figure]:
     references = [[g.messages[-1].content for g in by_prompt[r.messages[0].content]] for r, _ in told]
     people = bench.once(f"{name} against people", lambda: _against_people(name, bench))
     sheet = Sheet(
-        kept, bench, "helpful", f"{name}, {len(told)} texts, {references and len(references[0])} summaries by people each",
+        kept, bench, "helpful", f"{name}, {len(told)} texts with {_summaries_each(references)} by people",
         left_out=len(answers) - len(told),
     )  # fmt: skip
     part = f"the model saw {100 * statistics.fmean(seen):.0f} % of a text on average; " if min(seen) < 1 else ""
@@ -112,6 +112,11 @@ def _summaries(kept: Kept, bench: Bench, name: str) -> list[Figure]:
             limits=f"{part}the reward is {bench.reward.name}; {people['reward']}",
         )
     return found
+
+
+def _summaries_each(references: list[list[str]]) -> str:
+    most = max(map(len, references), default=1)
+    return "a summary each" if most == 1 else f"up to {most} summaries each"
 
 
 def _cut(kept: Kept, record: Any, name: str, max_tokens: int) -> tuple[Prompt, float]:

@@ -76,10 +76,15 @@ class PolicyConfig(Record, frozen=True):
     learning_rate: Annotated[float, Meta(gt=0, description="of the policy")] = 1e-4
 
 
-class StudyConfig(Record, frozen=True):
+class GridConfig(Record, frozen=True):
     """What every study can be told."""
 
     seeds: Annotated[tuple[int, ...], Meta(min_length=2, description="one repetition each; intervals are over them")]
+
+
+class StudyConfig(GridConfig, frozen=True, kw_only=True):
+    """What every study on the generated world can be told."""
+
     ground: Annotated[GroundConfig, Meta(description="models to start from, and the labeler's work")] = GroundConfig()
     policy: Annotated[PolicyConfig, Meta(description="how policies learn online")] = PolicyConfig()
 
@@ -90,9 +95,10 @@ def run(
     """Walk a study's grid, or what is left of it; write results.json, table.md and plot.svg into its folder."""
     config_type, measure = catalog.find(name)
     config: Any = parse(config_type, settings, where=where)
-    study = Study.open(name, config, workspace, on_event)
+    of_world = isinstance(config, StudyConfig)
+    study = Study.of(name, config, workspace, on_event) if of_world else Grid.open(name, config, workspace, on_event)
     found: Findings = measure(config, study)
-    about = {"study": name, "judge": JUDGE, "seeds": list(config.seeds), "settings": settings}
+    about = {"study": name, "seeds": list(config.seeds), "settings": settings} | ({"judge": JUDGE} if of_world else {})
     files = write(study.folder, catalog.about(name), about, found)
     write_atomic(study.folder / "status.json", json.dumps({"status": "finished"}).encode())
     on_event(Event(stage="study", kind="done", text=f"study {name} done: {files['plot']}"))
@@ -107,27 +113,18 @@ def run(
 
 
 @dataclass
-class Study:
-    """A study under way."""
+class Grid:
+    """A study under way: its folder, its cells, its runs."""
 
     folder: Path
     workspace: WorkspaceFolder
     seeds: tuple[int, ...]
-    ground: GroundConfig
-    policy: PolicyConfig
     on_event: OnEvent
-    _answers: dict[tuple[str, int], list[Rollout]] = field(default_factory=dict)
-    _policies: dict[str, Policy] = field(default_factory=dict)
 
     @classmethod
-    def open(cls, name: str, config: StudyConfig, workspace: WorkspaceFolder, on_event: OnEvent) -> Study:
-        """The folder that belongs to these settings."""
-        text = f'stage = "study {name}"\n' + dump_toml(config)
-        folder = workspace.runs / f"study-{name}-{hashlib.sha256(text.encode()).hexdigest()[:6]}"
-        (folder / "cells").mkdir(parents=True, exist_ok=True)
-        (folder / "data").mkdir(exist_ok=True)
-        write_atomic(folder / "config.toml", text.encode())
-        return cls(folder, workspace, config.seeds, config.ground, config.policy, on_event)
+    def open(cls, name: str, config: GridConfig, workspace: WorkspaceFolder, on_event: OnEvent) -> Grid:
+        """The study whose folder belongs to these settings."""
+        return Grid(_folder(name, config, workspace), workspace, config.seeds, on_event)
 
     # Cells and runs
 
@@ -155,6 +152,32 @@ class Study:
         """The finished run of one cell, by name."""
         whole = f"{self.folder.name}-{name}"
         return make_run(stage, whole, settings, workspace=self.workspace, on_event=self.on_event, where=whole)
+
+    def write_data(self, name: str, records: Sequence[Record]) -> Path:
+        """A file of records in the study's data folder."""
+        file = self.folder / "data" / f"{name}.jsonl"
+        write_atomic(file, b"".join(record.to_json() + b"\n" for record in records))
+        return file
+
+    def over_seeds(self, cells: Mapping[int, Mapping[str, Any]], figure: str) -> Interval:
+        """A figure of one cell per seed, with its interval."""
+        return seeds_interval([cells[seed][figure] for seed in self.seeds])
+
+
+@dataclass
+class Study(Grid):
+    """A study on the generated world."""
+
+    ground: GroundConfig
+    policy: PolicyConfig
+    _answers: dict[tuple[str, int], list[Rollout]] = field(default_factory=dict)
+    _policies: dict[str, Policy] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, name: str, config: StudyConfig, workspace: WorkspaceFolder, on_event: OnEvent) -> Study:
+        """The study whose folder belongs to these settings."""
+        folder = _folder(name, config, workspace)
+        return cls(folder, workspace, config.seeds, on_event, config.ground, config.policy)
 
     # Models
 
@@ -258,12 +281,6 @@ class Study:
         random.Random(seed).shuffle(pairs)
         return pairs
 
-    def write_data(self, name: str, records: Sequence[Record]) -> Path:
-        """A file of records in the study's data folder."""
-        file = self.folder / "data" / f"{name}.jsonl"
-        write_atomic(file, b"".join(record.to_json() + b"\n" for record in records))
-        return file
-
     def measure(
         self, model: str, seed: int, *, reward: str | None = None, best_of_n: int = 1, kl: bool = True
     ) -> dict[str, Any]:
@@ -286,10 +303,6 @@ class Study:
         found["tokens"] = statistics.fmean(len(r.response_ids) for r in rollouts)
         found["finished"] = statistics.fmean(r.finish == "stop" for r in rollouts)
         return found
-
-    def over_seeds(self, cells: Mapping[int, Mapping[str, Any]], figure: str) -> Interval:
-        """A figure of one cell per seed, with its interval."""
-        return seeds_interval([cells[seed][figure] for seed in self.seeds])
 
     def _reference(self) -> Policy:
         return self.open_model(self.assistant())
@@ -325,6 +338,15 @@ class Study:
         """Base and SFT model have a name of their own, so that all studies of a workspace share them."""
         name = f"study-world-{self.ground.seed}-{self.ground.effort:g}-{stage}"
         return make_run(stage, name, settings, workspace=self.workspace, on_event=self.on_event, where=name)
+
+
+def _folder(name: str, config: GridConfig, workspace: WorkspaceFolder) -> Path:
+    text = f'stage = "study {name}"\n' + dump_toml(config)
+    folder = workspace.runs / f"study-{name}-{hashlib.sha256(text.encode()).hexdigest()[:6]}"
+    (folder / "cells").mkdir(parents=True, exist_ok=True)
+    (folder / "data").mkdir(exist_ok=True)
+    write_atomic(folder / "config.toml", text.encode())
+    return folder
 
 
 def grid(*axes: Sequence[Any]) -> list[tuple[Any, ...]]:

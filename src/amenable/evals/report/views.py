@@ -104,6 +104,15 @@ def _measured(pages: Sequence[ModelPage]) -> Iterator[tuple[str, tuple[tuple[Mea
             yield pillar, tuple(tuple(figures) for figures in named.values())
 
 
+def alike(figures: Sequence[Measured]) -> list[tuple[list[str], Measured]]:
+    """Figures whose data, limits and rulers are the same, together: the models, and one of them."""
+    found: dict[tuple[object, ...], tuple[list[str], Measured]] = {}
+    for figure in figures:
+        key = (figure.data, figure.limits, figure.ruler, figure.left_out)
+        found.setdefault(key, ([], figure))[0].append(figure.model)
+    return list(found.values())
+
+
 def place(figure: Measured, value: float) -> float:
     """Where a value stands on the figure's scale, in percent."""
     return 100 * min(1.0, max(0.0, (value + 1) / 2 if figure.signed else value))
@@ -198,6 +207,7 @@ FILTERS = {
     "percent": percent,
     "decimal": decimal,
     "duration": duration,
+    "alike": alike,
     "place": place,
     "spread": spread,
     "number": number,

@@ -1,0 +1,113 @@
+"""`study flan`: what is held out stays out, held-out tasks are divided once, and the whole runs small and goes on."""
+
+from __future__ import annotations
+
+import json
+import xml.etree.ElementTree as ET
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from amenable.config.folder import init_workspace
+from amenable.config.settings import parse, undocumented
+from amenable.data.tasks import Options, load_tasks, mixture
+from amenable.errors import ConfigError, DataError
+from amenable.stages.events import ignore
+from amenable.studies import catalog
+from amenable.studies.flan import WAYS, Config, Tuning, _Bench
+from amenable.studies.study import Grid, run
+
+THINGS = ("cat", "dog", "hat", "sun", "cup", "bee", "owl", "key", "jam", "log")
+
+
+def write_task(folder: Path, name: str, cluster: str, options: tuple[str, ...]) -> str:
+    templates = ["Is the {thing} {colour}?", "The {thing} is {colour}. Say so."]
+    given = f"cluster = {json.dumps(cluster)}\nfields = ['thing', 'colour']\ntemplates = {json.dumps(templates)}\n"
+    (folder / f"{name}.toml").write_text(given + (f"options = {json.dumps(options)}\n" if options else ""))
+    rows = [
+        {"thing": f"{name} {t}", "colour": c, "answer": options[len(t + c) % 2] if options else f"So it is, {t}."}
+        for t in THINGS
+        for c in ("red", "blue", "green")
+    ]
+    (folder / f"{name}.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    return f"{folder}/{name}.toml@{folder}/{name}.jsonl"
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> dict[str, Any]:
+    sets = [
+        write_task(tmp_path, "one", "entailment", ("yes", "no")),
+        write_task(tmp_path, "two", "talk", ()),
+        write_task(tmp_path, "three", "colours", ("yes", "no")),
+        write_task(tmp_path, "four", "things", ()),
+    ]
+    return catalog.settings("flan", quick=True) | {
+        "sets": sets, "text": ["world:seed=0,size=40000"], "context": 128, "vocab_size": 500,
+    }  # fmt: skip
+
+
+def bench(settings: dict[str, Any], folder: Path) -> _Bench:
+    config: Any = parse(Config, settings, where="test")
+    return _Bench(config, Grid.open("flan", config, init_workspace(folder), ignore))
+
+
+def test_packaged_settings_are_right_and_documented() -> None:
+    full: Any = parse(Config, catalog.settings("flan"), where="flan")
+    small: Any = parse(Config, catalog.settings("flan", quick=True), where="flan")
+    assert len(full.seeds) >= 3 and len(full.widths) == 3 and full.templates == (1, 4, 10)
+    assert small.steps < full.steps and full.held_out[0] == "entailment" and not undocumented(Config)
+
+
+def test_a_held_out_task_is_divided_once_and_its_tests_are_for_testing(
+    settings: dict[str, Any], tmp_path: Path
+) -> None:
+    [spec] = bench(settings, tmp_path / "w").held("entailment")
+    [task] = load_tasks((spec,))
+    train, test = task.side("train"), task.side("test")
+    assert len(train) + len(test) == 30 and 2 <= len(test) < 20 and task.task.options == ("yes", "no")
+    assert not {json.dumps(r.meta["fields"]) for r in train} & {json.dumps(r.meta["fields"]) for r in test}
+    again = load_tasks(bench(settings, tmp_path / "other").held("entailment"))[0]
+    assert [r.id for r in again.side("test")] == [r.id for r in test]
+
+
+def test_clusters_are_added_in_an_order_of_the_seed_and_the_held_out_one_never(
+    settings: dict[str, Any], tmp_path: Path
+) -> None:
+    found = bench(settings, tmp_path / "w")
+    known = found.clusters("entailment")
+    assert known == ["colours", "talk", "things"]
+    two = {seed: found.first_clusters("entailment", known, 2, seed) for seed in range(8)}
+    assert len({t.clusters for t in two.values()}) > 1
+    for seed, tuning in two.items():
+        assert set(found.first_clusters("entailment", known, 1, seed).clusters) < set(tuning.clusters)
+    assert found.first_clusters("entailment", known, 3, 0) == Tuning("entailment", found.middle, found.config.wordings)
+    sets = tuple(settings["sets"])
+    records, _ = mixture(Options(sets=sets, held_out=("entailment",), clusters=("talk",)))
+    assert {r.task for r in records if r.split == "train"} == {"two"}
+    with pytest.raises(DataError, match="no task or cluster 'tlak'"):
+        mixture(Options(sets=sets, clusters=("tlak",)))
+
+
+def test_a_cluster_without_options_cannot_be_held_out(settings: dict[str, Any], tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no task with options"):
+        bench(settings, tmp_path / "w").held("talk")
+
+
+@pytest.mark.slow
+def test_the_study_runs_at_its_quickest_and_goes_on(settings: dict[str, Any], tmp_path: Path) -> None:
+    torch.set_num_threads(1)
+    workspace = init_workspace(tmp_path / "w")
+    result = run("flan", settings, where="test", workspace=workspace)
+    found = json.loads(Path(result.files["results"]).read_text())
+    rows = found["rows"]
+    assert [r["what"] for r in rows if r["part"] == "ways"] == list(WAYS)
+    assert {r["part"] for r in rows} == {"ways", "clusters", "size", "wordings and LoRA"}
+    assert all(r["guessing"] == 0.5 and r["accuracy"]["count"] == 2 for r in rows) and "judge" not in found
+    ET.parse(result.files["plot"])
+    made = {p: p.stat().st_mtime_ns for p in workspace.runs.glob("study-flan-*/**/*.safetensors")}
+    told: list[str] = []
+    again = run("flan", settings, where="test", workspace=workspace, on_event=lambda e: told.append(e.kind))
+    assert json.loads(Path(again.files["results"]).read_text())["rows"] == rows
+    assert made and made == {p: p.stat().st_mtime_ns for p in made} and told == ["done"]
