@@ -73,6 +73,7 @@ def test_own_data_from_python_runs_as_the_readme_has_it(files: Path, capsys: pyt
         ("own_data", 0.01, "preferred to before on"),
         ("own_reward", 0.01, "FewLetters  score"),
         ("own_algorithm", 0.01, "power 1.0:"),
+        pytest.param("four_ways", 0.01, "instruction-tuned, 4 shots:", marks=pytest.mark.slow),
         pytest.param("quickstart_in_python", 0.01, "What is the capital of France? →", marks=pytest.mark.slow),
     ],
 )
