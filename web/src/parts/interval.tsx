@@ -1,0 +1,29 @@
+/** A share with its interval on a line from 0 to 1, and marks to compare it with. */
+import { Group, Text } from "@mantine/core";
+import { percent } from "./tell";
+
+export function IntervalBar({ value, low, high, marks = [], from = 0, to = 1, format = percent }: { value: number | null; low: number | null; high: number | null; marks?: { at: number; name: string }[]; from?: number; to?: number; format?: (value: number) => string }) {
+  if (value === null) return <Text size="sm" c="dimmed">too few to say</Text>;
+  const at = (x: number) => `${Math.max(0, Math.min(100, (100 * (x - from)) / (to - from || 1)))}%`;
+  const words = `${format(value)}${low !== null && high !== null ? `, between ${format(low)} and ${format(high)}` : ""}`;
+  return (
+    <Group gap="sm" wrap="nowrap">
+      <div className="interval" role="img" aria-label={words} style={{ flex: 1 }}>
+        {low !== null && high !== null && <i style={{ left: at(low), width: `calc(${at(high)} - ${at(low)})` }} />}
+        {marks.map((mark) => <u key={mark.name} style={{ left: at(mark.at) }} title={`${mark.name}: ${format(mark.at)}`} />)}
+        <b style={{ left: at(value) }} />
+      </div>
+      <Text size="sm" className="tabular" style={{ whiteSpace: "nowrap" }}><b>{format(value)}</b>{low !== null && high !== null && <Text span c="dimmed" size="sm"> {format(low)}–{format(high)}</Text>}</Text>
+    </Group>
+  );
+}
+
+export function Figure({ label, value, note }: { label: string; value: string | number; note?: string }) {
+  return (
+    <div>
+      <Text size="sm" c="dimmed">{label}</Text>
+      <Text fw={650} fz={26} lh={1.2} className="tabular">{value}</Text>
+      {note && <Text size="xs" c="dimmed">{note}</Text>}
+    </div>
+  );
+}

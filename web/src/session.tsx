@@ -1,0 +1,41 @@
+/** Who is signed in, for every page. */
+import { createContext, useContext, useEffect, useState, type ReactNode } from "react";
+import { loadSession, onSession } from "./api";
+import { Failed, Waiting } from "./parts/states";
+import type { Role, Session, User } from "./types";
+
+const SessionContext = createContext<Session | null>(null);
+
+export function SessionProvider({ children }: { children: ReactNode }) {
+  const [session, setSession] = useState<Session | null>(null);
+  const [error, setError] = useState<Error | null>(null);
+  useEffect(() => {
+    const stop = onSession(setSession);
+    loadSession().catch(setError);
+    return () => void stop();
+  }, []);
+  if (session === null) return error ? <Failed error={error} onRetry={() => location.reload()} /> : <Waiting />;
+  return <SessionContext.Provider value={session}>{children}</SessionContext.Provider>;
+}
+
+export function useSession(): Session {
+  return useContext(SessionContext)!;
+}
+
+/** The signed-in person; pages behind the sign-in only. */
+export function useUser(): User {
+  return useSession().user!;
+}
+
+const ORDER: Role[] = ["chat", "labeler", "reviewer", "administrator"];
+
+export function atLeast(user: User, role: Role): boolean {
+  return ORDER.indexOf(user.role) >= ORDER.indexOf(role);
+}
+
+export const ROLE_NAMES: Record<Role, string> = {
+  administrator: "Administrator",
+  reviewer: "Reviewer",
+  labeler: "Labeler",
+  chat: "Chat user",
+};
