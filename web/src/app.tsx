@@ -12,6 +12,18 @@ const Home = lazy(() => import("./pages/home"));
 const Label = lazy(() => import("./pages/label"));
 const Me = lazy(() => import("./pages/me"));
 const Account = lazy(() => import("./pages/account"));
+const Chat = lazy(() => import("./pages/chat"));
+const Arena = lazy(() => import("./pages/arena"));
+const Playground = lazy(() => import("./pages/playground"));
+const Projects = lazy(() => import("./pages/projects"));
+const Project = lazy(() => import("./pages/project"));
+const Review = lazy(() => import("./pages/review"));
+const ReviewTask = lazy(() => import("./pages/review-task"));
+const Runs = lazy(() => import("./pages/runs"));
+const Run = lazy(() => import("./pages/run"));
+const Compare = lazy(() => import("./pages/compare"));
+const NewRun = lazy(() => import("./pages/new-run"));
+const People = lazy(() => import("./pages/people"));
 
 function Inside() {
   const { user } = useSession();
@@ -36,9 +48,26 @@ export function App() {
           <Route element={<Inside />}>
             <Route index element={<Home />} />
             <Route path="account" element={<Account />} />
+            <Route path="chat" element={<Chat />} />
+            <Route path="chat/:id" element={<Chat />} />
+            <Route path="arena" element={<Arena />} />
             <Route element={<For role="labeler" />}>
               <Route path="label/:project" element={<Label />} />
               <Route path="me/:project" element={<Me />} />
+            </Route>
+            <Route element={<For role="reviewer" />}>
+              <Route path="playground" element={<Playground />} />
+              <Route path="projects" element={<Projects />} />
+              <Route path="project/:project" element={<Project />} />
+              <Route path="review/:project" element={<Review />} />
+              <Route path="review/:project/:task" element={<ReviewTask />} />
+              <Route path="runs" element={<Runs />} />
+              <Route path="runs/compare" element={<Compare />} />
+              <Route path="runs/:name" element={<Run />} />
+            </Route>
+            <Route element={<For role="administrator" />}>
+              <Route path="runs/new" element={<NewRun />} />
+              <Route path="people" element={<People />} />
             </Route>
             <Route path="*" element={<Nothing icon="help" title="There is no such page">The address may be mistyped.</Nothing>} />
           </Route>

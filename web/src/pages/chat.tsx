@@ -1,0 +1,141 @@
+/** Chat: conversations kept, answers streamed, and what people say about them. */
+import { ActionIcon, Alert, Box, Button, Drawer, Group, NavLink, ScrollArea, Select, Stack, Switch, Text, Textarea } from "@mantine/core";
+import { useMediaQuery } from "@mantine/hooks";
+import { useQuery, useQueryClient } from "@tanstack/react-query";
+import { useEffect, useRef, useState } from "react";
+import { Link, useNavigate, useParams, useSearchParams } from "react-router";
+import { ApiError, get, list, post, remove, stream } from "../api";
+import { Icon } from "../icons";
+import { Prose } from "../parts/prose";
+import { Failed, Nothing, Waiting } from "../parts/states";
+import { moment, tellError } from "../parts/tell";
+import { ConsentLine } from "../talk/consent";
+import { AssistantMessage } from "../talk/message";
+import { useModels } from "../talk/models";
+import type { Conversation, Delta, WholeConversation } from "../types";
+
+function Conversations({ here, onPick }: { here?: string; onPick?: () => void }) {
+  const navigate = useNavigate();
+  const all = useQuery({ queryKey: ["conversations"], queryFn: () => list<Conversation>("/api/conversations") });
+  const drop = (id: number) => void remove(`/api/conversations/${id}`).then(() => (void all.refetch(), String(id) === here && navigate("/chat"))).catch(tellError);
+  return (
+    <nav aria-label="Conversations">
+      <Button component={Link} to="/chat" variant="default" fullWidth leftSection={<Icon name="plus" size={15} />} mb="sm" onClick={onPick}>New conversation</Button>
+      {(all.data ?? []).map((c) => (
+        <Group key={c.id} gap={0} wrap="nowrap">
+          <NavLink component={Link} to={`/chat/${c.id}`} active={String(c.id) === here} label={<Text size="sm" truncate>{c.title || "Untitled"}</Text>} description={moment(c.updated_at)} onClick={onPick} variant="subtle" style={{ borderRadius: 8 }} styles={{ description: { color: "var(--ink-soft)" } }} />
+          <ActionIcon variant="subtle" color="gray" c="dimmed" aria-label={`Delete ${c.title || "Untitled"}`} onClick={() => drop(c.id)}><Icon name="trash" size={15} /></ActionIcon>
+        </Group>
+      ))}
+    </nav>
+  );
+}
+
+/** The answer or the two answers that are being written now. */
+interface Writing { question: string | null; a: string; b: string; pair: boolean; regenerates: number | null }
+
+function useTalk(id: string | undefined, model: string | null) {
+  const client = useQueryClient();
+  const navigate = useNavigate();
+  const [writing, setWriting] = useState<Writing | null>(null);
+  const [error, setError] = useState<string | null>(null);
+  const aborter = useRef<AbortController | null>(null);
+  useEffect(() => () => aborter.current?.abort(), []);
+  const refresh = async (conversation: string) => {
+    await client.invalidateQueries({ queryKey: ["conversation", conversation] });
+    void client.invalidateQueries({ queryKey: ["conversations"] });
+  };
+  const send = async (body: { content?: string; pair?: boolean; regenerate?: number }) => {
+    setError(null);
+    let now: Writing = { question: body.content ?? null, a: "", b: "", pair: !!body.pair, regenerates: body.regenerate ?? null };
+    setWriting(now);
+    const mine = (aborter.current = new AbortController());
+    let conversation = id;
+    try {
+      if (!conversation) conversation = String((await post<{ id: number }>("/api/conversations", { model })).id);
+      for await (const event of stream<Delta>(`/api/conversations/${conversation}/reply`, { ...body, ...(model ? { model } : {}) }, mine.signal)) {
+        if (event.done) break;
+        now = event.side === "b" ? { ...now, b: now.b + (event.text ?? "") } : { ...now, a: now.a + (event.text ?? "") };
+        setWriting(now);
+      }
+    } catch (failed) {
+      if ((failed as Error).name !== "AbortError") setError((failed as ApiError).message);
+    }
+    if (conversation) {
+      await refresh(conversation);
+      if (!id) navigate(`/chat/${conversation}`, { replace: true });
+    }
+    setWriting(null);
+  };
+  return { writing, error, send, stop: () => aborter.current?.abort(), refresh };
+}
+
+export default function Chat() {
+  const { id } = useParams();
+  const [search] = useSearchParams();
+  const phone = useMediaQuery("(max-width: 61em)", false, { getInitialValueInEffect: false });
+  const [drawer, setDrawer] = useState(false);
+  const models = useModels();
+  const whole = useQuery({ queryKey: ["conversation", id], queryFn: () => get<WholeConversation>(`/api/conversations/${id}`), enabled: !!id });
+  const [picked, setPicked] = useState<string | null>(search.get("model"));
+  const [text, setText] = useState("");
+  const [pair, setPair] = useState(false);
+  const end = useRef<HTMLDivElement>(null);
+  const chatty = (models.data?.items ?? []).filter((m) => m.chat);
+  const model = picked ?? whole.data?.model ?? chatty[0]?.name ?? models.data?.items[0]?.name ?? null;
+  const { writing, error, send, stop, refresh } = useTalk(id, model);
+  useEffect(() => {
+    document.title = `${whole.data?.title || "Chat"} · amenable`;
+  }, [whole.data]);
+  useEffect(() => end.current?.scrollIntoView({ block: "end" }), [writing, whole.data]);
+  const ask = () => {
+    if (!text.trim() || writing || !model) return;
+    const content = text.trim();
+    setText("");
+    void send(pair ? { content, pair } : { content });
+  };
+  const messages = whole.data?.messages ?? [];
+  const shown = writing?.regenerates ? messages.slice(0, messages.findIndex((m) => m.id === writing.regenerates)) : messages;
+  return (
+    <Group align="flex-start" wrap="nowrap" gap="lg">
+      {!phone && <Box w={240} style={{ flex: "none", position: "sticky", top: 76 }}><ScrollArea.Autosize mah="calc(100dvh - 110px)"><Conversations here={id} /></ScrollArea.Autosize></Box>}
+      {phone && <Drawer opened={drawer} onClose={() => setDrawer(false)} title="Conversations"><Conversations here={id} onPick={() => setDrawer(false)} /></Drawer>}
+      <Stack style={{ flex: 1, minWidth: 0, minHeight: "calc(100dvh - 110px)" }} maw={900} mx="auto" gap="sm">
+        <Group justify="space-between" gap="xs">
+          <Group gap="xs">
+            {phone && <Button variant="default" size="xs" leftSection={<Icon name="menu" size={15} />} onClick={() => setDrawer(true)}>Conversations</Button>}
+            <Text component="h1" m={0} fw={650} size="lg" truncate maw={420}>{whole.data?.title || "Chat"}</Text>
+          </Group>
+          <Select aria-label="Model" size="xs" w={220} data={(models.data?.items ?? []).map((m) => m.name)} value={model} onChange={setPicked} searchable allowDeselect={false} nothingFoundMessage="No such model" />
+        </Group>
+        <ConsentLine />
+        <Box style={{ flex: 1 }} role="log" aria-label="Conversation" aria-busy={!!writing}>
+          {whole.error ? <Failed error={whole.error} /> : id && whole.isPending ? <Waiting /> : null}
+          {!id && !writing && <Nothing icon="chat" title="What would you like to talk about?">Small models are good at small things: a short story, a list, a plain question.</Nothing>}
+          {shown.map((message) =>
+            message.role === "assistant" ? (
+              <AssistantMessage key={message.id} message={message} busy={!!writing} onRegenerate={() => void send({ regenerate: message.id })} onChanged={() => void refresh(id!)} />
+            ) : (
+              <div className="message" key={message.id}><div className="who">{message.role === "user" ? "You" : "System"}</div><Prose text={message.content} /></div>
+            ),
+          )}
+          {writing && (
+            <>
+              {writing.question && <div className="message"><div className="who">You</div><Prose text={writing.question} /></div>}
+              <div className="message"><div className="who">{model}</div>{writing.pair ? <div className="columns" style={{ "--columns": 2 } as React.CSSProperties}><div className="response"><Prose text={writing.a} live /></div><div className="response"><Prose text={writing.b} live /></div></div> : <Prose text={writing.a} live />}</div>
+            </>
+          )}
+          {error && <Alert color="red" role="alert" mt="sm">{error}</Alert>}
+          <div ref={end} />
+        </Box>
+        <form className="foot" onSubmit={(e) => (e.preventDefault(), ask())}>
+          <Textarea aria-label="Message" placeholder="Write a message; Enter sends, Shift Enter makes a new line" autosize minRows={2} maxRows={10} maxLength={20000} value={text} onChange={(e) => setText(e.currentTarget.value)} onKeyDown={(e) => e.key === "Enter" && !e.shiftKey && !e.nativeEvent.isComposing && (e.preventDefault(), ask())} />
+          <Group justify="space-between" mt="xs">
+            <Switch size="sm" label="Two answers, and I choose" checked={pair} onChange={(e) => setPair(e.currentTarget.checked)} />
+            {writing ? <Button variant="default" onClick={stop} leftSection={<Icon name="stop" size={14} />}>Stop</Button> : <Button type="submit" disabled={!text.trim() || !model} leftSection={<Icon name="send" size={15} />}>Send</Button>}
+          </Group>
+        </form>
+      </Stack>
+    </Group>
+  );
+}

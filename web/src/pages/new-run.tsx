@@ -1,0 +1,89 @@
+/** Starting a run: a recipe or a stage, its settings with their command-line names, checked as the command line checks them. */
+import { Alert, Button, Card, Code, Group, NumberInput, Select, Stack, Switch, Text, TextInput } from "@mantine/core";
+import { useQuery } from "@tanstack/react-query";
+import { useState } from "react";
+import { useNavigate } from "react-router";
+import { ApiError, list, post } from "../api";
+import { Page } from "../parts/page";
+import { Loaded } from "../parts/states";
+import { tell } from "../parts/tell";
+import type { SettingRow } from "../types";
+
+interface Stage { command: string; help: string }
+interface Recipe { name: string; command: string; settings: Record<string, unknown>; help?: string }
+type Values = Record<string, unknown>;
+
+const text = (value: unknown) => (value === null || value === undefined ? "" : typeof value === "object" ? JSON.stringify(value) : String(value));
+
+/** What a person typed, as the setting's type; text that is no JSON stays text and the server says what is wrong with it. */
+function typed(row: SettingRow, given: string): unknown {
+  if (given === "") return undefined;
+  if (row.type === "string" || row.type === "choice") return given;
+  try {
+    return JSON.parse(given);
+  } catch {
+    return given;
+  }
+}
+
+function Field({ row, value, error, onChange }: { row: SettingRow; value: unknown; error?: string; onChange: (value: unknown) => void }) {
+  const common = { label: row.name, description: row.description, error, required: row.required };
+  if (row.type === "boolean") return <Switch label={row.name} description={row.description} error={error} checked={(value ?? row.default) === true} onChange={(e) => onChange(e.currentTarget.checked)} />;
+  if (row.choices?.length) return <Select {...common} data={row.choices} placeholder={text(row.default)} value={(value as string) ?? null} onChange={(v) => onChange(v ?? undefined)} clearable />;
+  if (row.type === "integer" || row.type === "number") return <NumberInput {...common} allowDecimal={row.type === "number"} placeholder={text(row.default)} value={(value as number) ?? ""} onChange={(v) => onChange(v === "" ? undefined : v)} />;
+  return <TextInput {...common} placeholder={text(row.default)} value={text(value)} onChange={(e) => onChange(typed(row, e.currentTarget.value))} />;
+}
+
+function SettingsForm({ command, start }: { command: string; start: Values }) {
+  const navigate = useNavigate();
+  const rows = useQuery({ queryKey: ["settings", command], queryFn: () => list<SettingRow>(`/api/stages/${command}/settings`) });
+  const [values, setValues] = useState<Values>(start);
+  const [name, setName] = useState("");
+  const [wanted, setWanted] = useState("");
+  const [problem, setProblem] = useState<ApiError | null>(null);
+  const [busy, setBusy] = useState(false);
+  const settings = Object.fromEntries(Object.entries(values).filter(([, value]) => value !== undefined));
+  const send = (path: string, then: (answer: { name?: string }) => void) => {
+    setBusy(true);
+    setProblem(null);
+    post<{ name?: string }>(path, { command, settings, ...(name ? { name } : {}) }).then(then).catch(setProblem).finally(() => setBusy(false));
+  };
+  const line = `amenable ${command} ${Object.entries(settings).map(([key, value]) => `${key}=${/[\s"']/.test(text(value)) ? `'${text(value)}'` : text(value)}`).join(" ")}${name ? ` --name ${name}` : ""}`;
+  return (
+    <Loaded query={rows}>
+      {(all) => {
+        const isSet = (row: SettingRow) => values[row.name] !== undefined;
+        const shown = all.filter((row) => (wanted ? `${row.name} ${row.description}`.toLowerCase().includes(wanted.toLowerCase()) : row.required || isSet(row) || !row.name.includes(".") || problem?.field === row.name));
+        return (
+          <Stack>
+            <Group grow align="flex-start"><TextInput label="Name of the run" description="Empty: the next free one" value={name} maxLength={100} onChange={(e) => setName(e.currentTarget.value)} error={problem?.field === "name" ? problem.message : undefined} /><TextInput label="Find a setting" description={`${all.length} in all; set ones are always shown`} value={wanted} onChange={(e) => setWanted(e.currentTarget.value)} /></Group>
+            {problem && <Alert color="red" role="alert" title={problem.field ?? "That does not fit"}>{problem.message}</Alert>}
+            <Card style={{ background: "var(--card)" }}><Stack>{shown.map((row) => <Field key={row.name} row={row} value={values[row.name]} error={problem?.field === row.name ? problem.message : undefined} onChange={(value) => setValues({ ...values, [row.name]: value })} />)}{shown.length === 0 && <Text c="dimmed">No setting is named like that.</Text>}</Stack></Card>
+            <div><Text size="sm" c="dimmed" mb={4}>The same on the command line</Text><Code block style={{ whiteSpace: "pre-wrap" }}>{line}</Code></div>
+            <Group justify="flex-end" className="foot"><Button variant="default" loading={busy} onClick={() => send("/api/runs/check", () => tell("All settings fit."))}>Check</Button><Button loading={busy} onClick={() => send("/api/runs", (answer) => navigate(answer.name ? `/runs/${encodeURIComponent(answer.name)}` : "/runs"))}>Start</Button></Group>
+          </Stack>
+        );
+      }}
+    </Loaded>
+  );
+}
+
+export default function NewRun() {
+  const stages = useQuery({ queryKey: ["stages"], queryFn: () => list<Stage>("/api/stages") });
+  const recipes = useQuery({ queryKey: ["recipes"], queryFn: () => list<Recipe>("/api/recipes") });
+  const [recipe, setRecipe] = useState<string | null>(null);
+  const [command, setCommand] = useState<string | null>(null);
+  const found = recipes.data?.find((r) => r.name === recipe);
+  const here = found?.command ?? command;
+  return (
+    <Page title="Start a run" about="Every field carries the name that it has on the command line.">
+      <Stack maw={760}>
+        <Group grow align="flex-start">
+          <Select label="Recipe" description="A vetted set of settings" placeholder="none" data={(recipes.data ?? []).map((r) => r.name)} value={recipe} onChange={setRecipe} clearable />
+          <Select label="Stage" description={stages.data?.find((s) => s.command === here)?.help ?? "What to do"} data={(stages.data ?? []).map((s) => s.command)} value={here} onChange={setCommand} disabled={!!found} />
+        </Group>
+        {here && <SettingsForm key={`${recipe}-${here}`} command={here} start={found?.settings ?? {}} />}
+      </Stack>
+    </Page>
+  );
+}

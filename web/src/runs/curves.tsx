@@ -1,0 +1,46 @@
+/** All curves of one run or of several, grouped by what they are about. */
+import { Group, SimpleGrid, Slider, Stack, Text, TextInput, Title } from "@mantine/core";
+import { useState } from "react";
+import type { Metrics } from "../types";
+import { Nothing } from "../parts/states";
+import { Chart } from "./chart";
+
+const GROUPS: [string, RegExp][] = [
+  ["Reward", /reward|score|win/],
+  ["Distance to the reference", /kl/],
+  ["Loss", /loss|perplexity|accuracy|margin/],
+  ["Entropy and clipping", /entropy|clip|ratio/],
+  ["Lengths", /length|tokens?$|num_tokens|finish|cut/],
+  ["Value and advantages", /value|advantage|explained|return/],
+  ["Speed and memory", /second|speed|per_s|time|memory|_s$|bytes/],
+  ["Optimiser", /lr|learning_rate|grad|norm|skipped/],
+];
+
+const groupOf = (name: string) => GROUPS.find(([, pattern]) => pattern.test(name))?.[0] ?? "Other";
+
+export function Curves({ runs }: { runs: { name: string; metrics: Metrics }[] }) {
+  const [window, setWindow] = useState(1);
+  const [wanted, setWanted] = useState("");
+  const names = [...new Set(runs.flatMap((run) => Object.keys(run.metrics.series)))].filter((name) => name.includes(wanted.trim()));
+  const order = [...GROUPS.map(([group]) => group), "Other"];
+  if (runs.every((run) => run.metrics.steps.length === 0)) return <Nothing icon="runs" title="No steps yet">The curves begin with the first logged step.</Nothing>;
+  return (
+    <Stack gap="lg">
+      <Group align="flex-end" gap="lg">
+        <TextInput label="Show only" placeholder="part of a name" size="xs" value={wanted} onChange={(e) => setWanted(e.currentTarget.value)} />
+        <div style={{ width: 220 }}><Text size="sm" fw={500} mb={4}>Smoothing: {window === 1 ? "off" : `mean of ${window} steps`}</Text><Slider size="sm" min={1} max={50} value={window} onChange={setWindow} label={null} thumbLabel="Smoothing" /></div>
+      </Group>
+      {order.map((group) => {
+        const members = names.filter((name) => groupOf(name) === group);
+        return members.length === 0 ? null : (
+          <section key={group} aria-label={group}>
+            <Title order={2} mb="sm">{group}</Title>
+            <SimpleGrid cols={{ base: 1, sm: 2, xl: 3 }}>
+              {members.map((name) => <Chart key={name} title={name} window={window} lines={runs.filter((run) => run.metrics.series[name]).map((run) => ({ name: run.name, steps: run.metrics.steps, values: run.metrics.series[name] }))} />)}
+            </SimpleGrid>
+          </section>
+        );
+      })}
+    </Stack>
+  );
+}

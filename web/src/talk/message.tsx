@@ -1,0 +1,78 @@
+/** One answer of a model in a chat, and what can be done with it: thumb, edit, again, choose. */
+import { ActionIcon, Button, Chip, Group, Modal, Stack, Text, Textarea, Tooltip } from "@mantine/core";
+import { useState } from "react";
+import { post } from "../api";
+import { Icon } from "../icons";
+import { Prose } from "../parts/prose";
+import { tell, tellError } from "../parts/tell";
+import type { ChatMessage } from "../types";
+
+const GOOD = ["helpful", "correct", "well put", "kind"];
+const BAD = ["not helpful", "wrong", "made up", "too long", "unsafe", "did not follow what I asked"];
+type Recorded = { recorded: boolean };
+
+export const noted = (answer: Recorded) => tell(answer.recorded ? "Noted. It can teach the model." : "Noted for you. It trains nothing, because you gave no consent.");
+
+function ThumbDialog({ message, up, onClose, onChanged }: { message: ChatMessage; up: boolean; onClose: () => void; onChanged: () => void }) {
+  const [reasons, setReasons] = useState<string[]>(message.reasons ?? []);
+  const [text, setText] = useState("");
+  const give = () => void post<Recorded>(`/api/messages/${message.id}/thumb`, { up, reasons, text }).then((answer) => (noted(answer), onChanged(), onClose())).catch(tellError);
+  return (
+    <Modal opened onClose={onClose} title={up ? "What was good about it?" : "What was wrong with it?"}>
+      <Stack>
+        <Chip.Group multiple value={reasons} onChange={setReasons}><Group gap="xs">{(up ? GOOD : BAD).map((reason) => <Chip key={reason} value={reason} variant="outline">{reason}</Chip>)}</Group></Chip.Group>
+        <Textarea label="In your words" autosize minRows={2} maxLength={2000} value={text} onChange={(e) => setText(e.currentTarget.value)} />
+        <Group justify="flex-end"><Button variant="default" onClick={onClose}>Leave it at the thumb</Button><Button onClick={give}>Say so</Button></Group>
+      </Stack>
+    </Modal>
+  );
+}
+
+function Editing({ message, onClose, onChanged }: { message: ChatMessage; onClose: () => void; onChanged: () => void }) {
+  const [text, setText] = useState(message.content);
+  const keep = () => void post<Recorded>(`/api/messages/${message.id}/edit`, { text }).then((answer) => (noted(answer), onChanged(), onClose())).catch(tellError);
+  return (
+    <Stack gap="xs">
+      <Textarea aria-label="The answer as it should be" autosize minRows={3} maxLength={20000} value={text} onChange={(e) => setText(e.currentTarget.value)} autoFocus />
+      <Group justify="flex-end"><Button size="xs" variant="default" onClick={onClose}>Leave it</Button><Button size="xs" disabled={!text.trim() || text === message.content} onClick={keep}>Keep the edit</Button></Group>
+    </Stack>
+  );
+}
+
+export function AssistantMessage({ message, busy, onRegenerate, onChanged }: { message: ChatMessage; busy: boolean; onRegenerate: () => void; onChanged: () => void }) {
+  const [editing, setEditing] = useState(false);
+  const [thumbing, setThumbing] = useState<boolean | null>(null);
+  const others = message.alternatives ?? [];
+  const thumb = (up: boolean) => {
+    const next = message.thumb === up ? null : up;
+    void post<Recorded>(`/api/messages/${message.id}/thumb`, { up: next, reasons: [], text: "" }).then(() => (onChanged(), next !== null && setThumbing(up))).catch(tellError);
+  };
+  const choose = (over: number) => void post<Recorded>(`/api/messages/${message.id}/choose`, { over }).then((answer) => (noted(answer), onChanged())).catch(tellError);
+  const prefer = (other: number) => void post<Recorded>(`/api/messages/${other}/choose`, { over: message.id }).then((answer) => (noted(answer), onChanged())).catch(tellError);
+  const open = others.length > 0 && (message.chosen === null || message.chosen === undefined);
+  return (
+    <div className="message">
+      <div className="who">{message.model ?? "Model"}{message.edited && <Text size="xs" c="dimmed">edited</Text>}</div>
+      <div>
+        {editing ? <Editing message={message} onClose={() => setEditing(false)} onChanged={onChanged} /> : open ? (
+          <>
+            <div className="columns" style={{ "--columns": Math.min(1 + others.length, 3) } as React.CSSProperties}>
+              <article className="response" aria-label="Answer 1"><Prose text={message.content} /><Button mt="sm" size="xs" variant="default" onClick={() => choose(others[0].id)}>This one is better</Button></article>
+              {others.map((other, i) => <article className="response" key={other.id} aria-label={`Answer ${i + 2}`}><Prose text={other.content} /><Button mt="sm" size="xs" variant="default" onClick={() => prefer(other.id)}>This one is better</Button></article>)}
+            </div>
+          </>
+        ) : <Prose text={message.content} />}
+        {!editing && (
+          <Group gap={2} mt={4} c="dimmed">
+            {([[true, "Good answer", "up"], [false, "Bad answer", "down"]] as const).map(([up, label, icon]) => (
+              <Tooltip key={icon} label={label}><ActionIcon variant={message.thumb === up ? "filled" : "subtle"} color={message.thumb === up ? "lake" : "gray"} c={message.thumb === up ? undefined : "inherit"} aria-label={label} aria-pressed={message.thumb === up} onClick={() => thumb(up)}><Icon name={icon} size={16} /></ActionIcon></Tooltip>
+            ))}
+            <Tooltip label="Edit the answer"><ActionIcon variant="subtle" color="gray" c="inherit" aria-label="Edit the answer" onClick={() => setEditing(true)}><Icon name="edit" size={16} /></ActionIcon></Tooltip>
+            <Tooltip label="Answer again"><ActionIcon variant="subtle" color="gray" c="inherit" aria-label="Answer again" disabled={busy} onClick={onRegenerate}><Icon name="again" size={16} /></ActionIcon></Tooltip>
+          </Group>
+        )}
+        {thumbing !== null && <ThumbDialog message={message} up={thumbing} onClose={() => setThumbing(null)} onChanged={onChanged} />}
+      </div>
+    </div>
+  );
+}
