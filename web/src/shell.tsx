@@ -47,16 +47,17 @@ export function Shell({ children }: { children: ReactNode }) {
   const location = useLocation();
   const navigate = useNavigate();
   const [opened, { toggle, close }] = useDisclosure();
+  const focused = location.pathname.startsWith("/label/"); // labelling wants the whole width
   useEffect(close, [location.pathname, close]);
   const signOut = () => void post<Session>("/api/sign-out").then(adopt).then(() => navigate("/sign-in")).catch(tellError);
   const isHere = (to: string) => (to === "/" ? location.pathname === "/" : location.pathname.startsWith(to.replace(/s$/, "")));
   return (
-    <AppShell header={{ height: 56 }} navbar={{ width: 208, breakpoint: "sm", collapsed: { mobile: !opened } }} padding="lg">
+    <AppShell header={{ height: 56 }} navbar={{ width: 208, breakpoint: "sm", collapsed: { mobile: !opened, desktop: focused && !opened } }} padding="lg">
       <a className="skip-link" href="#main">To the content</a>
       <AppShell.Header px="md" style={{ background: "var(--card)" }}>
         <Group h="100%" justify="space-between" wrap="nowrap">
           <Group gap="sm" wrap="nowrap">
-            <Burger opened={opened} onClick={toggle} hiddenFrom="sm" size="sm" aria-label={opened ? "Close the menu" : "Open the menu"} />
+            <Burger opened={opened} onClick={toggle} hiddenFrom={focused ? undefined : "sm"} size="sm" aria-label={opened ? "Close the menu" : "Open the menu"} />
             <Link to="/" style={{ color: "inherit", textDecoration: "none" }} aria-label="amenable, home"><Brand /></Link>
             <Text c="dimmed" size="sm" className="hide-phone" truncate maw={220}>{workspace}</Text>
           </Group>

@@ -14,7 +14,7 @@ type NewPrompt = { text: string } | { messages: Message[] };
 /** One prompt as it stands, one a line, or JSON lines with "text", "prompt" or "messages". */
 function parsePrompts(text: string, how: string): NewPrompt[] {
   if (how === "one") return text.trim() ? [{ text: text.trim() }] : [];
-  return text.split("\n").flatMap((line, i) => {
+  return text.split("\n").flatMap((line, i): NewPrompt[] => {
     if (!line.trim()) return [];
     if (how === "lines") return [{ text: line.trim() }];
     let row: { text?: string; prompt?: string; messages?: Message[] };

@@ -1,0 +1,336 @@
+"""The web app in a real browser: each role's day by keyboard and mouse, accessibility of every page, and untrusted text."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from amenable.server.pages import STATIC
+from tests.web_world import ORIGIN, World
+
+pytestmark = pytest.mark.browser
+
+AXE = Path(__file__).parents[1] / "web" / "node_modules" / "axe-core" / "axe.min.js"
+LEVELS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
+PHONE = {"width": 390, "height": 844}
+DESKTOP = {"width": 1360, "height": 900}
+PAGES = {
+    "administrator": ["/", "/projects", *(f"/project/1?tab={tab}" for tab in ("overview", "prompts", "people", "guidelines")),
+                      *(f"/project/1?tab={tab}" for tab in ("questionnaire", "quality", "settings")), "/people", "/runs/new"],
+    "reviewer": ["/review/1", "/review/1/1", "/playground", "/runs", "/runs/ppo-1", "/runs/compare?name=ppo-1&name=dpo-1"],
+    "labeler": ["/", "/label/1", "/me/1", "/account", "/nowhere"],
+    "chat": ["/", "/chat", "/chat/1", "/arena"],
+}  # fmt: skip
+EVIL = " <img src=http://evil.test/x onerror=alert(1)> ![p](http://evil.test/p.png) [go](javascript:alert(1)) <script>alert(1)</script>"
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Any]:
+    program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if program is None:
+        pytest.skip("no Chromium on this machine")
+    if not (STATIC / "index.html").is_file():
+        pytest.skip("the web app is not built: python web/backend.py")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-gpu"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def open_page(chromium: Any) -> Iterator[Any]:
+    contexts = []
+
+    def at(world: World, path: str, size: dict[str, int] = DESKTOP, scheme: str = "light") -> Any:
+        context = chromium.new_context(viewport=size, color_scheme=scheme, reduced_motion="reduce")
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(20_000)
+        page.faults = []
+        page.on("pageerror", lambda error: page.faults.append(str(error)))
+        world.install(page)
+        page.goto(ORIGIN + path)
+        return page
+
+    yield at
+    for context in contexts:
+        context.close()
+
+
+def settled(page: Any) -> Any:
+    """The page with its data there and nothing waiting."""
+    page.wait_for_selector("h1")
+    page.wait_for_function("!document.querySelector('[aria-label=Loading]')")
+    return page
+
+
+def press(page: Any, keys: str) -> int:
+    for key in keys.split():
+        page.keyboard.press(key)
+    return len(keys.split())
+
+
+def desk(open_page: Any, world: World, **how: Any) -> Any:
+    page = open_page(world, "/label/1", **how)
+    page.wait_for_selector("article.response, textarea")
+    if page.get_by_role("dialog").count():  # the guidelines open by themselves the first time
+        page.keyboard.press("Escape")
+        page.wait_for_selector("[role=dialog]", state="detached")
+    return page
+
+
+# Labelling
+
+
+def test_a_ranked_prompt_takes_two_keys_a_response_and_one_to_submit(open_page: Any) -> None:
+    world = World()
+    page = desk(open_page, world)
+    presses = press(page, "6 2 5 1")
+    page.wait_for_selector("[data-tier='0'] [data-position='0']")
+    presses += press(page, "1 3 2 4 Enter")
+    page.wait_for_function("document.querySelector('[data-testid=today]').textContent.startsWith('7 ')")
+    form = world.done[0]["form"]
+    assert presses == 2 * 4 + 1
+    assert form["tiers"] == [0, 2, 1, 3] and form["said_no"] is True
+    assert {(a["response"], a["value"]) for a in form["answers"]} == {(0, 6), (1, 2), (2, 5), (3, 1)}
+
+
+def test_the_ranking_begins_in_the_order_of_the_ratings(open_page: Any) -> None:
+    world = World()
+    page = desk(open_page, world)
+    press(page, "6 2 6 1")
+    page.wait_for_selector("[data-tier='0'] [data-position='2']")
+    press(page, "Enter")
+    page.wait_for_function("document.querySelector('[data-testid=today]').textContent.startsWith('7 ')")
+    assert world.done[0]["form"]["tiers"] == [0, 1, 0, 2]
+
+
+def test_a_flag_is_one_letter_and_a_contradiction_is_said(open_page: Any) -> None:
+    world = World()
+    page = desk(open_page, world)
+    press(page, "6 m 2 5 1")
+    page.wait_for_selector("[data-tier='0'] [data-position='0']")
+    press(page, "4")
+    page.get_by_text("If you mean it, just submit").first.wait_for()
+    press(page, "f 0 0 Enter")
+    page.wait_for_function("document.querySelector('[data-testid=today]').textContent.startsWith('7 ')")
+    form = world.done[0]["form"]
+    flags = {(a["response"], a["question"]) for a in form["answers"] if a["value"] is True}
+    assert flags == {(1, "made_up_facts"), (1, "fails_task")}
+    assert form["tiers"] == [1, None, None, 0]
+
+
+def test_ranking_by_mouse_and_taking_it_back(open_page: Any) -> None:
+    world = World()
+    page = desk(open_page, world)
+    press(page, "6 2 5 1")
+    page.wait_for_selector("[data-tier='3'] [data-position='3']")
+    handle = page.locator("[data-position='3'] .handle").bounding_box()
+    target = page.locator("[data-tier='0']").bounding_box()
+    page.mouse.move(handle["x"] + 60, handle["y"] + 10)
+    page.mouse.down()
+    page.mouse.move(target["x"] + 80, target["y"] + 60, steps=8)
+    page.mouse.up()
+    page.wait_for_selector("[data-tier='0'] [data-position='3']")
+    page.get_by_role("button", name="Submit").click()
+    page.wait_for_function("document.querySelector('[data-testid=today]').textContent.startsWith('7 ')")
+    assert world.done[0]["form"]["tiers"] == [0, 2, 1, 0]
+    page.get_by_role("button", name="Undo").click()
+    page.wait_for_selector("[data-tier='0'] [data-position='3']")
+    assert world.done == []
+
+
+def test_drafts_are_saved_as_they_grow(open_page: Any) -> None:
+    world = World(kind="demonstrate")
+    page = desk(open_page, world)
+    page.get_by_label("Your answer").fill("Water it less.")
+    page.get_by_text("draft saved").wait_for()
+    saved = [body["form"] for method, path, body in world.seen if path.endswith("/draft")]
+    assert saved[-1] == {"text": "Water it less."}
+    press(page, "Control+Enter")
+    page.wait_for_function("document.querySelector('[data-testid=today]').textContent.startsWith('7 ')")
+    assert world.done[0]["form"] == {"text": "Water it less."}
+
+
+@pytest.mark.parametrize(
+    ("kind", "keys", "said"),
+    [("compare", "8 Enter", {"strength": 3}), ("label", "1 0 1 Enter", {"labels": [True, False, True]})],
+)
+def test_other_kinds_by_keyboard(open_page: Any, kind: str, keys: str, said: dict[str, Any]) -> None:
+    world = World(kind=kind)
+    page = desk(open_page, world)
+    press(page, keys)
+    page.wait_for_function("document.querySelector('[data-testid=today]').textContent.startsWith('7 ')")
+    assert {key: world.done[0]["form"][key] for key in said} == said
+
+
+def test_skipping_and_what_cannot_be_ranked_need_a_reason(open_page: Any) -> None:
+    world = World()
+    page = desk(open_page, world)
+    press(page, ".")
+    dialog = page.get_by_role("dialog")
+    assert dialog.get_by_role("button", name="Skip").is_disabled()
+    dialog.get_by_label("It upsets me").check()
+    dialog.get_by_role("button", name="Skip").click()
+    dialog.wait_for(state="detached")
+    assert ("POST", "/api/assignments/100/skip", {"reason": "It upsets me"}) in world.seen
+    page.wait_for_selector("article.response")
+    press(page, "6 6 6 6")
+    page.wait_for_selector("[data-tier='0'] [data-position='3']")
+    press(page, "-")
+    dialog.get_by_label("All are equally bad").check()
+    dialog.get_by_role("button", name="Submit without a ranking").click()
+    page.wait_for_function("document.querySelector('[data-testid=today]').textContent.startsWith('7 ')")
+    assert world.done[0]["form"]["cannot_rank"] == "All are equally bad" and "tiers" not in world.done[0]["form"]
+
+
+def test_a_training_item_explains_itself(open_page: Any) -> None:
+    page = desk(open_page, World(training=True))
+    press(page, "6 6 5 1 Enter")
+    page.get_by_text("names a river that does not exist").wait_for()
+    page.get_by_text("you gave B a 6").wait_for()
+    press(page, "Enter")
+    page.wait_for_selector("article.response")
+
+
+def test_single_keys_can_be_switched_off(open_page: Any) -> None:
+    page = desk(open_page, World())
+    press(page, "?")
+    page.get_by_role("dialog").get_by_label("Commands by a single key").uncheck(force=True)
+    press(page, "Escape")
+    page.wait_for_selector("[role=dialog]", state="detached")
+    press(page, "6")
+    assert page.locator("input[type=radio]:checked").count() == 0
+
+
+# Coming in, talking, running
+
+
+def test_an_invitation_and_signing_in(open_page: Any) -> None:
+    world = World(role=None)
+    page = open_page(world, "/label/1")
+    page.get_by_label("Name").fill("Amina")
+    page.get_by_label("Password", exact=True).fill("wrong password")
+    page.get_by_role("button", name="Sign in").click()
+    page.get_by_text("Name or password is wrong.").wait_for()
+    page.goto(ORIGIN + "/invite/one-time")
+    page.get_by_label("Name").fill("Amina")
+    page.get_by_label("Password", exact=True).fill("a long password")
+    page.get_by_role("button", name="Begin").click()
+    page.get_by_role("heading", name="Hello, Amina").wait_for()
+
+
+def test_a_labeler_sees_only_a_labelers_places(open_page: Any) -> None:
+    page = settled(open_page(World(role="labeler"), "/"))
+    places = page.get_by_role("navigation", name="Main").get_by_role("link").all_inner_texts()
+    assert places == ["Home", "Chat", "Arena"]
+    page.goto(ORIGIN + "/people")
+    page.get_by_text("This page is not for your role").wait_for()
+
+
+def test_two_models_answer_side_by_side_and_a_vote_is_kept(open_page: Any) -> None:
+    world = World(role="reviewer")
+    page = open_page(world, "/playground?model=starter&model=run:ppo-1")
+    page.get_by_label("Prompt").fill("Basil?")
+    page.get_by_role("button", name="Answer", exact=True).click()
+    page.get_by_role("group", name="Which is better?").get_by_role("button", name="run:ppo-1").click()
+    page.get_by_text("kept as a comparison").wait_for()
+    vote = next(body for method, path, body in world.seen if path == "/api/playground/votes")
+    assert vote["winner"] == "b" and vote["a"]["model"] == "starter" and vote["b"]["seed"] == 7
+
+
+def test_chat_keeps_thumbs_and_choices(open_page: Any) -> None:
+    world = World(role="chat")
+    page = open_page(world, "/chat/1")
+    page.get_by_role("button", name="This one is better").nth(1).click()
+    page.get_by_role("button", name="Bad answer").first.click()
+    page.get_by_role("dialog").get_by_text("made up").click()
+    page.get_by_role("dialog").get_by_role("button", name="Say so").click()
+    page.wait_for_selector("[role=dialog]", state="detached")
+    sent = [(path, body) for method, path, body in world.seen]
+    assert ("/api/messages/5/choose", {"over": 4}) in sent
+    assert ("/api/messages/2/thumb", {"up": False, "reasons": ["made up"], "text": ""}) in sent
+
+
+def test_a_run_is_checked_before_it_starts(open_page: Any) -> None:
+    world = World(role="administrator")
+    page = open_page(world, "/runs/new")
+    page.get_by_role("combobox", name="Recipe").click()
+    page.get_by_role("option", name="harmless").click()
+    page.get_by_label("algorithm.kl_coef").fill("-1")
+    page.get_by_role("button", name="Check").click()
+    page.get_by_text("-1 is below 0.0").first.wait_for()
+    page.get_by_label("algorithm.kl_coef").fill("0.1")
+    page.get_by_role("button", name="Start").click()
+    page.wait_for_url("**/runs/ppo-2")
+    started = next(body for method, path, body in world.seen if path == "/api/runs")
+    assert started["settings"] == {"model": "starter", "algorithm.kl_coef": 0.1}
+
+
+def test_samples_move_with_the_slider_and_tokens_show_their_figures(open_page: Any) -> None:
+    page = open_page(World(role="reviewer"), "/runs/ppo-1")
+    page.get_by_role("tab", name="Samples").click()
+    page.get_by_role("slider").press("ArrowLeft")
+    page.get_by_text("Step 150").wait_for()
+    page.get_by_role("button", name="Tokens").first.click()
+    page.get_by_test_id("tokens").get_by_role("button").nth(2).click()
+    page.get_by_text("Token 3 of 12").wait_for()
+
+
+# Every page
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("role", list(PAGES))
+def test_every_page_passes_axe(open_page: Any, role: str, scheme: str) -> None:
+    assert AXE.is_file(), "run: python web/backend.py"
+    size = PHONE if scheme == "dark" else DESKTOP
+    page = settled(open_page(World(role=role), "/account", size=size, scheme=scheme))
+    for path in PAGES[role]:
+        page.goto(ORIGIN + path)
+        found = violations(settled(page))
+        assert not found, f"{path} ({scheme}): {found}"
+        width = page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
+        assert width <= 0, f"{path} is {width} px wider than the window"
+    assert page.faults == []
+
+
+@pytest.mark.parametrize("kind", ["rank", "compare", "label", "edit", "demonstrate"])
+def test_every_kind_of_task_passes_axe(open_page: Any, kind: str) -> None:
+    page = desk(open_page, World(kind=kind))
+    assert not violations(page)
+    if kind == "rank":
+        press(page, "6 2 5 1")
+        page.wait_for_selector("[data-tier='0']")
+        assert not violations(page)
+
+
+def violations(page: Any) -> list[str]:
+    page.wait_for_timeout(150)  # transitions of the component library
+    page.evaluate(AXE.read_text())
+    result = page.evaluate("tags => axe.run(document, {runOnly: {type: 'tag', values: tags}})", LEVELS)
+    return [
+        f"{v['id']}: {v['nodes'][0]['html'][:160]} ({v['nodes'][0]['failureSummary'][:240]})"
+        for v in result["violations"]
+    ]
+
+
+@pytest.mark.parametrize("role", list(PAGES))
+def test_untrusted_text_runs_nothing_and_reaches_nowhere(open_page: Any, role: str) -> None:
+    world = World(role=role, evil=EVIL)
+    page = open_page(world, "/account")
+    page.on("dialog", lambda dialog: page.faults.append(f"a dialog opened: {dialog.message}"))
+    for path in PAGES[role]:
+        page.goto(ORIGIN + path)
+        settled(page)
+        assert (
+            page.locator("img[src^='http://evil']").count() == 0
+            and page.locator("main [href^='javascript']").count() == 0
+        )
+    assert page.faults == [] and not [seen for seen in world.seen if seen[0] == "OUTSIDE"]
