@@ -78,7 +78,7 @@ function Invitations() {
 interface AuditRow { id?: number; at: string; user?: string | null; name?: string | null; action: string; detail?: Record<string, unknown> | null }
 
 function Trail() {
-  const trail = useQuery({ queryKey: ["audit"], queryFn: () => list<AuditRow>("/api/audit?limit=200") });
+  const trail = useQuery({ queryKey: ["audit"], queryFn: () => list<AuditRow>("/api/audit?limit=100") });
   return (
     <Loaded query={trail}>
       {(rows) => rows.length === 0 ? <Nothing icon="people" title="Nothing yet" /> : (

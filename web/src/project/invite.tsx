@@ -9,7 +9,7 @@ import type { Invitation, Role } from "../types";
 export function InviteForm({ project, onMade }: { project?: string; onMade?: () => void }) {
   const [role, setRole] = useState<Role>("labeler");
   const [made, setMade] = useState<Invitation | null>(null);
-  const invite = () => void post<Invitation>("/api/invitations", { role, ...(project ? { project } : {}) }).then((invitation) => (setMade(invitation), onMade?.())).catch(tellError);
+  const invite = () => void post<Invitation>("/api/invitations", { role, ...(project ? { project } : {}) }).then((invitation) => (setMade({ ...invitation, link: new URL(invitation.link!, location.origin).href }), onMade?.())).catch(tellError);
   return (
     <>
       <Group align="flex-end"><Select label="Role" data={Object.entries(ROLE_NAMES).map(([value, label]) => ({ value, label }))} value={role} onChange={(v) => v && setRole(v as Role)} allowDeselect={false} /><Button onClick={invite}>Make a link</Button></Group>

@@ -1,0 +1,122 @@
+"""Pictures of every page of the web app, at desktop and phone width, in light and dark.
+
+    python scripts/screenshots.py FOLDER          every page, four pictures each: to look at
+    python scripts/screenshots.py --docs          the handful of docs/web-app.md, into docs/web-app/
+
+The app runs in headless Chromium against the world of its tests (tests/web_world.py), so that the pictures come out the same each time.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from playwright.sync_api import sync_playwright
+from tests.web_world import ORIGIN, World
+
+DESKTOP, PHONE = {"width": 1360, "height": 860}, {"width": 390, "height": 844}
+RANKED = "6 2 5 1"
+PAGES: list[tuple[str, str | None, str, str, str]] = [
+    # name, role, path, kind of task, keys pressed before the picture
+    ("sign-in", None, "/sign-in", "rank", ""),
+    ("invite", None, "/invite/one-time", "rank", ""),
+    ("home-labeler", "labeler", "/", "rank", ""),
+    ("home-administrator", "administrator", "/", "rank", ""),
+    ("rate", "labeler", "/label/1", "rank", "6 m"),
+    ("rank", "labeler", "/label/1", "rank", RANKED),
+    ("compare", "labeler", "/label/1", "compare", "7"),
+    ("label", "labeler", "/label/1", "label", "1"),
+    ("edit", "labeler", "/label/1", "edit", ""),
+    ("demonstrate", "labeler", "/label/1", "demonstrate", ""),
+    ("lesson", "labeler", "/label/1", "training", RANKED + " Enter"),
+    ("me", "labeler", "/me/1", "rank", ""),
+    ("account", "labeler", "/account", "rank", ""),
+    ("projects", "administrator", "/projects", "rank", ""),
+    *((f"project-{tab}", "administrator", f"/project/1?tab={tab}", "rank", "") for tab in
+      ("overview", "prompts", "people", "guidelines", "questionnaire", "quality", "settings")),
+    ("review", "reviewer", "/review/1", "rank", ""),
+    ("review-task", "reviewer", "/review/1/1", "rank", ""),
+    ("people", "administrator", "/people", "rank", ""),
+    ("playground", "reviewer", "/playground?model=starter&model=run:ppo-1&prompt=My basil keeps dying. Why?", "rank", "run"),
+    ("arena", "chat", "/arena", "rank", ""),
+    ("arena-board", "chat", "/arena", "rank", "board"),
+    ("chat", "chat", "/chat/1", "rank", ""),
+    ("runs", "administrator", "/runs", "rank", ""),
+    ("run", "administrator", "/runs/ppo-1", "rank", ""),
+    ("run-samples", "administrator", "/runs/ppo-1", "rank", "tokens"),
+    ("compare-runs", "reviewer", "/runs/compare?name=ppo-1&name=dpo-1", "rank", ""),
+    ("new-run", "administrator", "/runs/new", "rank", "recipe"),
+]  # fmt: skip
+DOCS = [("rate", "light"), ("rank", "light"), ("project-quality", "light"), ("playground", "dark"), ("run", "light")]
+
+
+def act(page: Any, keys: str) -> None:
+    """What a person does before the picture is taken."""
+    if keys == "run":
+        page.get_by_role("button", name="Answer", exact=True).click()
+        page.get_by_text("Which is better?").wait_for()
+    elif keys == "board":
+        page.get_by_role("tab", name="Board").click()
+    elif keys == "tokens":
+        page.get_by_role("tab", name="Samples").click()
+        page.get_by_role("button", name="Tokens").first.click()
+    elif keys == "recipe":
+        page.get_by_role("combobox", name="Recipe").click()
+        page.get_by_role("option", name="harmless").click()
+    else:
+        for key in keys.split():
+            page.keyboard.press(key)
+
+
+def shoot(
+    browser: Any, entry: tuple[str, str | None, str, str, str], size: dict[str, int], scheme: Any, to: Path, whole: bool
+) -> None:
+    _, role, path, kind, keys = entry
+    training = kind == "training"
+    world = World(role=role, kind="rank" if training else kind, training=training)
+    context = browser.new_context(viewport=size, color_scheme=scheme, reduced_motion="reduce")
+    page = context.new_page()
+    world.install(page)
+    page.add_init_script("localStorage.setItem('amenable-guideline-1-2', 'seen')")
+    page.goto(ORIGIN + path)
+    page.wait_for_selector("h1")
+    page.wait_for_function("!document.querySelector('[aria-label=Loading]')")
+    act(page, keys)
+    page.wait_for_timeout(400)
+    page.screenshot(path=to, full_page=whole)
+    context.close()
+
+
+def main() -> None:
+    docs = sys.argv[1:] == ["--docs"]
+    if len(sys.argv) < 2 or (sys.argv[1].startswith("-") and not docs):
+        sys.exit(__doc__)
+    folder = Path(__file__).parents[1] / "docs" / "web-app" if docs else Path(sys.argv[1])
+    folder.mkdir(parents=True, exist_ok=True)
+    program = shutil.which("chromium") or shutil.which("google-chrome")
+    wanted = set(sys.argv[2:])
+    with sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-gpu"])
+        entries = {entry[0]: entry for entry in PAGES}
+        if docs:
+            for name, scheme in DOCS:
+                shoot(browser, entries[name], DESKTOP, scheme, folder / f"{name}.png", False)
+            shoot(browser, entries["rank"], PHONE, "dark", folder / "phone.png", False)
+            return
+        for name, entry in entries.items():
+            if wanted and name not in wanted:
+                continue
+            for width, size in (("desktop", DESKTOP), ("phone", PHONE)):
+                for scheme in ("light", "dark"):
+                    if not wanted and (width, scheme) in (("desktop", "dark"), ("phone", "light")):
+                        continue
+                    shoot(browser, entry, size, scheme, folder / f"{name}-{width}-{scheme}.png", True)
+        browser.close()
+
+
+if __name__ == "__main__":
+    main()
