@@ -47,14 +47,16 @@ def chromium() -> Iterator[Any]:
 def open_page(chromium: Any) -> Iterator[Any]:
     contexts = []
 
-    def at(world: World, path: str, size: dict[str, int] = DESKTOP, scheme: str = "light") -> Any:
+    def at(world: World, path: str, size: dict[str, int] = DESKTOP, scheme: str = "light", fresh: bool = False) -> Any:
         context = chromium.new_context(viewport=size, color_scheme=scheme, reduced_motion="reduce")
         contexts.append(context)
         page = context.new_page()
         page.set_default_timeout(20_000)
-        page.faults = []
-        page.on("pageerror", lambda error: page.faults.append(str(error)))
+        page.on("pageerror", lambda error: world.seen.append(("FAULT", str(error), None)))
+        page.on("dialog", lambda dialog: world.seen.append(("FAULT", f"a dialog opened: {dialog.message}", None)))
         world.install(page)
+        if not fresh:
+            page.add_init_script("localStorage.setItem('amenable-guideline-1-2', 'seen')")
         page.goto(ORIGIN + path)
         return page
 
@@ -79,10 +81,17 @@ def press(page: Any, keys: str) -> int:
 def desk(open_page: Any, world: World, **how: Any) -> Any:
     page = open_page(world, "/label/1", **how)
     page.wait_for_selector("article.response, textarea")
-    if page.get_by_role("dialog").count():  # the guidelines open by themselves the first time
-        page.keyboard.press("Escape")
-        page.wait_for_selector("[role=dialog]", state="detached")
     return page
+
+
+def submitted(page: Any, num: int = 7) -> None:
+    """Waits until the labeler has seen that it counted."""
+    page.wait_for_function(f"document.querySelector('[data-testid=today]').textContent.startsWith('{num} ')")
+
+
+def faults(world: World) -> list[str]:
+    """Scripts that failed, dialogs that opened, requests that left."""
+    return [what for kind, what, _ in world.seen if kind in ("FAULT", "OUTSIDE")]
 
 
 # Labelling
@@ -94,7 +103,7 @@ def test_a_ranked_prompt_takes_two_keys_a_response_and_one_to_submit(open_page: 
     presses = press(page, "6 2 5 1")
     page.wait_for_selector("[data-tier='0'] [data-position='0']")
     presses += press(page, "1 3 2 4 Enter")
-    page.wait_for_function("document.querySelector('[data-testid=today]').textContent.startsWith('7 ')")
+    submitted(page)
     form = world.done[0]["form"]
     assert presses == 2 * 4 + 1
     assert form["tiers"] == [0, 2, 1, 3] and form["said_no"] is True
@@ -107,7 +116,7 @@ def test_the_ranking_begins_in_the_order_of_the_ratings(open_page: Any) -> None:
     press(page, "6 2 6 1")
     page.wait_for_selector("[data-tier='0'] [data-position='2']")
     press(page, "Enter")
-    page.wait_for_function("document.querySelector('[data-testid=today]').textContent.startsWith('7 ')")
+    submitted(page)
     assert world.done[0]["form"]["tiers"] == [0, 1, 0, 2]
 
 
@@ -119,11 +128,11 @@ def test_a_flag_is_one_letter_and_a_contradiction_is_said(open_page: Any) -> Non
     press(page, "4")
     page.get_by_text("If you mean it, just submit").first.wait_for()
     press(page, "f 0 0 Enter")
-    page.wait_for_function("document.querySelector('[data-testid=today]').textContent.startsWith('7 ')")
+    submitted(page)
     form = world.done[0]["form"]
     flags = {(a["response"], a["question"]) for a in form["answers"] if a["value"] is True}
     assert flags == {(1, "made_up_facts"), (1, "fails_task")}
-    assert form["tiers"] == [1, None, None, 0]
+    assert form["tiers"] == [0, None, None, 0]
 
 
 def test_ranking_by_mouse_and_taking_it_back(open_page: Any) -> None:
@@ -139,7 +148,7 @@ def test_ranking_by_mouse_and_taking_it_back(open_page: Any) -> None:
     page.mouse.up()
     page.wait_for_selector("[data-tier='0'] [data-position='3']")
     page.get_by_role("button", name="Submit").click()
-    page.wait_for_function("document.querySelector('[data-testid=today]').textContent.startsWith('7 ')")
+    submitted(page)
     assert world.done[0]["form"]["tiers"] == [0, 2, 1, 0]
     page.get_by_role("button", name="Undo").click()
     page.wait_for_selector("[data-tier='0'] [data-position='3']")
@@ -149,12 +158,12 @@ def test_ranking_by_mouse_and_taking_it_back(open_page: Any) -> None:
 def test_drafts_are_saved_as_they_grow(open_page: Any) -> None:
     world = World(kind="demonstrate")
     page = desk(open_page, world)
-    page.get_by_label("Your answer").fill("Water it less.")
-    page.get_by_text("draft saved").wait_for()
+    with page.expect_response("**/draft"):
+        page.get_by_label("Your answer").fill("Water it less.")
     saved = [body["form"] for method, path, body in world.seen if path.endswith("/draft")]
     assert saved[-1] == {"text": "Water it less."}
     press(page, "Control+Enter")
-    page.wait_for_function("document.querySelector('[data-testid=today]').textContent.startsWith('7 ')")
+    submitted(page)
     assert world.done[0]["form"] == {"text": "Water it less."}
 
 
@@ -166,7 +175,7 @@ def test_other_kinds_by_keyboard(open_page: Any, kind: str, keys: str, said: dic
     world = World(kind=kind)
     page = desk(open_page, world)
     press(page, keys)
-    page.wait_for_function("document.querySelector('[data-testid=today]').textContent.startsWith('7 ')")
+    submitted(page)
     assert {key: world.done[0]["form"][key] for key in said} == said
 
 
@@ -177,16 +186,16 @@ def test_skipping_and_what_cannot_be_ranked_need_a_reason(open_page: Any) -> Non
     dialog = page.get_by_role("dialog")
     assert dialog.get_by_role("button", name="Skip").is_disabled()
     dialog.get_by_label("It upsets me").check()
-    dialog.get_by_role("button", name="Skip").click()
+    with page.expect_response("**/next"):
+        dialog.get_by_role("button", name="Skip").click()
     dialog.wait_for(state="detached")
     assert ("POST", "/api/assignments/100/skip", {"reason": "It upsets me"}) in world.seen
-    page.wait_for_selector("article.response")
     press(page, "6 6 6 6")
     page.wait_for_selector("[data-tier='0'] [data-position='3']")
     press(page, "-")
     dialog.get_by_label("All are equally bad").check()
     dialog.get_by_role("button", name="Submit without a ranking").click()
-    page.wait_for_function("document.querySelector('[data-testid=today]').textContent.startsWith('7 ')")
+    submitted(page)
     assert world.done[0]["form"]["cannot_rank"] == "All are equally bad" and "tiers" not in world.done[0]["form"]
 
 
@@ -197,6 +206,18 @@ def test_a_training_item_explains_itself(open_page: Any) -> None:
     page.get_by_text("you gave B a 6").wait_for()
     press(page, "Enter")
     page.wait_for_selector("article.response")
+
+
+def test_guidelines_open_by_themselves_the_first_time(open_page: Any) -> None:
+    page = open_page(World(), "/label/1", fresh=True)
+    page.get_by_role("dialog").get_by_text("Do not reward length").wait_for()
+    press(page, "Escape")
+    page.wait_for_selector("[role=dialog]", state="detached")
+    page.reload()
+    page.wait_for_selector("article.response")
+    assert page.get_by_role("dialog").count() == 0
+    press(page, "/")
+    page.get_by_role("dialog").get_by_text("Do not reward length").wait_for()
 
 
 def test_single_keys_can_be_switched_off(open_page: Any) -> None:
@@ -216,12 +237,12 @@ def test_an_invitation_and_signing_in(open_page: Any) -> None:
     world = World(role=None)
     page = open_page(world, "/label/1")
     page.get_by_label("Name").fill("Amina")
-    page.get_by_label("Password", exact=True).fill("wrong password")
+    page.locator("input[type=password]").fill("wrong password")
     page.get_by_role("button", name="Sign in").click()
     page.get_by_text("Name or password is wrong.").wait_for()
     page.goto(ORIGIN + "/invite/one-time")
     page.get_by_label("Name").fill("Amina")
-    page.get_by_label("Password", exact=True).fill("a long password")
+    page.locator("input[type=password]").fill("a long password")
     page.get_by_role("button", name="Begin").click()
     page.get_by_role("heading", name="Hello, Amina").wait_for()
 
@@ -237,7 +258,7 @@ def test_a_labeler_sees_only_a_labelers_places(open_page: Any) -> None:
 def test_two_models_answer_side_by_side_and_a_vote_is_kept(open_page: Any) -> None:
     world = World(role="reviewer")
     page = open_page(world, "/playground?model=starter&model=run:ppo-1")
-    page.get_by_label("Prompt").fill("Basil?")
+    page.get_by_label("Prompt", exact=True).fill("Basil?")
     page.get_by_role("button", name="Answer", exact=True).click()
     page.get_by_role("group", name="Which is better?").get_by_role("button", name="run:ppo-1").click()
     page.get_by_text("kept as a comparison").wait_for()
@@ -261,7 +282,7 @@ def test_chat_keeps_thumbs_and_choices(open_page: Any) -> None:
 def test_a_run_is_checked_before_it_starts(open_page: Any) -> None:
     world = World(role="administrator")
     page = open_page(world, "/runs/new")
-    page.get_by_role("combobox", name="Recipe").click()
+    page.get_by_placeholder("none").click()
     page.get_by_role("option", name="harmless").click()
     page.get_by_label("algorithm.kl_coef").fill("-1")
     page.get_by_role("button", name="Check").click()
@@ -277,7 +298,7 @@ def test_samples_move_with_the_slider_and_tokens_show_their_figures(open_page: A
     page = open_page(World(role="reviewer"), "/runs/ppo-1")
     page.get_by_role("tab", name="Samples").click()
     page.get_by_role("slider").press("ArrowLeft")
-    page.get_by_text("Step 150").wait_for()
+    page.get_by_text("Step 150", exact=True).wait_for()
     page.get_by_role("button", name="Tokens").first.click()
     page.get_by_test_id("tokens").get_by_role("button").nth(2).click()
     page.get_by_text("Token 3 of 12").wait_for()
@@ -291,14 +312,15 @@ def test_samples_move_with_the_slider_and_tokens_show_their_figures(open_page: A
 def test_every_page_passes_axe(open_page: Any, role: str, scheme: str) -> None:
     assert AXE.is_file(), "run: python web/backend.py"
     size = PHONE if scheme == "dark" else DESKTOP
-    page = settled(open_page(World(role=role), "/account", size=size, scheme=scheme))
+    world = World(role=role)
+    page = settled(open_page(world, "/account", size=size, scheme=scheme))
     for path in PAGES[role]:
         page.goto(ORIGIN + path)
         found = violations(settled(page))
         assert not found, f"{path} ({scheme}): {found}"
         width = page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
         assert width <= 0, f"{path} is {width} px wider than the window"
-    assert page.faults == []
+    assert faults(world) == []
 
 
 @pytest.mark.parametrize("kind", ["rank", "compare", "label", "edit", "demonstrate"])
@@ -325,7 +347,6 @@ def violations(page: Any) -> list[str]:
 def test_untrusted_text_runs_nothing_and_reaches_nowhere(open_page: Any, role: str) -> None:
     world = World(role=role, evil=EVIL)
     page = open_page(world, "/account")
-    page.on("dialog", lambda dialog: page.faults.append(f"a dialog opened: {dialog.message}"))
     for path in PAGES[role]:
         page.goto(ORIGIN + path)
         settled(page)
@@ -333,4 +354,4 @@ def test_untrusted_text_runs_nothing_and_reaches_nowhere(open_page: Any, role: s
             page.locator("img[src^='http://evil']").count() == 0
             and page.locator("main [href^='javascript']").count() == 0
         )
-    assert page.faults == [] and not [seen for seen in world.seen if seen[0] == "OUTSIDE"]
+    assert faults(world) == []

@@ -117,6 +117,8 @@ def prepare_metadata_for_build_editable(folder: str, config_settings: Any = None
 
 def build_wheel(folder: str, config_settings: Any = None, metadata_directory: str | None = None) -> str:
     build_web()
+    # setuptools never takes away what an earlier build left there, and the names of built files change
+    shutil.rmtree(WEB.parent / "build" / "lib" / "amenable" / "server" / "static", ignore_errors=True)
     return str(_setuptools().build_wheel(folder, config_settings, metadata_directory))
 
 

@@ -1,7 +1,8 @@
 /** Routes. Each page is loaded when it is first opened. */
 import { lazy, Suspense } from "react";
 import { Navigate, Outlet, Route, Routes, useLocation } from "react-router";
-import { Nothing, Waiting } from "./parts/states";
+import { Page } from "./parts/page";
+import { Waiting } from "./parts/states";
 import { atLeast, SessionProvider, useSession } from "./session";
 import { Shell } from "./shell";
 import type { Role } from "./types";
@@ -34,7 +35,7 @@ function Inside() {
 
 function For({ role }: { role: Role }) {
   const { user } = useSession();
-  if (user && !atLeast(user, role)) return <Nothing icon="people" title="This page is not for your role">Ask an administrator if you need it.</Nothing>;
+  if (user && !atLeast(user, role)) return <Page title="This page is not for your role">Ask an administrator if you need it.</Page>;
   return <Outlet />;
 }
 
@@ -69,7 +70,7 @@ export function App() {
               <Route path="runs/new" element={<NewRun />} />
               <Route path="people" element={<People />} />
             </Route>
-            <Route path="*" element={<Nothing icon="help" title="There is no such page">The address may be mistyped.</Nothing>} />
+            <Route path="*" element={<Page title="There is no such page">The address may be mistyped.</Page>} />
           </Route>
         </Routes>
       </Suspense>

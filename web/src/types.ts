@@ -25,7 +25,7 @@ export interface Work {
 }
 export interface Progress {
   today: number; mine: number; done: number; total: number; waiting: number;
-  training?: { needed: number; done: number; passed: number | boolean } | null;
+  training?: { needed: number; done: number; passed: number | boolean; open?: boolean } | null;
 }
 export interface Lesson { passed: boolean; mistakes: string[]; answer: Form; explanation: string }
 export interface NextWork { task: Work | null; reason?: string | null; progress: Progress }

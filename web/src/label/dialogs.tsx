@@ -4,6 +4,7 @@ import { useEffect, useRef, useState } from "react";
 import { setSingleKeys, singleKeysOn } from "../parts/keys";
 import { Prose } from "../parts/prose";
 import { letter, tellError } from "../parts/tell";
+import { kept } from "./form";
 import type { Kind, Lesson } from "../types";
 import { Icon } from "../icons";
 
@@ -70,14 +71,14 @@ export function KeysDialog({ opened, kind, onClose }: { opened: boolean; kind: K
 export function LessonPanel({ lesson, onGoOn }: { lesson: Lesson; onGoOn: () => void }) {
   const button = useRef<HTMLButtonElement>(null);
   useEffect(() => button.current?.focus(), []);
-  const { answer } = lesson;
-  const tiers = answer?.tiers ? [...new Set(answer.tiers.filter((t) => t !== null))].sort((a, b) => a - b).map((tier) => answer.tiers!.flatMap((t, i) => (t === tier ? [letter(i)] : [])).join(" = ")) : [];
+  const answer = kept(lesson.answer);
+  const tiers = answer.tiers ? [...new Set(answer.tiers.filter((t) => t !== null))].sort((a, b) => a - b).map((tier) => answer.tiers!.flatMap((t, i) => (t === tier ? [letter(i)] : [])).join(" = ")) : [];
   return (
     <section className="response" aria-live="polite" style={{ maxWidth: 760, margin: "24px auto", padding: 28 }}>
       <Group mb="sm"><Badge size="lg" color={lesson.passed ? "teal.9" : "orange.9"} variant="filled" leftSection={<Icon name={lesson.passed ? "check" : "book"} size={14} />}>{lesson.passed ? "As expected" : "Not quite as expected"}</Badge><Text c="dimmed" size="sm">a training item: nothing of it is trained on</Text></Group>
       {lesson.mistakes.length > 0 && <Alert color="orange" mb="md" styles={{ message: { color: "inherit" } }}>{lesson.mistakes.map((m) => <Text size="sm" key={m}>{m}</Text>)}</Alert>}
       {tiers.length > 0 && <Text mb="sm">Expected order: <b>{tiers.join("  ›  ")}</b></Text>}
-      {answer?.strength !== undefined && <Text mb="sm">Expected: <b>{answer.strength === 0 ? "no difference" : `${answer.strength < 0 ? "A" : "B"} better by ${Math.abs(answer.strength)}`}</b></Text>}
+      {answer.strength !== undefined && <Text mb="sm">Expected: <b>{answer.strength === 0 ? "no difference" : `${answer.strength < 0 ? "A" : "B"} better by ${Math.abs(answer.strength)}`}</b></Text>}
       {lesson.explanation && <Prose text={lesson.explanation} />}
       <Group justify="flex-end" mt="lg"><Button ref={button} onClick={onGoOn} rightSection={<Kbd size="xs">↵</Kbd>}>Go on</Button></Group>
     </section>

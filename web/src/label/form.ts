@@ -5,6 +5,11 @@ export const aboutResponse = (questions: Question[]) => questions.filter((q) => 
 export const aboutPrompt = (questions: Question[]) => questions.filter((q) => q.scope === "prompt");
 export const scales = (questions: Question[]) => aboutResponse(questions).filter((q) => q.kind === "scale");
 
+/** A form as it came from the server, without what it leaves open. */
+export function kept(form: Form | null | undefined): Form {
+  return Object.fromEntries(Object.entries(form ?? {}).filter(([, value]) => value !== null && value !== "" && value !== false)) as Form;
+}
+
 export function answerOf(form: Form, response: number | null, question: string): Value | undefined {
   return form.answers?.find((a) => a.response === response && a.question === question)?.value;
 }

@@ -1,5 +1,5 @@
 /** Ranking all responses in tiers: one column a tier, full texts side by side. Drag a card by its head, or focus it and type its tier. */
-import { DndContext, DragOverlay, PointerSensor, useDraggable, useDroppable, useSensor, useSensors, type DragEndEvent } from "@dnd-kit/core";
+import { DndContext, DragOverlay, pointerWithin, PointerSensor, useDraggable, useDroppable, useSensor, useSensors, type DragEndEvent } from "@dnd-kit/core";
 import { Alert, Button, Group, Text } from "@mantine/core";
 import { useEffect, useRef, useState } from "react";
 import { Icon } from "../icons";
@@ -102,7 +102,7 @@ export function RankStep({ work, form, keys, busy, onChange, onBack, onSubmit }:
   const columns = Array.from({ length: num }, (_, tier) => (members(tier).length ? "minmax(240px, 1fr)" : "minmax(56px, 0.12fr)")).join(" ");
 
   return (
-    <DndContext sensors={sensors} onDragStart={({ active }) => setDragged(Number(active.id))} onDragEnd={drop} onDragCancel={() => setDragged(null)}>
+    <DndContext sensors={sensors} collisionDetection={pointerWithin} onDragStart={({ active }) => setDragged(Number(active.id))} onDragEnd={drop} onDragCancel={() => setDragged(null)}>
       <Group justify="space-between" gap="xs">
         <Text size="sm" c="dimmed">Best on the left; responses in one column are equal. Drag a card by its head, or type its place.</Text>
         <Button variant="subtle" size="compact-sm" onClick={onBack} leftSection={<Icon name="left" size={15} />}>Back to the ratings</Button>

@@ -3,7 +3,7 @@ import { useCallback, useEffect, useRef, useState } from "react";
 import { get, post, put, sendOnLeaving } from "../api";
 import { tell, tellError } from "../parts/tell";
 import type { Form, Lesson, NextWork, Progress, Submitted, Work } from "../types";
-import { obstacle, toSubmit } from "./form";
+import { kept, obstacle, toSubmit } from "./form";
 
 const SAVE_AFTER_MS = 700;
 const IDLE_AFTER_MS = 60_000;
@@ -53,7 +53,7 @@ export function useDesk(project: string, assignment: string | null): Desk {
 
   const show = useCallback((found: Work | null) => {
     setWork(found);
-    setForm(found?.draft ?? {});
+    setForm(kept(found?.draft));
     setHeld(true);
     setSaved("saved");
     setLesson(null);

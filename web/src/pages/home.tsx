@@ -28,7 +28,7 @@ function ProjectCard({ project }: { project: LabelProject }) {
       <Bar value={progress.total ? (100 * progress.done) / progress.total : 0} mt="md" aria-label={`${project.name}: done by everyone`} />
       <Group justify="space-between" mt={6}><Text size="sm" c="dimmed" className="tabular">{progress.done} of {progress.total} done by everyone</Text><Text size="sm" c="dimmed" className="tabular">{progress.mine} by you</Text></Group>
       <Group mt="md" gap="xs">
-        <Button component={Link} to={`/label/${project.id}`} disabled={progress.waiting === 0 && !training} data-disabled={(progress.waiting === 0 && !training) || undefined}>{training ? `Training: ${plural(training.needed - training.done, "item")} to go` : progress.waiting ? `Label: ${progress.waiting} waiting` : "Nothing waiting"}</Button>
+        <Button component={Link} to={`/label/${project.id}`} disabled={progress.waiting === 0 && !training} data-disabled={(progress.waiting === 0 && !training) || undefined}>{training ? `Training: ${plural(training.needed - training.done, "item")} to go` : progress.training?.open === false ? "Training not passed yet" : progress.waiting ? `Label: ${progress.waiting} waiting` : "Nothing waiting"}</Button>
         <Button component={Link} to={`/me/${project.id}`} variant="default">Your work</Button>
       </Group>
     </Card>

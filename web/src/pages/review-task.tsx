@@ -4,7 +4,7 @@ import { useQuery } from "@tanstack/react-query";
 import { useState } from "react";
 import { Link, useParams } from "react-router";
 import { get, post, remove } from "../api";
-import { answerOf } from "../label/form";
+import { answerOf, kept } from "../label/form";
 import { Page } from "../parts/page";
 import { Messages, Prose } from "../parts/prose";
 import { Loaded } from "../parts/states";
@@ -27,7 +27,7 @@ export function inWords(form: Form): string {
 }
 
 function Annotation({ judged, task, onChanged }: { judged: Judged; task: WholeTask; onChanged: () => void }) {
-  const { form } = judged;
+  const form = kept(judged.form);
   const scaled = [...new Set((form.answers ?? []).filter((a) => typeof a.value === "number").map((a) => a.question))];
   const flags = (form.answers ?? []).filter((a) => a.value === true);
   const [rejecting, setRejecting] = useState(false);
@@ -60,7 +60,7 @@ function Annotation({ judged, task, onChanged }: { judged: Judged; task: WholeTa
 function Settle({ task, onChanged }: { task: WholeTask; onChanged: () => void }) {
   const num = task.responses.length;
   const [base, setBase] = useState(task.annotations[0] ? String(task.annotations[0].id) : "");
-  const form = task.annotations.find((a) => String(a.id) === base)?.form ?? {};
+  const form = kept(task.annotations.find((a) => String(a.id) === base)?.form);
   const [tiers, setTiers] = useState<(number | null)[] | null>(null);
   const [note, setNote] = useState("");
   const [what, setWhat] = useState<"adjudicate" | "training" | "gold">("adjudicate");
