@@ -25,6 +25,7 @@ def backend(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     (tmp_path / "web" / "node_modules").mkdir(parents=True)
     (tmp_path / "static").mkdir()
     (tmp_path / "web" / "main.ts").write_text("1")
+    (tmp_path / "web" / "package-lock.json").write_text("{}")
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("AMENABLE_NO_WEB", raising=False)
     return module
@@ -59,13 +60,20 @@ def test_the_install_goes_on_where_npm_fails(
     assert not backend.STAMP.exists()
 
 
-def test_npm_is_run_in_order_and_the_stamp_comes_last(backend: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_npm_is_run_in_order_and_installs_only_where_the_lock_file_changed(
+    backend: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
     calls = []
+
+    def run(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
+        calls.append((" ".join(command[1:3]), backend.is_built()))
+        return subprocess.CompletedProcess(command, 0, "", "")
+
     monkeypatch.setattr(backend, "find_npm", lambda: ["npm"])
-    done = subprocess.CompletedProcess([], 0, "", "")
-    monkeypatch.setattr(
-        backend.subprocess, "run", lambda command, **_: calls.append((command[1:3], backend.is_built())) or done
-    )
+    monkeypatch.setattr(backend.subprocess, "run", run)
+    assert backend.build_web() and backend.is_built()
+    assert calls == [("ci --no-audit", False), ("run check", False), ("run build", False)]
+    calls.clear()
+    (backend.WEB / "main.ts").write_text("2")
     assert backend.build_web()
-    assert calls == [(["ci", "--no-audit"], False), (["run", "check"], False), (["run", "build"], False)]
-    assert backend.is_built()
+    assert calls == [("run check", False), ("run build", False)]

