@@ -44,7 +44,7 @@ PAGES: list[tuple[str, str | None, str, str, str]] = [
     ("playground", "reviewer", "/playground?model=starter&model=run:ppo-1&prompt=My basil keeps dying. Why?", "rank", "run"),
     ("arena", "chat", "/arena", "rank", ""),
     ("arena-board", "chat", "/arena", "rank", "board"),
-    ("chat", "chat", "/chat/1", "rank", ""),
+    ("chat", "chat", "/chat/1", "rank", "pair"),
     ("runs", "administrator", "/runs", "rank", ""),
     ("run", "administrator", "/runs/ppo-1", "rank", ""),
     ("run-samples", "administrator", "/runs/ppo-1", "rank", "tokens"),
@@ -59,6 +59,11 @@ def act(page: Any, keys: str) -> None:
     if keys == "run":
         page.get_by_role("button", name="Answer", exact=True).click()
         page.get_by_text("Which is better?").wait_for()
+    elif keys == "pair":
+        page.get_by_label("Two answers, and I choose").check(force=True)
+        page.get_by_label("Message", exact=True).fill("And if it rains?")
+        page.keyboard.press("Enter")
+        page.get_by_text("This one is better").first.wait_for()
     elif keys == "board":
         page.get_by_role("tab", name="Board").click()
     elif keys == "tokens":

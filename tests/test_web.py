@@ -270,6 +270,10 @@ def test_two_models_answer_side_by_side_and_a_vote_is_kept(open_page: Any) -> No
 def test_chat_keeps_thumbs_and_choices(open_page: Any) -> None:
     world = World(role="chat")
     page = open_page(world, "/chat/1")
+    page.get_by_text("1 of 2").wait_for()  # answers beside the one shown
+    page.get_by_label("Two answers, and I choose").check(force=True)
+    page.get_by_label("Message", exact=True).fill("And if it rains?")
+    press(page, "Enter")
     page.get_by_role("button", name="This one is better").nth(1).click()
     page.get_by_role("button", name="Bad answer").first.click()
     page.get_by_role("dialog").get_by_text("made up").click()

@@ -85,6 +85,8 @@ TASKS: list[dict[str, Any]] = [
     },
 ]
 
+REFERENCES = {"InstructGPT, training labelers": 0.726, "InstructGPT, held-out labelers": 0.773}
+
 YES_NO = [
     ("fails_task", "Does not do what was asked", "f"),
     ("inappropriate", "Inappropriate for an assistant", "i"),
@@ -172,37 +174,42 @@ def samples(step: int) -> dict[str, Any]:
     return {"steps": [0, 50, 100, 150, 200], "step": step, "items": [first, second]}  # fmt: skip
 
 
+def share(value: float, num: int = 130) -> dict[str, Any]:
+    return {"value": value, "low": value - 0.08, "high": value + 0.07, "num": num}
+
+
 def quality() -> dict[str, Any]:
-    peers = {"labelers": 0.726, "researchers": 0.73, "held_out": 0.773}
     asked = [("overall", 0.61), ("helpful", 0.55), ("honest", 0.48), ("harmless", 0.71), ("fails_task", 0.66)]
     questions = []
     for name, alpha in asked:
-        row = {"question": name, "kind": "scale", "alpha": alpha, "low": alpha - 0.09, "high": alpha + 0.08}
-        questions.append(row | {"units": 212, "values": 424, "agree": alpha + 0.1})
+        row = {"question": name, "kind": "scale", "alpha": share(alpha) | {"units": 212, "answers": 424}}
+        questions.append(row | {"agree": share(alpha + 0.1)})
     labelers = []
     for i, name in enumerate(["Amina", "Joonas", "Lucía"]):
-        row = {"user": i, "name": name, "submitted": 52 - 9 * i, "skipped": i, "median_s": 47 - 18 * i, "pairs": 133}
+        row = {"user": i, "name": name, "submitted": 52 - 9 * i, "skipped": i, "median_s": 47 - 18 * i}
         signals = [{"signal": "fast", "text": "much faster than it can be read"}] if i == 2 else []
-        row |= {"agree": 0.74 - 0.06 * i, "low": 0.66 - 0.06 * i, "high": 0.81 - 0.06 * i, "signals": signals}
+        row |= {"agree": share(0.74 - 0.06 * i), "consensus": share(0.76 - 0.05 * i), "signals": signals}
         labelers.append(row | {"gold_right": 8 - i, "gold_total": 10})
     spread = [("easy", 0.86), ("middle", 0.72), ("hard", 0.58)]
     weeks = [("2026-W45", 0.69), ("2026-W46", 0.71), ("2026-W47", 0.74)]
     return {
-        "agreement": {"pairs": 398, "agree": 0.71, "low": 0.67, "high": 0.75, "ties": 0.14, "instructgpt": peers},
+        "agreement": share(0.71, 398),
+        "references": REFERENCES,
         "questions": questions,
         "labelers": labelers,
-        "difficulty": [{"bucket": b, "tasks": 40, "agree": a, "low": a - 0.08, "high": a + 0.07, "pairs": 130} for b, a in spread],
-        "drift": [{"week": w, "agree": a, "low": a - 0.06, "high": a + 0.06, "pairs": 130, "mean_overall": 4.4} for w, a in weeks],
-    }  # fmt: skip
+        "difficulty": [{"bucket": bucket, "tasks": 40, "agree": share(agree)} for bucket, agree in spread],
+        "drift": [{"week": week, "agree": share(agree), "mean_overall": 4.4} for week, agree in weeks],
+    }
 
 
 def settings_of_ppo() -> list[dict[str, Any]]:
     rows = [
-        ("model", "string", "", "The policy that learns: a model of the workspace, or a folder."),
-        ("reward", "string", "", "What scores a response: a reward model, a rule, or people:PROJECT."),
-        ("algorithm.kl_coef", "number", 0.05, "Weight of the distance to the reference, per nat."),
-        ("algorithm.clip", "number", 0.2, "How far a token's probability may move in one step."),
-        ("train.steps", "integer", 200, "Steps of the optimiser."),
-        ("train.shuffle", "boolean", True, "Whether prompts come in another order each time."),
+        ("model", "string", "text", None, "The policy that learns: a model of the workspace, or a folder."),
+        ("reward", "string", "text", '"labeler"', "What scores a response: a reward model, a rule, or people:PROJECT."),
+        ("algorithm.kl_coef", "number", "number, at least 0", "0.05", "Weight of the distance to the reference."),
+        ("algorithm.clip", "number", "number, above 0", "0.2", "How far a token's probability may move in one step."),
+        ("train.steps", "integer", "integer, at least 0", "200", "Steps of the optimiser."),
+        ("train.shuffle", "boolean", "true or false", "true", "Whether prompts come in another order each time."),
     ]
-    return [{"name": n, "type": t, "default": d, "description": about, "option": n} for n, t, d, about in rows]
+    keys = ("name", "kind", "type", "default", "description")
+    return [dict(zip(keys, row, strict=True)) | {"choices": None, "option": f"{row[0]}="} for row in rows]

@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from amenable.server.pages import STATIC
-from tests.web_texts import GUIDELINE, QUESTIONS, RUNS, TASKS, curves, quality, samples, settings_of_ppo
+from tests.web_texts import GUIDELINE, QUESTIONS, REFERENCES, RUNS, TASKS, curves, quality, samples, settings_of_ppo
 
 ORIGIN = "http://amenable.test"
 NOW = "2026-11-21T14:05:00Z"
@@ -105,7 +105,9 @@ class World:
             "questionnaire": {"version": 1, "questions": QUESTIONS},
             "label_question": "helpful",
             "draft": draft,
-            "draft_saved_at": None,
+            "saved_at": None,
+            "state": "open",
+            "submitted": None,
             "active_s": 0,
             "expires_at": "2030-01-01T00:00:00Z",
             "lease_s": 1800,
@@ -143,6 +145,12 @@ def undo(world: World, query: Any, body: Any, assignment: str) -> Answer:
     return 200, world.work(int(assignment) - 100, draft=taken["form"])
 
 
+def fill(world: World, query: Any, body: Any, project: str) -> Answer:
+    """Two requests' worth of prompts without responses."""
+    asked = sum(path.endswith("/fill") for _, path, _ in world.seen)
+    return 200, {"sampled": 8, "tasks": 2 * asked, "waiting": 2 if asked == 1 else 0}
+
+
 def me(world: World, query: Any, body: Any, project: str) -> Answer:
     days = [{"day": f"2026-11-{day:02d}", "submitted": (day * 7) % 11} for day in range(8, 22)]
     return 200, {
@@ -153,7 +161,8 @@ def me(world: World, query: Any, body: Any, project: str) -> Answer:
         "median_s": 47,
         "per_day": days,
         "gold": {"right": 8, "total": 10},
-        "consensus": {"agree": 0.74, "low": 0.66, "high": 0.81, "pairs": 133},
+        "consensus": {"value": 0.74, "low": 0.66, "high": 0.81, "num": 133},
+        "references": REFERENCES,
     }
 
 
@@ -188,7 +197,7 @@ def project(world: World) -> dict[str, Any]:
 
 
 def whole_project(world: World, query: Any, body: Any, number: str) -> Answer:
-    guideline = {"version": 2, "markdown": GUIDELINE, "created_at": NOW}
+    guideline = {"version": 2, "markdown": GUIDELINE}
     members = [{"user": 3, "name": "Amina"}, {"user": 4, "name": "Joonas"}, {"user": 5, "name": "Lucía"}]
     questionnaire = {"version": 1, "questions": QUESTIONS}
     return 200, project(world) | {"guideline": guideline, "questionnaire": questionnaire, "members": members}
@@ -211,7 +220,10 @@ def tasks(world: World, query: Any, body: Any, number: str) -> Answer:
             "purpose": "gold" if i == 2 else "work",
             "prompt": world.name(task["prompt"]),
         }
-        rows.append(row | {"overlap": 2, "done": 2, "held": 0, "picked": "random", "agreement": 0.17 * (i + 1)})
+        rows.append(
+            row
+            | {"overlap": 2, "done": 2, "held": 0, "picked": "random", "annotations": 2, "agreement": 0.17 * (i + 1)}
+        )
     return items(rows)
 
 
@@ -226,15 +238,18 @@ def whole_task(world: World, query: Any, body: Any, number: str) -> Answer:
         answers.append({"response": 3, "question": "fails_task", "value": True})
         tiers = [sorted(set(ratings), reverse=True).index(rating) for rating in ratings]
         form = {"answers": answers, "tiers": tiers}
-        row = {"id": 30 + number_, "labeler": world.name(labeler), "at": NOW, "form": form, "active_s": 52.0}
+        row = {"annotation": 30 + number_, "labeler": world.name(labeler), "at": NOW, "form": form, "active_s": 52.0}
         said.append(row | {"late": False, "verdict": "accepted" if number_ else None, "note": None})
     return 200, {
         "id": 1,
         "kind": "rank",
         "purpose": "work",
-        "prompt": {"messages": [{"role": "user", "content": world.name(task["prompt"])}]},
-        "responses": [{"text": world.name(text), "model": model, "finish": "stop"} for text, model in texts],
+        "messages": [{"role": "user", "content": world.name(task["prompt"])}],
+        "responses": [{"text": world.name(text), "model": model} for text, model in texts],
         "annotations": said,
+        "skipped": [[world.name("Lucía"), "I do not know enough about this"]],
+        "known": None,
+        "explanation": "",
     }
 
 
@@ -298,7 +313,7 @@ def conversation(world: World, query: Any, body: Any, number: str) -> Answer:
         {"id": 3, "role": "user", "content": "And if it rains?"},
     ]
     other = {"id": 5, "content": "Take an umbrella, and go where there is a roof.", "model": "run:ppo-1"}
-    pair = {"id": 4, "role": "assistant", "model": "run:ppo-1", "alternatives": [other], "chosen": None}
+    pair = {"id": 4, "role": "assistant", "model": "run:ppo-1", "alternatives": [other]}
     talk.append(pair | {"content": "Stay in and play cards, or read to each other. Rain is a good reason for soup."})
     about = {"id": int(number), "title": "A day out", "model": "run:ppo-1", "updated_at": NOW}
     return 200, about | {"messages": talk}
@@ -310,13 +325,19 @@ def conversations(world: World, query: Any, body: Any) -> Answer:
 
 
 def reply(world: World, query: Any, body: Any, number: str) -> Answer:
-    return 200, events(world.name("Then take the bus; it leaves at the bridge."), user_message=6, message=7)
+    return 200, events(world.name("Then take the bus; it leaves at the bridge."), user_message=3, message=4, other=5)
 
 
 def run(world: World, query: Any, body: Any, name: str) -> Answer:
     found = next((r for r in RUNS if r["name"] == name), RUNS[0])
     config = {"algorithm": {"name": "ppo", "kl_coef": 0.05, "clip": 0.2}, "train": {"steps": 200, "lr": 2e-5}}
-    return 200, found | {"config": config, "message": None, "models": [f"run:{name}"], "has_report": True}
+    return 200, found | {
+        "config": config,
+        "message": None,
+        "models": [f"run:{name}"],
+        "has_report": True,
+        "findings": [],
+    }
 
 
 def compared(world: World, query: Any, body: Any) -> Answer:
@@ -406,8 +427,8 @@ ROUTES: list[tuple[str, str, Callable[..., Answer]]] = [
     ("GET", r"/api/projects/(\d+)/prompts", prompts),
     ("POST", r"/api/projects/(\d+)/prompts", lambda w, q, b, p: (200, {"added": len(b["prompts"]), "known": 0})),
     ("POST", r"/api/projects/(\d+)/tasks", say({"added": 4, "waiting": 0})),
-    ("POST", r"/api/projects/(\d+)/sample", say({"job": "7"}, 202)),
-    ("GET", r"/api/jobs/(\w+)", say({"id": "7", "state": "done", "done": 16, "total": 16})),
+    ("POST", r"/api/projects/(\d+)/fill", fill),
+    ("PATCH", r"/api/conversations/(\d+)", say({})),
     ("GET", r"/api/projects/(\d+)/tasks", tasks),
     ("GET", r"/api/projects/(\d+)/quality", lambda w, q, b, p: (200, quality())),
     ("GET", r"/api/tasks/(\d+)", whole_task),
@@ -437,7 +458,7 @@ ROUTES: list[tuple[str, str, Callable[..., Answer]]] = [
     ("GET", r"/api/runs/([^/]+)/metrics", lambda w, q, b, name: (200, curves(name))),
     ("GET", r"/api/runs/([^/]+)/samples", lambda w, q, b, name: (200, samples(int(q.get("step", ["200"])[0])))),
     ("POST", r"/api/runs/([^/]+)/(?:cancel|resume)", say({})),
-    ("GET", "/api/stages", say([{"command": "ppo", "help": "Reinforcement learning from preferences."}, {"command": "sft", "help": "Learn from demonstrations."}])),
-    ("GET", "/api/recipes", say([{"name": "harmless", "command": "ppo", "settings": {"model": "starter", "algorithm.kl_coef": 0.05}}])),
-    ("GET", r"/api/stages/(\w+)/settings", lambda w, q, b, c: (200, settings_of_ppo())),
+    ("GET", "/api/stages", say({"items": [{"command": "ppo", "resumable": True}, {"command": "sft", "resumable": True}], "total": 2})),
+    ("GET", "/api/recipes", say({"items": [{"name": "harmless", "command": "ppo", "settings": {"model": "starter", "algorithm.kl_coef": 0.05}}], "total": 1})),
+    ("GET", r"/api/stages/(\w+)/settings", lambda w, q, b, c: items(settings_of_ppo())),
 ]  # fmt: skip

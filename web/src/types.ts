@@ -21,7 +21,7 @@ export interface Work {
   prompt: { messages: Message[] }; responses: { text: string; finish?: string }[];
   guideline: { version: number; markdown: string } | null;
   questionnaire: { version: number; questions: Question[] } | null;
-  label_question?: string; draft: Form | null; draft_saved_at: string | null; active_s: number | null; expires_at: string; lease_s: number;
+  label_question?: string; draft: Form | null; submitted?: Form | null; saved_at?: string | null; active_s: number | null; expires_at: string | null; lease_s: number;
 }
 export interface Progress {
   today: number; mine: number; done: number; total: number; waiting: number;
@@ -32,10 +32,11 @@ export interface NextWork { task: Work | null; reason?: string | null; progress:
 export interface Submitted { annotation: number; late: boolean; lesson: Lesson | null; progress: Progress; next: Work | null }
 export interface LabelProject { id: number; name: string; description?: string; kind: Kind; progress: Progress }
 
-export interface Interval { agree: number | null; low: number | null; high: number | null; pairs?: number }
+/** A share from 0 to 1 with its interval, of `num` cases; value null: too few. */
+export interface Share { value: number | null; low: number | null; high: number | null; num?: number }
 export interface MyFigures {
   submitted: number; skipped: number; progress: Progress; active_s: number; median_s: number | null;
-  per_day: { day: string; submitted: number }[]; gold: { right: number; total: number } | null; consensus: Interval | null;
+  per_day: { day: string; submitted: number }[]; gold: { right: number; total: number } | null; consensus: Share | null; references?: Record<string, number>;
 }
 export interface MineItem { assignment: number; kind: Kind; phase: string; state: "submitted" | "skipped" | "open"; prompt: string; at: string; active_s: number | null; late?: boolean }
 
@@ -48,28 +49,27 @@ export interface Project {
   prompts: number; tasks: number; slots: number; done: number; held: number; annotations: number; labelers: number;
 }
 export interface WholeProject extends Project {
-  guideline: { version: number; markdown: string; created_at: string } | null;
+  guideline: { version: number; markdown: string } | null;
   questionnaire: { version: number; questions: Question[] } | null;
   members: { user: number; name: string }[];
 }
 export interface PromptRow { id: number; name: string; text: string; turns: number; split: string; responses: number; tasks: number }
 export interface TaskRow {
   id: number; kind: Kind; purpose: "work" | "training" | "gold"; prompt: string; overlap: number; done: number; held: number;
-  picked?: string; agreement: number | null;
+  picked?: string; annotations: number; agreement: number | null;
 }
 export interface WholeTask {
-  id: number; kind: Kind; purpose: string; project?: { id: number; name: string } | number; prompt: { messages: Message[] };
-  responses: { text: string; model?: string; finish?: string }[]; explanation?: string | null;
-  annotations: { id: number; labeler: string; at: string; form: Form; active_s: number | null; late: boolean; verdict: string | null; note?: string | null }[];
-  questionnaire?: { version: number; questions: Question[] } | null; label_question?: string;
+  id: number; kind: Kind; purpose: string; messages: Message[]; responses: { text: string; model?: string }[];
+  annotations: { annotation: number; labeler: string; at: string; form: Form; active_s: number | null; late: boolean; verdict: string | null; note?: string | null }[];
+  skipped: [string, string][]; known: Form | null; explanation: string;
 }
 export interface Signal { signal: string; text: string }
 export interface Quality {
-  agreement: Interval & { ties?: number; instructgpt: Record<string, number> };
-  questions: { question: string; kind: string; alpha: number | null; low: number | null; high: number | null; units: number; agree: number | null }[];
-  labelers: ({ user: number; name: string; submitted: number; skipped: number; median_s: number | null; gold_right: number; gold_total: number; signals: Signal[] } & Interval)[];
-  difficulty: ({ bucket: string; tasks: number } & Interval)[];
-  drift: ({ week: string; mean_overall: number | null } & Interval)[];
+  agreement: Share & { ties?: number }; references: Record<string, number>;
+  questions: { question: string; kind: string; alpha: Share & { units?: number }; agree: Share }[];
+  labelers: { user: number; name: string; submitted: number; skipped: number; median_s: number | null; agree: Share; consensus?: Share; gold_right: number; gold_total: number; signals: Signal[] }[];
+  difficulty: { bucket: string; tasks: number; agree: Share }[];
+  drift: { week: string; agree: Share; mean_overall: number | null }[];
 }
 export interface Account extends User { active: boolean; created_at: string; last_seen: string | null }
 export interface Invitation { id: number; role: Role; project?: string | null; link?: string; expires_at: string; created_at?: string; used_at?: string | null; used_by?: string | null }
@@ -83,8 +83,8 @@ export interface Delta {
 }
 export interface BoardRow { model: string; rating: number; low: number; high: number; battles: number; wins: number; ties?: number; losses?: number }
 export interface ChatMessage {
-  id: number; parent?: number | null; role: string; content: string; model?: string; thumb?: boolean | null; reasons?: string[]; edited?: boolean;
-  alternatives?: { id: number; content: string; model?: string }[]; chosen?: boolean | null; finish?: string;
+  id: number; parent?: number | null; role: string; content: string; model?: string | null; thumb?: boolean | null; reasons?: string[]; edited?: boolean;
+  alternatives?: { id: number; content: string; model?: string | null }[]; finish?: string;
 }
 export interface Conversation { id: number; title: string; model: string; updated_at: string }
 export interface WholeConversation extends Conversation { messages: ChatMessage[]; system?: string }
@@ -93,12 +93,13 @@ export interface Run {
   name: string; command: string; status: string; step: number | null; steps: number | null; started_at: string | null; updated_at: string | null;
   parent: string | null; headline: Record<string, number>;
 }
-export interface WholeRun extends Run { config: Record<string, unknown>; message?: string | null; models: string[]; has_report: boolean }
+export interface WholeRun extends Run { config: Record<string, unknown>; message?: string | null; models: string[]; has_report: boolean; findings?: { trouble: string; evidence: string; suggestion: string }[] }
 export interface Metrics { steps: number[]; series: Record<string, (number | null)[]> }
 export interface Token {
   text: string; own?: boolean; logprob?: number | null; ref_logprob?: number | null; kl?: number | null; value?: number | null;
   reward?: number | null; advantage?: number | null;
 }
-export interface SampleItem { prompt: string; messages?: Message[]; responses: { text: string; reward?: number | null; tokens?: Token[] }[] }
+export interface SampleItem { prompt: string | Message[] | null; responses: { text: string; reward?: number | null; tokens?: Token[] }[] }
 export interface Samples { steps: number[]; step?: number | null; items: SampleItem[] }
-export interface SettingRow { name: string; type: string; choices?: string[]; default: unknown; description: string; option: string; required?: boolean }
+/** `type` is in words; `default` as TOML writes it, null where it must be given. */
+export interface SettingRow { name: string; type: string; kind: "integer" | "number" | "boolean" | "string" | "choice" | "json"; choices?: string[] | null; default: string | null; description: string; option: string }

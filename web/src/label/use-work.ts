@@ -131,7 +131,7 @@ export function useDesk(project: string, assignment: string | null): Desk {
     clearTimeout(timer.current);
     pending.current = null;
     setBusy(true);
-    post<Submitted>(`/api/assignments/${work.assignment}/submit`, { form: toSubmit(work, form), active_s: active.current }).then((answer) => {
+    post<Submitted>(`/api/assignments/${work.assignment}/submit`, { form: toSubmit(work, form), active_s: active.current, next: true }).then((answer) => {
       setLast(work.assignment);
       setSaid(`Submitted. ${answer.progress?.today ?? ""} today.`);
       if (answer.late) tell("This came in after its time had run out; it is kept and counts.");

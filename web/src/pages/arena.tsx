@@ -85,7 +85,7 @@ function Board() {
             <Table.ScrollContainer minWidth={560}>
               <Table>
                 <Table.Thead><Table.Tr><Table.Th>#</Table.Th><Table.Th>Model</Table.Th><Table.Th w="50%">Rating, with 95 % interval</Table.Th><Table.Th ta="right">Battles</Table.Th><Table.Th ta="right">Won</Table.Th></Table.Tr></Table.Thead>
-                <Table.Tbody>{rows.map((row, i) => <Table.Tr key={row.model}><Table.Td>{i + 1}</Table.Td><Table.Td fw={600}>{row.model}</Table.Td><Table.Td><IntervalBar value={row.rating} low={row.low} high={row.high} from={from} to={to} format={(x) => x.toFixed(0)} /></Table.Td><Table.Td ta="right" className="tabular">{row.battles}</Table.Td><Table.Td ta="right" className="tabular">{row.wins}</Table.Td></Table.Tr>)}</Table.Tbody>
+                <Table.Tbody>{rows.map((row, i) => <Table.Tr key={row.model}><Table.Td>{i + 1}</Table.Td><Table.Td fw={600}>{row.model}</Table.Td><Table.Td><IntervalBar share={{ value: row.rating, low: row.low, high: row.high }} from={from} to={to} format={(x) => x.toFixed(0)} /></Table.Td><Table.Td ta="right" className="tabular">{row.battles}</Table.Td><Table.Td ta="right" className="tabular">{row.wins}</Table.Td></Table.Tr>)}</Table.Tbody>
               </Table>
             </Table.ScrollContainer>
           </Card>

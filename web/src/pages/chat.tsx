@@ -4,7 +4,7 @@ import { useMediaQuery } from "@mantine/hooks";
 import { useQuery, useQueryClient } from "@tanstack/react-query";
 import { useEffect, useRef, useState } from "react";
 import { Link, useNavigate, useParams, useSearchParams } from "react-router";
-import { ApiError, get, list, post, remove, stream } from "../api";
+import { ApiError, get, list, patch, post, remove, stream } from "../api";
 import { Icon } from "../icons";
 import { Prose } from "../parts/prose";
 import { Failed, Nothing, Waiting } from "../parts/states";
@@ -39,6 +39,7 @@ function useTalk(id: string | undefined, model: string | null) {
   const navigate = useNavigate();
   const [writing, setWriting] = useState<Writing | null>(null);
   const [error, setError] = useState<string | null>(null);
+  const [pair, setPair] = useState<{ message: number; other: number } | null>(null);
   const aborter = useRef<AbortController | null>(null);
   useEffect(() => () => aborter.current?.abort(), []);
   const refresh = async (conversation: string) => {
@@ -54,7 +55,10 @@ function useTalk(id: string | undefined, model: string | null) {
     try {
       if (!conversation) conversation = String((await post<{ id: number }>("/api/conversations", { model })).id);
       for await (const event of stream<Delta>(`/api/conversations/${conversation}/reply`, { ...body, ...(model ? { model } : {}) }, mine.signal)) {
-        if (event.done) break;
+        if (event.done) {
+          if (event.other !== undefined) setPair({ message: event.message!, other: event.other });
+          break;
+        }
         now = event.side === "b" ? { ...now, b: now.b + (event.text ?? "") } : { ...now, a: now.a + (event.text ?? "") };
         setWriting(now);
       }
@@ -67,7 +71,7 @@ function useTalk(id: string | undefined, model: string | null) {
     }
     setWriting(null);
   };
-  return { writing, error, send, stop: () => aborter.current?.abort(), refresh };
+  return { writing, error, send, stop: () => aborter.current?.abort(), refresh, pair, chosen: () => setPair(null) };
 }
 
 export default function Chat() {
@@ -83,7 +87,8 @@ export default function Chat() {
   const end = useRef<HTMLDivElement>(null);
   const chatty = (models.data?.items ?? []).filter((m) => m.chat);
   const model = picked ?? whole.data?.model ?? chatty[0]?.name ?? models.data?.items[0]?.name ?? null;
-  const { writing, error, send, stop, refresh } = useTalk(id, model);
+  const { writing, error, send, stop, refresh, pair: drawn, chosen } = useTalk(id, model);
+  const show = (leaf: number) => void patch(`/api/conversations/${id}`, { leaf }).then(() => refresh(id!)).catch(tellError);
   useEffect(() => {
     document.title = `${whole.data?.title || "Chat"} · amenable`;
   }, [whole.data]);
@@ -114,7 +119,7 @@ export default function Chat() {
           {!id && !writing && <Nothing icon="chat" title="What would you like to talk about?">Small models are good at small things: a short story, a list, a plain question.</Nothing>}
           {shown.map((message) =>
             message.role === "assistant" ? (
-              <AssistantMessage key={message.id} message={message} busy={!!writing} onRegenerate={() => void send({ regenerate: message.id })} onChanged={() => void refresh(id!)} />
+              <AssistantMessage key={message.id} message={message} rival={drawn?.message === message.id ? drawn.other : drawn?.other === message.id ? drawn.message : null} onShow={show} onChosen={chosen} busy={!!writing} onRegenerate={() => void send({ regenerate: message.id })} onChanged={() => void refresh(id!)} />
             ) : (
               <div className="message" key={message.id}><div className="who">{message.role === "user" ? "You" : "System"}</div><Prose text={message.content} /></div>
             ),

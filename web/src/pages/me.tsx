@@ -3,7 +3,7 @@ import { Badge, Button, Card, Group, SimpleGrid, Stack, Table, Text, Title } fro
 import { useQuery } from "@tanstack/react-query";
 import { Link, useNavigate, useParams } from "react-router";
 import { get, list, post } from "../api";
-import { Figure, IntervalBar } from "../parts/interval";
+import { Figure, IntervalBar, marksOf, saidOf } from "../parts/interval";
 import { Page } from "../parts/page";
 import { Loaded, Nothing } from "../parts/states";
 import { moment, percent, seconds, tellError } from "../parts/tell";
@@ -44,11 +44,11 @@ export default function Me() {
             </Card>
             <Card style={{ background: "var(--card)" }}>
               <Title order={2} mb="xs">You and the consensus</Title>
-              {figures.consensus && figures.consensus.agree !== null ? (
+              {figures.consensus && figures.consensus.value !== null ? (
                 <>
-                  <Text size="sm" c="dimmed" mb="sm">Of {figures.consensus.pairs ?? 0} pairs of responses that others ranked too, how often you preferred the same one.</Text>
-                  <IntervalBar value={figures.consensus.agree} low={figures.consensus.low} high={figures.consensus.high} marks={[{ at: 0.726, name: "InstructGPT's labelers" }]} />
-                  <Text size="sm" c="dimmed" mt="sm">The dotted line: the labelers of InstructGPT agreed in 73 % of pairs. Differing is not failing; where you see something that others miss, say it.</Text>
+                  <Text size="sm" c="dimmed" mb="sm">Of {figures.consensus.num ?? 0} pairs of responses that others ranked too, how often you preferred the same one.</Text>
+                  <IntervalBar share={figures.consensus} marks={marksOf(figures.references)} />
+                  <Text size="sm" c="dimmed" mt="sm">{saidOf(figures.references)} Differing is not failing; where you see something that others miss, say it.</Text>
                 </>
               ) : <Text size="sm" c="dimmed">Not enough tasks that others did too. It fills as the project goes on.</Text>}
               {figures.gold && figures.gold.total > 0 && <Text size="sm" mt="md">Known answers: <b>{figures.gold.right} of {figures.gold.total}</b> as expected ({percent(figures.gold.right / figures.gold.total)}).</Text>}

@@ -9,7 +9,7 @@ import { Loaded } from "../parts/states";
 import { tell } from "../parts/tell";
 import type { SettingRow } from "../types";
 
-interface Stage { command: string; help: string }
+interface Stage { command: string }
 interface Recipe { name: string; command: string; settings: Record<string, unknown>; help?: string }
 type Values = Record<string, unknown>;
 
@@ -18,7 +18,7 @@ const text = (value: unknown) => (value === null || value === undefined ? "" : t
 /** What a person typed, as the setting's type; text that is no JSON stays text and the server says what is wrong with it. */
 function typed(row: SettingRow, given: string): unknown {
   if (given === "") return undefined;
-  if (row.type === "string" || row.type === "choice") return given;
+  if (row.kind === "string" || row.kind === "choice") return given;
   try {
     return JSON.parse(given);
   } catch {
@@ -27,10 +27,10 @@ function typed(row: SettingRow, given: string): unknown {
 }
 
 function Field({ row, value, error, onChange }: { row: SettingRow; value: unknown; error?: string; onChange: (value: unknown) => void }) {
-  const common = { label: row.name, description: row.description, error, required: row.required };
-  if (row.type === "boolean") return <Switch label={row.name} description={row.description} error={error} checked={(value ?? row.default) === true} onChange={(e) => onChange(e.currentTarget.checked)} />;
+  const common = { label: row.name, description: `${row.description} (${row.type})`, error, required: row.default === null };
+  if (row.kind === "boolean") return <Switch label={row.name} description={row.description} error={error} checked={value === undefined ? row.default === "true" : value === true} onChange={(e) => onChange(e.currentTarget.checked)} />;
   if (row.choices?.length) return <Select {...common} data={row.choices} placeholder={text(row.default)} value={(value as string) ?? null} onChange={(v) => onChange(v ?? undefined)} clearable />;
-  if (row.type === "integer" || row.type === "number") return <NumberInput {...common} allowDecimal={row.type === "number"} placeholder={text(row.default)} value={(value as number) ?? ""} onChange={(v) => onChange(v === "" ? undefined : v)} />;
+  if (row.kind === "integer" || row.kind === "number") return <NumberInput {...common} allowDecimal={row.kind === "number"} placeholder={text(row.default)} value={(value as number) ?? ""} onChange={(v) => onChange(v === "" ? undefined : v)} />;
   return <TextInput {...common} placeholder={text(row.default)} value={text(value)} onChange={(e) => onChange(typed(row, e.currentTarget.value))} />;
 }
 
@@ -53,7 +53,7 @@ function SettingsForm({ command, start }: { command: string; start: Values }) {
     <Loaded query={rows}>
       {(all) => {
         const isSet = (row: SettingRow) => values[row.name] !== undefined;
-        const shown = all.filter((row) => (wanted ? `${row.name} ${row.description}`.toLowerCase().includes(wanted.toLowerCase()) : row.required || isSet(row) || !row.name.includes(".") || problem?.field === row.name));
+        const shown = all.filter((row) => !row.name.includes("[]")).filter((row) => (wanted ? `${row.name} ${row.description}`.toLowerCase().includes(wanted.toLowerCase()) : row.default === null || isSet(row) || !row.name.includes(".") || problem?.field === row.name));
         return (
           <Stack>
             <Group grow align="flex-start"><TextInput label="Name of the run" description="Empty: the next free one" value={name} maxLength={100} onChange={(e) => setName(e.currentTarget.value)} error={problem?.field === "name" ? problem.message : undefined} /><TextInput label="Find a setting" description={`${all.length} in all; set ones are always shown`} value={wanted} onChange={(e) => setWanted(e.currentTarget.value)} /></Group>
@@ -80,7 +80,7 @@ export default function NewRun() {
       <Stack maw={760}>
         <Group grow align="flex-start">
           <Select label="Recipe" description="A vetted set of settings" placeholder="none" data={(recipes.data ?? []).map((r) => r.name)} value={recipe} onChange={setRecipe} clearable />
-          <Select label="Stage" description={stages.data?.find((s) => s.command === here)?.help ?? "What to do"} data={(stages.data ?? []).map((s) => s.command)} value={here} onChange={setCommand} disabled={!!found} />
+          <Select label="Stage" description="What to do" data={(stages.data ?? []).map((s) => s.command)} value={here} onChange={setCommand} disabled={!!found} />
         </Group>
         {here && <SettingsForm key={`${recipe}-${here}`} command={here} start={found?.settings ?? {}} />}
       </Stack>

@@ -41,11 +41,11 @@ function Vote({ messages, models, columns }: { messages: Message[]; models: stri
   const [voted, setVoted] = useState<string | null>(null);
   const side = (model: string) => {
     const column = columns.current[model]!;
-    const { seed, ...sampling } = column.sampling();
+    const { seed, system: _, ...sampling } = column.sampling();
     return { model, text: column.reply().text, sampling, seed };
   };
   const vote = (winner: string, words: string) =>
-    post<{ recorded: boolean }>("/api/playground/votes", { messages, a: side(models[0]), b: side(models[1]), winner }).then((answer) => setVoted(answer.recorded ? `${words}: kept as a comparison.` : `${words}: not kept, because you gave no consent.`)).catch(tellError);
+    post<{ recorded: boolean }>("/api/playground/votes", { messages, system: columns.current[models[0]]!.sampling().system, a: side(models[0]), b: side(models[1]), winner }).then((answer) => setVoted(answer.recorded ? `${words}: kept as a comparison.` : `${words}: not kept, because you gave no consent.`)).catch(tellError);
   if (voted) return <Text size="sm" role="status">{voted}</Text>;
   return (
     <Group gap="xs" role="group" aria-label="Which is better?">

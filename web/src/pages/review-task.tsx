@@ -3,7 +3,7 @@ import { Badge, Button, Card, Group, Modal, Radio, SegmentedControl, Stack, Tabl
 import { useQuery } from "@tanstack/react-query";
 import { useState } from "react";
 import { Link, useParams } from "react-router";
-import { get, post, remove } from "../api";
+import { get, post } from "../api";
 import { answerOf, kept } from "../label/form";
 import { Page } from "../parts/page";
 import { Messages, Prose } from "../parts/prose";
@@ -32,7 +32,7 @@ function Annotation({ judged, task, onChanged }: { judged: Judged; task: WholeTa
   const flags = (form.answers ?? []).filter((a) => a.value === true);
   const [rejecting, setRejecting] = useState(false);
   const [note, setNote] = useState("");
-  const judge = (verdict: string, why?: string) => void post(`/api/annotations/${judged.id}/review`, { verdict, ...(why ? { note: why } : {}) }).then(() => (tell(verdict === "accepted" ? "Accepted." : "Rejected: it is not trained on."), setRejecting(false), onChanged())).catch(tellError);
+  const judge = (verdict: string, why?: string) => void post(`/api/annotations/${judged.annotation}/review`, { verdict, ...(why ? { note: why } : {}) }).then(() => (tell(verdict === "accepted" ? "Accepted." : "Rejected: it is not trained on."), setRejecting(false), onChanged())).catch(tellError);
   return (
     <Card padding="md" style={{ background: "var(--card)" }}>
       <Group justify="space-between" mb="xs">
@@ -59,8 +59,8 @@ function Annotation({ judged, task, onChanged }: { judged: Judged; task: WholeTa
 /** The answer that shall count: tiers by number, on top of one person's form or from nothing. */
 function Settle({ task, onChanged }: { task: WholeTask; onChanged: () => void }) {
   const num = task.responses.length;
-  const [base, setBase] = useState(task.annotations[0] ? String(task.annotations[0].id) : "");
-  const form = kept(task.annotations.find((a) => String(a.id) === base)?.form);
+  const [base, setBase] = useState(task.annotations[0] ? String(task.annotations[0].annotation) : "");
+  const form = kept(task.annotations.find((a) => String(a.annotation) === base)?.form);
   const [tiers, setTiers] = useState<(number | null)[] | null>(null);
   const [note, setNote] = useState("");
   const [what, setWhat] = useState<"adjudicate" | "training" | "gold">("adjudicate");
@@ -75,10 +75,10 @@ function Settle({ task, onChanged }: { task: WholeTask; onChanged: () => void })
       <Title order={2} mb="sm">Settle it</Title>
       <Stack>
         <SegmentedControl value={what} onChange={(v) => setWhat(v as typeof what)} data={[{ value: "adjudicate", label: "The answer that counts" }, { value: "training", label: "A training item" }, { value: "gold", label: "A known answer" }]} />
-        <Radio.Group label="Begin from" value={base} onChange={(v) => (setBase(v), setTiers(null))}><Group mt={4}>{task.annotations.map((a) => <Radio key={a.id} value={String(a.id)} label={a.labeler} />)}</Group></Radio.Group>
+        <Radio.Group label="Begin from" value={base} onChange={(v) => (setBase(v), setTiers(null))}><Group mt={4}>{task.annotations.map((a) => <Radio key={a.annotation} value={String(a.annotation)} label={a.labeler} />)}</Group></Radio.Group>
         {task.kind === "rank" && <Group gap="sm" role="group" aria-label="Places">{shown.map((tier, i) => <TextInput key={i} w={86} label={`Place of ${letter(i)}`} inputMode="numeric" maxLength={1} value={tier === null ? "" : String(tier + 1)} onChange={(e) => setTiers(shown.map((t, j) => (j === i ? (/^[1-9]$/.test(e.currentTarget.value) ? +e.currentTarget.value - 1 : null) : t)))} />)}</Group>}
         <Textarea label={what === "adjudicate" ? "Note" : "Explanation, shown to labelers afterwards (Markdown)"} autosize minRows={2} maxLength={4000} value={note} onChange={(e) => setNote(e.currentTarget.value)} />
-        <Group justify="flex-end">{task.purpose !== "work" && <Button variant="default" onClick={() => void remove(`/api/tasks/${task.id}/known`).then(() => (tell("An ordinary task again."), onChanged())).catch(tellError)}>Make it an ordinary task</Button>}<Button onClick={settle} disabled={what === "training" && !note.trim()}>{what === "adjudicate" ? "Let this count" : "Keep it"}</Button></Group>
+        <Group justify="flex-end"><Button onClick={settle} disabled={what === "training" && !note.trim()}>{what === "adjudicate" ? "Let this count" : "Keep it"}</Button></Group>
       </Stack>
     </Card>
   );
@@ -93,11 +93,13 @@ export default function ReviewTask() {
       <Loaded query={task}>
         {(whole) => (
           <Stack>
-            <section className="response" aria-label="Prompt"><Messages messages={whole.prompt.messages} /></section>
+            <section className="response" aria-label="Prompt"><Messages messages={whole.messages} /></section>
             {whole.responses.length > 0 && <div className="columns" style={{ "--columns": Math.min(whole.responses.length, 4) } as React.CSSProperties}>{whole.responses.map((response, i) => <article key={i} className="response" aria-label={`Response ${letter(i)}`}><Group gap="xs" mb="xs"><span className="letter">{letter(i)}</span><Text size="sm" c="dimmed">{response.model}</Text></Group><Prose text={response.text || "*(empty)*"} /></article>)}</div>}
             <Title order={2}>What people said</Title>
-            {whole.annotations.map((judged) => <Annotation key={judged.id} judged={judged} task={whole} onChanged={again} />)}
-            {whole.annotations.length === 0 ? <Text c="dimmed">Nobody has judged it yet.</Text> : <Settle key={whole.annotations.map((a) => a.id).join()} task={whole} onChanged={again} />}
+            {whole.annotations.map((judged) => <Annotation key={judged.annotation} judged={judged} task={whole} onChanged={again} />)}
+            {whole.skipped.map(([who, why]) => <Text key={who} size="sm" c="dimmed">{who} skipped it: {why}</Text>)}
+            {whole.known && <Card padding="md" style={{ background: "var(--card)" }}><Text className="eyebrow">Known answer</Text><Text>{inWords(kept(whole.known))}</Text>{whole.explanation && <Prose text={whole.explanation} />}</Card>}
+            {whole.annotations.length === 0 ? <Text c="dimmed">Nobody has judged it yet.</Text> : <Settle key={whole.annotations.map((a) => a.annotation).join()} task={whole} onChanged={again} />}
           </Stack>
         )}
       </Loaded>

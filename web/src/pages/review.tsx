@@ -1,6 +1,6 @@
 /** What came in, for reviewers: the tasks of a project, those where people differ first. */
 import { Badge, Card, Group, SegmentedControl, Table, Text } from "@mantine/core";
-import { keepPreviousData, useQuery } from "@tanstack/react-query";
+import { useQuery } from "@tanstack/react-query";
 import { Link, useParams, useSearchParams } from "react-router";
 import { get, list } from "../api";
 import { Page } from "../parts/page";
@@ -9,6 +9,11 @@ import { percent } from "../parts/tell";
 import type { TaskRow, WholeProject } from "../types";
 
 const SHOW = [{ value: "disagreed", label: "Where people differ" }, { value: "done", label: "Done" }, { value: "open", label: "Open" }];
+const IS: Record<string, (row: TaskRow) => boolean> = {
+  disagreed: (row) => row.agreement !== null && row.agreement < 1,
+  done: (row) => row.done >= row.overlap,
+  open: (row) => row.done < row.overlap,
+};
 const EMPTY: Record<string, string> = { disagreed: "People agree, or no task was done by two yet.", done: "Nothing is done yet.", open: "Nothing is open." };
 
 export default function Review() {
@@ -16,12 +21,12 @@ export default function Review() {
   const [search, setSearch] = useSearchParams();
   const show = search.get("show") ?? "disagreed";
   const project = useQuery({ queryKey: ["project", id], queryFn: () => get<WholeProject>(`/api/projects/${id}`) });
-  const tasks = useQuery({ queryKey: ["tasks", id, show], queryFn: () => list<TaskRow>(`/api/projects/${id}/tasks?state=${show}&limit=100`), placeholderData: keepPreviousData });
+  const tasks = useQuery({ queryKey: ["tasks", id], queryFn: () => list<TaskRow>(`/api/projects/${id}/tasks?limit=1000`) });
   return (
     <Page title="Review" about={project.data?.name}>
       <SegmentedControl mb="md" value={show} onChange={(value) => setSearch({ show: value }, { replace: true })} data={SHOW} aria-label="Which tasks" />
       <Loaded query={tasks}>
-        {(rows) => rows.length === 0 ? <Nothing icon="review" title="Nothing here">{EMPTY[show]}</Nothing> : (
+        {(all) => ((rows) => rows.length === 0 ? <Nothing icon="review" title="Nothing here">{EMPTY[show]}</Nothing> : (
           <Card padding={0} style={{ background: "var(--card)" }}>
             <Table.ScrollContainer minWidth={560}>
               <Table highlightOnHover>
@@ -38,7 +43,7 @@ export default function Review() {
               </Table>
             </Table.ScrollContainer>
           </Card>
-        )}
+        ))(all.filter(IS[show] ?? IS.disagreed))}
       </Loaded>
     </Page>
   );

@@ -36,11 +36,13 @@ export default function RunPage() {
   const live = !!run.data && ALIVE.includes(run.data.status);
   const may = atLeast(user, "administrator");
   const models = run.data?.models ?? [];
-  const inPlayground = new URLSearchParams([...(run.data?.parent ? [["model", run.data.parent]] : []), ...models.slice(0, 1).map((m) => ["model", m])]).toString();
+  const result = models.includes(`run:${name}`) ? `run:${name}` : models.at(-1);
+  const beside = [...new Set([models[0], result])].filter((m) => m !== undefined);
+  const inPlayground = new URLSearchParams(beside.map((m) => ["model", m])).toString();
   return (
     <Page wide title={name} about={run.data && <Group gap="sm"><StatusBadge status={run.data.status} /><span>{run.data.command}{run.data.parent ? <> from <b>{run.data.parent}</b></> : null}</span><span className="tabular">step {run.data.step ?? 0}{run.data.steps ? ` of ${run.data.steps}` : ""}</span><span>{moment(run.data.updated_at)}</span></Group>}
       actions={run.data && <>
-        {models.length > 0 && <Button component={Link} to={`/playground?${inPlayground}`} variant="default">{run.data.parent ? "Compare with its base" : "Try it"}</Button>}
+        {models.length > 0 && <Button component={Link} to={`/playground?${inPlayground}`} variant="default">{beside.length > 1 ? "Compare with its base" : "Try it"}</Button>}
         {may && live && <Button variant="default" onClick={() => setCancelling(true)}>Cancel</Button>}
         {may && ["interrupted", "failed"].includes(run.data.status) && <Button onClick={() => act("resume")}>Resume</Button>}
       </>}>
@@ -48,6 +50,7 @@ export default function RunPage() {
         {(whole) => (
           <>
             {whole.message && <Alert color={whole.status === "failed" ? "red" : "gray"} mb="md" styles={{ message: { color: "inherit" } }}>{whole.message}</Alert>}
+            {whole.findings?.map((f) => <Alert key={f.trouble} color="orange" mb="md" title={f.trouble} styles={{ message: { color: "inherit" } }}>{f.evidence} {f.suggestion}</Alert>)}
             <Tabs defaultValue="curves" keepMounted={false}>
               <Tabs.List mb="md"><Tabs.Tab value="curves">Curves</Tabs.Tab><Tabs.Tab value="samples">Samples</Tabs.Tab><Tabs.Tab value="settings">Settings</Tabs.Tab>{whole.has_report && <Tabs.Tab value="report">Report</Tabs.Tab>}</Tabs.List>
               <Tabs.Panel value="curves"><Charts name={name} live={live} /></Tabs.Panel>

@@ -1,8 +1,13 @@
 /** A share with its interval on a line from 0 to 1, and marks to compare it with. */
 import { Group, Text } from "@mantine/core";
+import type { Share } from "../types";
 import { percent } from "./tell";
 
-export function IntervalBar({ value, low, high, marks = [], from = 0, to = 1, format = percent }: { value: number | null; low: number | null; high: number | null; marks?: { at: number; name: string }[]; from?: number; to?: number; format?: (value: number) => string }) {
+/** Known figures of others, as marks and in words. */
+export const marksOf = (references: Record<string, number> = {}) => Object.entries(references).map(([name, at]) => ({ name, at }));
+export const saidOf = (references: Record<string, number> = {}) => (Object.keys(references).length ? `Dotted, for comparison: ${marksOf(references).map((m) => `${m.name} ${percent(m.at)}`).join("; ")}.` : "");
+
+export function IntervalBar({ share: { value, low, high }, marks = [], from = 0, to = 1, format = percent }: { share: Share; marks?: { at: number; name: string }[]; from?: number; to?: number; format?: (value: number) => string }) {
   if (value === null) return <Text size="sm" c="dimmed">too few to say</Text>;
   const at = (x: number) => `${Math.max(0, Math.min(100, (100 * (x - from)) / (to - from || 1)))}%`;
   const words = `${format(value)}${low !== null && high !== null ? `, between ${format(low)} and ${format(high)}` : ""}`;

@@ -1,6 +1,5 @@
 /** How far the project is, and how to learn from it. */
-import { Button, Card, Code, Group, Progress as Bar, SimpleGrid, Stack, Text, Title } from "@mantine/core";
-import { Icon } from "../icons";
+import { Card, Code, Progress as Bar, SimpleGrid, Stack, Text, Title } from "@mantine/core";
 import type { TabProps } from "../pages/project";
 import { Figure } from "../parts/interval";
 
@@ -21,8 +20,8 @@ export function OverviewTab({ project }: TabProps) {
       </Card>
       <Card style={{ background: "var(--card)" }}>
         <Title order={2} mb="xs">Take it out</Title>
-        <Text size="sm" c="dimmed" mb="sm">Every judgement as one line of JSON, with who, when, and which guideline.</Text>
-        <Group><Button component="a" href={`/api/projects/${project.id}/export?format=jsonl`} download variant="default" leftSection={<Icon name="download" size={16} />}>Export JSONL</Button></Group>
+        <Text size="sm" c="dimmed" mb="sm">Every judgement, with who, when and under which guideline:</Text>
+        <Code block style={{ whiteSpace: "pre-wrap" }}>{`amenable feedback export ${name} FOLDER`}</Code>
       </Card>
     </Stack>
   );

@@ -1,9 +1,8 @@
 /** The prompts of a project: look, write, paste many, let the models answer, make tasks. */
 import { Badge, Button, Card, Group, Modal, SegmentedControl, Stack, Table, Text, Textarea, TextInput } from "@mantine/core";
-import { useDebouncedValue } from "@mantine/hooks";
-import { keepPreviousData, useQuery } from "@tanstack/react-query";
-import { useEffect, useState } from "react";
-import { get, list, post } from "../api";
+import { useQuery } from "@tanstack/react-query";
+import { useState } from "react";
+import { list, post } from "../api";
 import type { TabProps } from "../pages/project";
 import { Loaded, Nothing } from "../parts/states";
 import { plural, tell, tellError } from "../parts/tell";
@@ -62,46 +61,55 @@ function AddDialog({ project, onClose, onAdded }: { project: number; onClose: ()
   );
 }
 
-interface Job { id?: string; state?: string; status?: string; done?: number; total?: number; error?: string | null; message?: string | null }
-
-/** The models' answering, as it goes on. */
-function JobLine({ job, onDone }: { job: string; onDone: () => void }) {
-  const state = useQuery({ queryKey: ["job", job], queryFn: () => get<Job>(`/api/jobs/${job}`), refetchInterval: (q) => (["done", "finished", "failed"].includes(q.state.data?.state ?? q.state.data?.status ?? "") ? false : 1000) });
-  const now = state.data?.state ?? state.data?.status;
-  useEffect(() => {
-    if (now === "done" || now === "finished" || now === "failed") onDone();
-  }, [now]); // eslint-disable-line
-  if (!state.data) return null;
-  return <Text size="sm" role="status" c={now === "failed" ? "red" : "dimmed"}>{now === "failed" ? `The models could not answer: ${state.data.error ?? state.data.message}` : now === "done" || now === "finished" ? "The models have answered; the tasks are there." : `The models are answering${state.data.total ? `: ${state.data.done ?? 0} of ${state.data.total}` : "…"}`}</Text>;
-}
+interface Filled { sampled: number; tasks: number; waiting: number }
+const SHOWN = 200;
+const AT_ONCE = 4; // prompts a request: short enough to show how it goes on
 
 export function PromptsTab({ project, mayChange, onChanged }: TabProps) {
   const [wanted, setWanted] = useState("");
-  const [q] = useDebouncedValue(wanted, 300);
   const [adding, setAdding] = useState(false);
-  const [job, setJob] = useState<string | null>(null);
-  const prompts = useQuery({ queryKey: ["prompts", project.id, q], queryFn: () => list<PromptRow>(`/api/projects/${project.id}/prompts?limit=100${q ? `&q=${encodeURIComponent(q)}` : ""}`), placeholderData: keepPreviousData });
+  const [filling, setFilling] = useState<{ sampled: number; waiting: number } | null>(null);
+  const prompts = useQuery({ queryKey: ["prompts", project.id], queryFn: () => list<PromptRow>(`/api/projects/${project.id}/prompts?limit=1000`) });
   const again = () => (void prompts.refetch(), onChanged());
   const needsModels = project.settings.kind !== "demonstrate";
-  const sample = () => void post<{ job: string }>(`/api/projects/${project.id}/sample`, {}).then((answer) => setJob(String(answer.job))).catch(tellError);
+  const fill = async () => {
+    let sampled = 0;
+    setFilling({ sampled, waiting: project.prompts });
+    try {
+      for (;;) {
+        const answer = await post<Filled>(`/api/projects/${project.id}/fill`, { limit: AT_ONCE });
+        sampled += answer.sampled;
+        setFilling({ sampled, waiting: answer.waiting });
+        if (answer.waiting === 0 || answer.sampled === 0) break;
+      }
+      tell(`${plural(sampled, "response")} drawn; the tasks are there.`);
+    } catch (error) {
+      tellError(error);
+    }
+    setFilling(null);
+    again();
+  };
   const makeTasks = () => void post<{ added: number; waiting: number }>(`/api/projects/${project.id}/tasks`, { prompts: null }).then((answer) => (tell(`${plural(answer.added, "task")} made${answer.waiting ? `; ${plural(answer.waiting, "prompt")} without enough answers yet` : ""}.`), again())).catch(tellError);
   return (
     <Stack>
       <Group justify="space-between" align="flex-end">
         <TextInput label="Find" placeholder="words of a prompt" value={wanted} onChange={(e) => setWanted(e.currentTarget.value)} style={{ flex: "1 1 200px" }} maw={360} />
-        {mayChange && <Group gap="xs"><Button variant="default" onClick={() => setAdding(true)}>Add prompts</Button>{needsModels && <Button variant="default" onClick={sample} disabled={project.settings.models.length === 0} title={project.settings.models.length === 0 ? "Choose models under Settings first" : undefined}>Let the models answer</Button>}<Button onClick={makeTasks}>Make tasks</Button></Group>}
+        {mayChange && <Group gap="xs"><Button variant="default" onClick={() => setAdding(true)}>Add prompts</Button>{needsModels && <Button variant="default" onClick={() => void fill()} loading={!!filling} disabled={project.settings.models.length === 0} title={project.settings.models.length === 0 ? "Choose models under Settings first" : undefined}>Let the models answer</Button>}<Button onClick={makeTasks}>Make tasks</Button></Group>}
       </Group>
       {needsModels && mayChange && project.settings.models.length === 0 && <Text size="sm" c="dimmed">No model answers here yet: choose some under Settings.</Text>}
-      {job && <JobLine job={job} onDone={again} />}
+      {filling && <Text size="sm" c="dimmed" role="status" className="tabular">The models are answering: {plural(filling.sampled, "response")} so far, {plural(filling.waiting, "prompt")} to go.</Text>}
       <Loaded query={prompts}>
-        {(rows) => rows.length === 0 ? <Nothing icon="label" title={q ? "No prompt has these words" : "No prompts yet"}>{!q && "Write some, or paste a list."}</Nothing> : (
+        {(all) => {
+          const rows = all.filter((row) => row.text.toLowerCase().includes(wanted.trim().toLowerCase())).slice(0, SHOWN);
+          return rows.length === 0 ? <Nothing icon="label" title={wanted ? "No prompt has these words" : "No prompts yet"}>{!wanted && "Write some, or paste a list."}</Nothing> : (
           <Card padding={0} style={{ background: "var(--card)" }}>
             <Table.ScrollContainer minWidth={520}>
               <Table><Table.Thead><Table.Tr><Table.Th>Prompt</Table.Th><Table.Th>Side</Table.Th><Table.Th ta="right">Responses</Table.Th><Table.Th ta="right">Tasks</Table.Th></Table.Tr></Table.Thead>
                 <Table.Tbody>{rows.map((row) => <Table.Tr key={row.id}><Table.Td><Text size="sm" lineClamp={3}>{row.text}</Text>{row.turns > 1 && <Text size="xs" c="dimmed">{row.turns} turns</Text>}</Table.Td><Table.Td><Badge variant="light" color="gray" c="inherit" style={{ textTransform: "none" }}>{row.split}</Badge></Table.Td><Table.Td ta="right" className="tabular">{row.responses}</Table.Td><Table.Td ta="right" className="tabular">{row.tasks}</Table.Td></Table.Tr>)}</Table.Tbody></Table>
             </Table.ScrollContainer>
           </Card>
-        )}
+          );
+        }}
       </Loaded>
       {adding && <AddDialog project={project.id} onClose={() => setAdding(false)} onAdded={again} />}
     </Stack>

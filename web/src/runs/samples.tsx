@@ -9,18 +9,20 @@ import { figure } from "../parts/tell";
 import type { SampleItem, Samples } from "../types";
 import { TokenInspector } from "./inspector";
 
+const inWords = (prompt: SampleItem["prompt"]) => (Array.isArray(prompt) ? prompt.map((m) => m.content).join("\n\n") : (prompt ?? ""));
+
 function Sample({ item }: { item: SampleItem }) {
   const [open, setOpen] = useState<number | null>(null);
   return (
     <Card style={{ background: "var(--card)" }}>
       <Text className="eyebrow">Prompt</Text>
-      <Prose text={item.prompt || "*(none: free text)*"} />
+      <Prose text={inWords(item.prompt) || "*(none: free text)*"} />
       <Stack gap="sm" mt="md">
         {item.responses.map((response, i) => (
           <div key={i} className="response">
             <Group justify="space-between" mb={4}>
               <Text size="sm" c="dimmed" className="tabular">{response.reward === null || response.reward === undefined ? `Response ${i + 1}` : `reward ${figure(response.reward)}`}</Text>
-              {response.tokens && response.tokens.length > 0 && <Button size="compact-xs" variant="default" aria-expanded={open === i} onClick={() => setOpen(open === i ? null : i)}>{open === i ? "Text" : "Tokens"}</Button>}
+              {(response.tokens?.length ?? 0) > 0 && <Button size="compact-xs" variant="default" aria-expanded={open === i} onClick={() => setOpen(open === i ? null : i)}>{open === i ? "Text" : "Tokens"}</Button>}
             </Group>
             {open === i && response.tokens ? <TokenInspector tokens={response.tokens} /> : <Prose text={response.text || "*(empty)*"} />}
           </div>
@@ -45,7 +47,7 @@ export function SamplesView({ run, live }: { run: string; live: boolean }) {
               <Group justify="space-between" mb="xs"><Text fw={600} id="step-slider">Step {steps[at]}</Text><Text size="sm" c="dimmed">{steps.length} steps kept</Text></Group>
               <Slider min={0} max={Math.max(1, steps.length - 1)} step={1} value={at} onChange={(i) => setStep(steps[Math.min(i, steps.length - 1)])} label={(i) => `step ${steps[Math.min(i, steps.length - 1)]}`} thumbLabel="Step" disabled={steps.length < 2} />
             </Card>
-            {items.map((item, i) => <Sample key={`${i}-${item.prompt.slice(0, 40)}`} item={item} />)}
+            {items.map((item, i) => <Sample key={`${i}-${inWords(item.prompt).slice(0, 40)}`} item={item} />)}
           </Stack>
         );
       }}

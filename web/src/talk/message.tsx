@@ -39,7 +39,8 @@ function Editing({ message, onClose, onChanged }: { message: ChatMessage; onClos
   );
 }
 
-export function AssistantMessage({ message, busy, onRegenerate, onChanged }: { message: ChatMessage; busy: boolean; onRegenerate: () => void; onChanged: () => void }) {
+/** `rival`: the answer drawn together with this one, until one of the two is chosen. */
+export function AssistantMessage({ message, rival, busy, onRegenerate, onChanged, onShow, onChosen }: { message: ChatMessage; rival: number | null; busy: boolean; onRegenerate: () => void; onChanged: () => void; onShow: (message: number) => void; onChosen: () => void }) {
   const [editing, setEditing] = useState(false);
   const [thumbing, setThumbing] = useState<boolean | null>(null);
   const others = message.alternatives ?? [];
@@ -47,23 +48,28 @@ export function AssistantMessage({ message, busy, onRegenerate, onChanged }: { m
     const next = message.thumb === up ? null : up;
     void post<Recorded>(`/api/messages/${message.id}/thumb`, { up: next, reasons: [], text: "" }).then(() => (onChanged(), next !== null && setThumbing(up))).catch(tellError);
   };
-  const choose = (over: number) => void post<Recorded>(`/api/messages/${message.id}/choose`, { over }).then((answer) => (noted(answer), onChanged())).catch(tellError);
-  const prefer = (other: number) => void post<Recorded>(`/api/messages/${other}/choose`, { over: message.id }).then((answer) => (noted(answer), onChanged())).catch(tellError);
-  const open = others.length > 0 && (message.chosen === null || message.chosen === undefined);
+  const choose = (better: number, over: number) => void post<Recorded>(`/api/messages/${better}/choose`, { over }).then((answer) => (noted(answer), onChosen(), onChanged())).catch(tellError);
+  const other = others.find((o) => o.id === rival);
+  const all = [message, ...others].sort((a, b) => a.id - b.id);
+  const at = all.findIndex((m) => m.id === message.id);
   return (
     <div className="message">
       <div className="who">{message.model ?? "Model"}{message.edited && <Text size="xs" c="dimmed">edited</Text>}</div>
       <div>
-        {editing ? <Editing message={message} onClose={() => setEditing(false)} onChanged={onChanged} /> : open ? (
-          <>
-            <div className="columns" style={{ "--columns": Math.min(1 + others.length, 3) } as React.CSSProperties}>
-              <article className="response" aria-label="Answer 1"><Prose text={message.content} /><Button mt="sm" size="xs" variant="default" onClick={() => choose(others[0].id)}>This one is better</Button></article>
-              {others.map((other, i) => <article className="response" key={other.id} aria-label={`Answer ${i + 2}`}><Prose text={other.content} /><Button mt="sm" size="xs" variant="default" onClick={() => prefer(other.id)}>This one is better</Button></article>)}
-            </div>
-          </>
+        {editing ? <Editing message={message} onClose={() => setEditing(false)} onChanged={onChanged} /> : other ? (
+          <div className="columns" style={{ "--columns": 2 } as React.CSSProperties}>
+            {[message, other].map((one, i, [a, b]) => <article className="response" key={one.id} aria-label={`Answer ${i + 1}`}><Prose text={one.content} /><Button mt="sm" size="xs" variant="default" onClick={() => choose(one.id, one === a ? b.id : a.id)}>This one is better</Button></article>)}
+          </div>
         ) : <Prose text={message.content} />}
         {!editing && (
           <Group gap={2} mt={4} c="dimmed">
+            {!other && all.length > 1 && (
+              <Group gap={0}>
+                <ActionIcon variant="subtle" color="gray" c="inherit" aria-label="The answer before" disabled={at === 0} onClick={() => onShow(all[at - 1].id)}><Icon name="left" size={15} /></ActionIcon>
+                <Text size="xs" className="tabular">{at + 1} of {all.length}</Text>
+                <ActionIcon variant="subtle" color="gray" c="inherit" aria-label="The answer after" disabled={at === all.length - 1} onClick={() => onShow(all[at + 1].id)}><Icon name="right" size={15} /></ActionIcon>
+              </Group>
+            )}
             {([[true, "Good answer", "up"], [false, "Bad answer", "down"]] as const).map(([up, label, icon]) => (
               <Tooltip key={icon} label={label}><ActionIcon variant={message.thumb === up ? "filled" : "subtle"} color={message.thumb === up ? "lake" : "gray"} c={message.thumb === up ? undefined : "inherit"} aria-label={label} aria-pressed={message.thumb === up} onClick={() => thumb(up)}><Icon name={icon} size={16} /></ActionIcon></Tooltip>
             ))}
