@@ -11,7 +11,7 @@ from amenable.feedback.database import writing
 from amenable.feedback.projects import add_member
 from amenable.server.models import Completion, ModelWorker
 from amenable.server.site import Site
-from tests.server_makers import Browser, browser, site, wait_for
+from tests.server_makers import Browser, browser, site
 
 __all__ = ["site"]
 
@@ -64,9 +64,8 @@ def a_project(boss: Browser, num_prompts: int = 2, **settings: Any) -> int:
         "added": 0,
         "known": num_prompts,
     }
-    job = boss.post(f"/api/projects/{number}/sample").json()["job"]
-    wait_for(lambda: boss.get(f"/api/jobs/{job}").json()["state"] == "done")
-    assert boss.get(f"/api/projects/{number}").json()["tasks"] == num_prompts
+    filled = boss.post(f"/api/projects/{number}/fill").json()
+    assert (filled["tasks"], filled["waiting"]) == (num_prompts, 0)
     return number
 
 
@@ -162,12 +161,12 @@ def test_those_who_run_a_project(site: Site, boss: Browser) -> None:
         while (work := who.post(f"{at}/next").json()["task"]) is not None:
             assert who.post(f"/api/assignments/{work['assignment']}/submit", ranking(0, 1, 2)).status_code == 200
     found = boss.get(f"{at}/quality").json()
-    assert found["agreement"]["pairs"] == 6 and {w["name"] for w in found["labelers"]} == {"lea", "tom"}
+    assert found["agreement"]["num"] == 6 and {w["name"] for w in found["labelers"]} == {"lea", "tom"}
     [worst, *_] = boss.get(f"{at}/tasks").json()["items"]
     task = boss.get(f"/api/tasks/{worst['id']}").json()
     assert {s["labeler"] for s in task["annotations"]} == {"lea", "tom"}
     assert {r["model"] for r in task["responses"]} == {"m1", "m2"}
-    one = task["annotations"][0]["id"]
+    one = task["annotations"][0]["annotation"]
     assert boss.post(f"/api/annotations/{one}/review", {"verdict": "rejected", "note": "no"}).status_code == 200
     assert boss.post(f"/api/annotations/{one}/review", {"verdict": "burn"}).status_code == 422
     assert boss.post(f"/api/tasks/{worst['id']}/adjudicate", {"form": {"tiers": [0, 1, 2]}}).status_code == 200
@@ -184,7 +183,7 @@ def test_those_who_run_a_project(site: Site, boss: Browser) -> None:
     assert boss.send("DELETE", f"/api/tasks/{item['id']}/known").status_code == 400
     assert boss.get(f"/api/tasks/{item['id']}").json()["purpose"] == "work"
     assert boss.get(at).json()["done"] == 6
-    for path in ("/api/projects/99", "/api/tasks/99", "/api/jobs/none"):
+    for path in ("/api/projects/99", "/api/tasks/99"):
         assert boss.get(path).status_code == 404
     assert boss.post("/api/annotations/99/review", {"verdict": "accepted"}).status_code == 404
 

@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from amenable.errors import StoreError
 from amenable.feedback import projects, rows
 from amenable.feedback.account_tables import Account, ApiToken, AuditEntry, Consent, Invitation, SignedIn
-from amenable.feedback.tables import Member, User, now
+from amenable.feedback.tables import User, now
 from amenable.types import Record
 
 if TYPE_CHECKING:
@@ -143,8 +143,6 @@ def accept(connection: sa.Connection, secret: str, name: str, password_hash: str
         raise StoreError("this name is taken", mend="choose another")
     user_id = rows.insert(connection, User, name=name)
     rows.insert(connection, Account, user_id=user_id, role=found.role, password_hash=password_hash)
-    if found.project_id is not None:
-        connection.execute(sa.insert(Member).values(project_id=found.project_id, user_id=user_id))
     used = sa.update(Invitation).where(Invitation.id == found.id).values(used_at=now(), used_by_id=user_id)
     connection.execute(used)
     if found.project_id is not None:

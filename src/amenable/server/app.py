@@ -12,8 +12,6 @@ from fastapi import Depends, FastAPI
 from amenable import __version__
 from amenable.server import access, chat, errors, generation, health, openai, pages, people, playground, runs, stages
 from amenable.server.guard import Guard
-from amenable.server.jobs import Jobs
-from amenable.server.jobs import router as jobs
 from amenable.server.labelling import router as labelling
 from amenable.server.projects import router as projects
 from amenable.server.reviewing import router as reviewing
@@ -44,14 +42,13 @@ def create_app(site: Site, *, static: Path = pages.STATIC) -> FastAPI:
         redoc_url=None,
     )
     app.state.site = site
-    app.state.jobs = Jobs()
     errors.install(app)
 
     for part in (people, generation, chat, playground, openai, runs, stages, health):
         app.include_router(
             part.router, dependencies=[Depends(access.ask)]
         )  # no route goes without CSRF and rate limits
-    for router in (labelling, projects, reviewing, jobs):
+    for router in (labelling, projects, reviewing):
         app.include_router(router, dependencies=[Depends(access.ask)])
     pages.install(app, static)
     app.add_middleware(Guard, settings=site.settings)

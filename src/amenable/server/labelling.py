@@ -14,7 +14,7 @@ from pydantic import Field
 
 from amenable.feedback import projects, quality, queue, submissions, views
 from amenable.feedback.accounts import Person
-from amenable.feedback.agreement import REFERENCES, Share
+from amenable.feedback.agreement import REFERENCES
 from amenable.feedback.database import reading, writing
 from amenable.feedback.forms import read_form
 from amenable.feedback.projects import About
@@ -166,7 +166,7 @@ def me(project: Id, person: LabelerUp, site: SiteDep) -> Json:
         "median_s": own.median_s,
         "per_day": [{"day": day, "submitted": count} for day, count in own.per_day],
         "gold": {"right": own.gold_right, "total": own.gold_total},
-        "consensus": interval(consensus),
+        "consensus": msgspec.to_builtins(consensus),
         "references": REFERENCES,
         "progress": msgspec.to_builtins(progress),
     }
@@ -177,16 +177,10 @@ def work(connection: sa.Connection, assignment: int, person: Person) -> Json:
     seen = views.work(connection, assignment, person.id)
     out: Json = msgspec.to_builtins(seen)
     out["prompt"] = {"messages": out.pop("messages")}
-    out["draft_saved_at"] = out.pop("saved_at")
     out["project"] = {"id": seen.project, "name": out.pop("project_name")}
     form = out.pop("form")
     out["draft"], out["submitted"] = (None, form) if seen.state == "submitted" else (form, None)
     return out
-
-
-def interval(found: Share) -> Json:
-    """A share of pairs with its interval, as JSON values."""
-    return {"agree": found.value, "low": found.low, "high": found.high, "pairs": found.num}
 
 
 def _next(connection: sa.Connection, about: About, person: Person) -> Json:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 import sqlalchemy as sa
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Query
 from pydantic import Field
 
 from amenable.errors import StoreError
@@ -34,7 +34,6 @@ from amenable.feedback.views import beginning
 from amenable.server.access import AdministratorOnly, ReviewerUp
 from amenable.server.bodies import Body, Id, Json, Limit, Named, Number, Offset, Text, Turns
 from amenable.server.errors import Conflict, NotFound
-from amenable.server.jobs import jobs_of
 from amenable.server.sampling import answer_prompts
 from amenable.server.site import SiteDep
 from amenable.types import Message
@@ -74,6 +73,10 @@ class OnePrompt(Body):
 
 class Prompts(Body):
     prompts: Annotated[list[OnePrompt], Field(min_length=1, max_length=1000)]
+
+
+class Filling(Body):
+    limit: Annotated[int, Field(ge=1, le=64)] = 8
 
 
 class NewTasks(Body):
@@ -239,19 +242,15 @@ def make_tasks(project: Id, body: NewTasks, person: AdministratorOnly, site: Sit
     return msgspec.to_builtins(made)
 
 
-@router.post("/projects/{project}/sample", status_code=202)
-def sample(project: Id, person: AdministratorOnly, site: SiteDep, request: Request) -> Json:
-    """Let the project's models answer all prompts that lack responses, and make tasks of those that have enough.
-
-    Goes on in the background; /api/jobs/{job} says how far it is. What is drawn is kept as it comes.
+@router.post("/projects/{project}/fill")
+def fill(project: Id, body: Filling, person: AdministratorOnly, site: SiteDep) -> Json:
+    """Let the project's models answer the next `limit` prompts that lack responses, and make tasks of all that have
+    enough. Ask again while `waiting` and `sampled` are above 0.
     """
     with reading(site.engine) as connection:
         require_project(connection, project)
-        about = projects.about(connection, project)
-        total = len(filling.lacking(connection, about, limit=1_000_000))
-    if not about.settings.models and about.settings.kind != "demonstrate":
-        raise StoreError("the project names no models to sample from", mend="name one or more in its settings")
-    return {"job": jobs_of(request).start(lambda tell: answer_prompts(site, project, tell), total)}
+    sampled, put = answer_prompts(site, project, limit=body.limit)
+    return {"sampled": sampled, "tasks": put.added, "waiting": put.waiting}
 
 
 @router.get("/projects/{project}/tasks")

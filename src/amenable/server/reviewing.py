@@ -19,13 +19,10 @@ from amenable.feedback.tables import Annotation, Assignment, Guideline, Task
 from amenable.server.access import AdministratorOnly, ReviewerUp
 from amenable.server.bodies import Body, Id, Json, Short, Text
 from amenable.server.errors import NotFound
-from amenable.server.labelling import interval
 from amenable.server.projects import require_project
 from amenable.server.site import Site, SiteDep
 
 router = APIRouter(prefix="/api", tags=["review"])
-INSTRUCTGPT = {"labelers": 0.726, "held_out": 0.773, "researchers": 0.73}
-"""Agreement as Ouyang et al. 2022 and Stiennon et al. 2020 report it, under the names of the page."""
 
 
 class Known(Body):
@@ -75,18 +72,7 @@ def one_task(task: Id, person: ReviewerUp, site: SiteDep) -> Json:
     """Everything about one task."""
     with reading(site.engine) as connection:
         require_task(connection, task)
-        whole = review.task(connection, task)
-        about = projects.about(connection, whole.project)
-        questions = projects.questions_of(connection, about.questionnaire)
-    out: Json = msgspec.to_builtins(whole)
-    out["project"] = {"id": about.id, "name": about.name}
-    out["prompt"] = {"messages": out.pop("messages")}
-    out["skipped"] = [{"labeler": name, "reason": reason} for name, reason in whole.skipped]
-    for said in out["annotations"]:
-        said["id"] = said.pop("annotation")
-    out["questionnaire"] = {"questions": msgspec.to_builtins(questions)}
-    out["label_question"] = about.settings.label_question
-    return out
+        return msgspec.to_builtins(review.task(connection, task))
 
 
 @router.post("/annotations/{annotation}/review")
@@ -133,35 +119,14 @@ def project_quality(project: Id, person: ReviewerUp, site: SiteDep) -> Json:
     with reading(site.engine) as connection:
         require_project(connection, project)
         found = quality.quality(connection, projects.about(connection, project))
-    return {
-        "agreement": {**interval(found.agreement), "instructgpt": INSTRUCTGPT},
-        "questions": [
-            {
-                "question": q.question,
-                "kind": q.kind,
-                "alpha": q.alpha.value,
-                "low": q.alpha.low,
-                "high": q.alpha.high,
-                "units": q.alpha.units,
-                "agree": q.agree.value,
-            }
-            for q in found.questions
-        ],
-        "labelers": [
-            {
-                **{key: getattr(w, key) for key in ("user", "name", "submitted", "skipped", "median_s")},
-                **interval(w.agree),
-                "consensus": interval(w.consensus),
-                "gold_right": w.gold_right,
-                "gold_total": w.gold_total,
-                "signals": [{"signal": name, "text": text} for name, text in w.signals],
-            }
-            for w in found.labelers
-        ],
-        "difficulty": [{"bucket": name, "tasks": num, **interval(s)} for name, num, s in found.difficulty],
-        "drift": [{"week": w.week, "mean_overall": w.mean_overall, **interval(w.agree)} for w in found.drift],
-        "references": REFERENCES,
-    }
+    out: Json = msgspec.to_builtins(found)
+    out["references"] = REFERENCES
+    out["difficulty"] = [
+        {"bucket": name, "tasks": num, "agree": msgspec.to_builtins(agree)} for name, num, agree in found.difficulty
+    ]
+    for labeler in out["labelers"]:
+        labeler["signals"] = [{"signal": name, "text": text} for name, text in labeler["signals"]]
+    return out
 
 
 def require_task(connection: sa.Connection, task: int) -> None:
