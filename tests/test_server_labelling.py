@@ -199,6 +199,22 @@ def test_an_invitation_to_a_project_makes_a_member(site: Site, boss: Browser) ->
     assert [p["id"] for p in new.get("/api/labelling/projects").json()["items"]] == [project]
 
 
+def test_a_person_is_erased(site: Site, boss: Browser) -> None:
+    project = a_project(boss, num_prompts=1)
+    lea = labeler(site, project)
+    work = lea.post(f"/api/projects/{project}/next").json()["task"]
+    assert lea.post(f"/api/assignments/{work['assignment']}/submit", ranking(0, 1, 2)).status_code == 200
+    number = lea.get("/api/session").json()["user"]["id"]
+    done = boss.post(f"/api/users/{number}/purge").json()
+    assert done["erased"] >= 7 and done["models"] == []  # an annotation, three places, three ratings
+    assert lea.get("/api/labelling/projects").status_code == 401
+    task = boss.get("/api/tasks/1").json()
+    assert task["annotations"] == [] and "lea" not in str(task)
+    own = boss.get("/api/session").json()["user"]["id"]
+    assert boss.post(f"/api/users/{own}/purge").status_code == 409
+    assert boss.post("/api/users/999/purge").status_code == 404
+
+
 def test_texts_that_no_database_keeps_are_refused(site: Site, boss: Browser) -> None:
     project = a_project(boss, kind="demonstrate")
     lea = labeler(site, project)

@@ -15,7 +15,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from amenable.errors import StoreError
-from amenable.feedback import lineage
+from amenable.feedback import accounts, lineage
+from amenable.feedback import conversations as talks
 from amenable.feedback.lineage import Lineage
 from amenable.feedback.tables import (
     Annotation,
@@ -37,7 +38,6 @@ from amenable.feedback.tables import (
     User,
     now,
 )
-from amenable.feedback.talk_tables import Battle, Conversation, Preset, Share, Turn
 from amenable.types import Record
 
 SHORTEST = 12
@@ -123,10 +123,8 @@ def purge(connection: sa.Connection, user: int) -> dict[str, int]:
     connection.execute(sa.update(Review).where(Review.user_id == user).values(note=""))
     connection.execute(sa.update(GoldItem).where(GoldItem.user_id == user).values(explanation=""))
     connection.execute(sa.delete(Member).where(Member.user_id == user))
-    talks = sa.select(Conversation.id).where(Conversation.user_id == user)
-    connection.execute(sa.delete(Turn).where(Turn.conversation_id.in_(talks)))
-    for table in (Conversation, Battle, Preset, Share):
-        connection.execute(sa.delete(table).where(table.__table__.c.user_id == user))
+    accounts.erase(connection, user)
+    talks.erase(connection, user)
     connection.execute(sa.update(User).where(User.id == user).values(name=f"purged-{user}"))
     return {table: count for table, count in erased.items() if count}
 

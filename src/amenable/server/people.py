@@ -17,6 +17,7 @@ from amenable.server.access import AdministratorOnly, AnyOne, Asking, ReviewerUp
 from amenable.server.bodies import Body, Id, Json, Limit, Named, Offset, Secret, Short
 from amenable.server.errors import Conflict, Forbidden, NotFound
 from amenable.server.site import Site, SiteDep
+from amenable.stages.purge import purge
 
 router = APIRouter(prefix="/api", tags=["people"])
 InvitationSecret = Annotated[str, Path(min_length=1, max_length=200)]
@@ -245,6 +246,27 @@ def change(number: Id, change: Change, person: AdministratorOnly, site: SiteDep)
             accounts.end_sessions(connection, number)
         accounts.note(connection, person.id, "change account", user=number, **values)
     return next(user for user in users(person, site) if user["id"] == number)
+
+
+@router.post("/users/{number}/purge")
+def erase(number: Id, person: AdministratorOnly, site: SiteDep) -> Json:
+    """Erase everything of a person, here and in the workspace's files; the models that learned from them are named."""
+    if number == person.id:
+        raise Conflict("nobody erases themselves", mend="let another administrator do it")
+    with reading(site.engine) as connection:
+        name = connection.execute(sa.select(User.name).where(User.id == number)).scalar()
+    if name is None:
+        raise NotFound("there is no such person")
+    done = purge(site.workspace, name)
+    with writing(site.engine) as connection:
+        accounts.note(connection, person.id, "purge", person=number)
+    return {
+        "erased": sum(done.rows.values()),
+        "models": [model or digest[:12] for model, digest in done.models],
+        "changed": len(done.changed),
+        "removed": len(done.removed),
+        "missing": list(done.missing),
+    }
 
 
 # API tokens

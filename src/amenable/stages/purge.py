@@ -16,7 +16,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from amenable.config.folder import WorkspaceFolder
-from amenable.feedback import accounts
 from amenable.feedback import purge as rows
 from amenable.feedback.database import reading, writing
 from amenable.feedback.lineage import Lineage
@@ -47,7 +46,6 @@ def purge(workspace: WorkspaceFolder, name: str) -> Purged:
         changed, removed, missing = _files(workspace.runs, theirs)
         with writing(store.engine) as connection:
             found = rows.purge(connection, theirs.user)
-            accounts.erase(connection, theirs.user)
             models = tuple(_named(store, theirs.lineage))
         rows.compact(store.engine)
     return Purged(
