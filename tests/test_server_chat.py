@@ -56,6 +56,17 @@ def test_a_conversation_is_kept_and_branches(talking: Site) -> None:
     assert ada.get(f"/api/conversations/{number}").status_code == 404
 
 
+def test_a_question_that_was_never_answered_stands_aside(talking: Site) -> None:
+    """The worker failed at it: the next question takes its place, so that turns go on taking turns."""
+    ada = browser(talking, "chat", "Ada")
+    number = begin(ada)
+    failed = events(ada.post(f"/api/conversations/{number}/reply", {"content": "Is the ball red? " * 60}))
+    assert "tokens" in failed[-1]["error"] and [turn["role"] for turn in shown(ada, number)] == ["user"]
+    say(ada, number, content="Is the ball red?")
+    turns = shown(ada, number)
+    assert [turn["role"] for turn in turns] == ["user", "assistant"] and len(turns[0]["alternatives"]) == 1
+
+
 def test_what_is_said_of_answers_becomes_training_data(talking: Site) -> None:
     """By the table: a thumb → label, an edit → pair and demonstration, a choice → pair, regenerating → nothing."""
     ada = browser(talking, "chat", "Ada")

@@ -70,6 +70,15 @@ def messages_to(connection: sa.Connection, of: sa.Row[Any], leaf: int | None) ->
     return (*system, *(Message(role=turn.role, content=turn.content) for turn in said_so_far))
 
 
+def last_answered(connection: sa.Connection, of: sa.Row[Any]) -> int | None:
+    """Where the person goes on: the shown end, or what stood before a question that was never answered."""
+    all_turns = turns(connection, of.id)
+    leaf: int | None = of.leaf_id
+    while leaf is not None and all_turns[leaf].role == "user":
+        leaf = all_turns[leaf].parent_id
+    return leaf
+
+
 def add(connection: sa.Connection, of: int, parent: int | None, role: Role, content: str, **values: Any) -> int:
     """Add a turn and show the conversation up to it."""
     unknown: dict[str, Any] = {"model": "", "completion": {}, "reasons": [], "remark": ""}

@@ -178,7 +178,7 @@ def reply(number: Id, new: Reply, person: Generating, site: SiteDep) -> Streamin
                 raise conversations.NoSuch("this conversation has no such message")
             parent = before.parent_id
         else:
-            parent = of.leaf_id
+            parent = conversations.last_answered(connection, of)
             if len(conversations.turns(connection, number)) >= MOST_TURNS:
                 raise Conflict("this conversation is full", mend="begin a new one")
         asked = conversations.messages_to(connection, of, parent)
