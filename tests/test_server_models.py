@@ -82,22 +82,21 @@ def test_a_worker_that_dies_is_started_again(talking: Site) -> None:
     ada = browser(talking, "labeler")
     ask = {"model": "sft", "messages": [{"role": "user", "content": "Is the ball red?"}], "temperature": 0}
     first = whole(events(ada.post("/api/generate", ask)))
-    for _ in range(2):
-        started, pid = talking.worker.num_started, talking.worker.process_id
-        assert pid is not None
+    started, pid = talking.worker.num_started, talking.worker.process_id
+    assert pid is not None
 
-        os.kill(pid, signal.SIGSTOP)  # so that it cannot be done before it dies
+    os.kill(pid, signal.SIGSTOP)  # so that it cannot be done before it dies
 
-        async def die_in_the_middle(pid: int = pid) -> None:
-            asyncio.get_running_loop().call_later(0.2, os.kill, pid, signal.SIGKILL)
-            async for _ in talking.worker.stream(Ask(model="sft", messages=ASKED, sampling=LONG)):
-                raise AssertionError
+    async def die_in_the_middle() -> None:
+        asyncio.get_running_loop().call_later(0.2, os.kill, pid, signal.SIGKILL)
+        async for _ in talking.worker.stream(Ask(model="sft", messages=ASKED, sampling=LONG)):
+            raise AssertionError
 
-        with pytest.raises(WorkerDown, match="started again"):
-            asyncio.run(die_in_the_middle())
-        told = ada.post("/api/generate", ask)
-        assert told.status_code == 503 or "worker" in events(told)[-1].get("error", "worker")
-        wait_for(lambda started=started: talking.worker.num_started > started and talking.worker.state == "ready")
+    with pytest.raises(WorkerDown, match="started again"):
+        asyncio.run(die_in_the_middle())
+    told = ada.post("/api/generate", ask)
+    assert told.status_code == 503 or "worker" in events(told)[-1].get("error", "worker")
+    wait_for(lambda: talking.worker.num_started > started and talking.worker.state == "ready")
     assert whole(events(ada.post("/api/generate", ask))) == first != ""
 
 
