@@ -60,6 +60,8 @@ def test_the_front_end(site: Site, tmp_path: Path) -> None:
     assert client.get("/favicon.svg").text == "<svg/>"
     assert "immutable" in client.get("/assets/a-1.js").headers["cache-control"]
     assert client.get("/api/nothing").status_code == client.get("/v1/nothing").status_code == 404
+    for path in ("/assets/%00", "/%00.svg", f"/assets/{'x' * 5000}", f"/{'x' * 5000}.svg"):
+        assert client.get(path).status_code in (200, 404), path
     for path in ("/assets/../../secret.txt", "/assets/%2e%2e/%2e%2e/secret.txt", "/..%2fsecret.txt", "//etc/passwd"):
         assert "secret" not in client.get(path).text and "root:" not in client.get(path).text
 

@@ -80,12 +80,12 @@ def _by_session(request: Request, site: Site) -> Person | None:
 
 def _by_token(request: Request, site: Site) -> Person:
     scheme, _, secret = request.headers["authorization"].partition(" ")
-    site.rates.take("any", f"address {address(request)}")
     found = None
     if scheme.lower() == "bearer":
         with reading(site.engine) as connection:
             found = accounts.token(connection, secret.strip())
     if found is None:
+        site.rates.take("any", f"address {address(request)}")
         raise SignInFirst("this API token is not known", mend="make one under /account, or with POST /api/tokens")
     person, number, used_at = found
     if used_at is None or now() - used_at > accounts.SEEN_EVERY:

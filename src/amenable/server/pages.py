@@ -32,7 +32,11 @@ def install(app: FastAPI, static: Path = STATIC) -> None:
 
 
 def _file(static: Path, name: str, cache: str) -> Response:
-    path = (static / name).resolve()
-    if not path.is_relative_to(static.resolve()) or not path.is_file():
+    try:
+        path = (static / name).resolve()
+        is_ours = path.is_relative_to(static.resolve()) and path.is_file()
+    except (OSError, ValueError):  # a name too long for a file, or with a zero character
+        is_ours = False
+    if not is_ours:
         return PlainTextResponse("There is no such file.\n", status_code=404)
     return FileResponse(path, headers={"cache-control": cache})
