@@ -21,7 +21,7 @@ export function OverviewTab({ project }: TabProps) {
       <Card style={{ background: "var(--card)" }}>
         <Title order={2} mb="xs">Take it out</Title>
         <Text size="sm" c="dimmed" mb="sm">Every judgement, with who, when and under which guideline:</Text>
-        <Code block style={{ whiteSpace: "pre-wrap" }}>{`amenable feedback export ${name} FOLDER`}</Code>
+        <Code block style={{ whiteSpace: "pre-wrap" }}>{`amenable feedback export ${name} rankings.jsonl --kind rankings`}</Code>
       </Card>
     </Stack>
   );
