@@ -126,6 +126,7 @@ def run(
             agreements=tuple(found),
             verdicts=tuple(verdicts),
             data=tuple(_sources(config, bench)),
+            notes=_not_measured(config, judges, found),
             settings=msgspec.to_builtins(config),
             environment=environment(compute.paths, device="cpu"),
         )
@@ -213,6 +214,13 @@ def _verdicts(
                 Verdict(judge.name, k.name, base.name, interval, data, "" if values else "no prompt fits the judge")
             )
     return verdicts
+
+
+def _not_measured(config: Config, judges: Sequence[Judge], found: Sequence[Agreement]) -> tuple[str, ...]:
+    """Which judges could not read a pair of a set that people judged."""
+    measured = {(a.judge, a.data) for a in found}
+    missing = [(j.name, data) for j in judges for data in config.judge.people if (j.name, data) not in measured]
+    return tuple(f"{judge} could not be measured on {data}: no pair fits it." for judge, data in missing)
 
 
 def _sources(config: Config, bench: Bench) -> list[DataSource]:
