@@ -30,6 +30,7 @@ from .stage_makers import (
 __all__ = ["toys", "workspace"]
 
 OBJECTIVES = ("masked_word", "span_corruption", "source_target")
+HIDING = (*OBJECTIVES[:2], pytest.param("source_target", marks=pytest.mark.slow))
 FAST = ("train.optimizer.learning_rate=0.01", "train.precision=float32")
 
 
@@ -57,6 +58,7 @@ def test_a_new_model_learns_and_loads_in_transformers(objective, toys, workspace
         assert spelt.mask_token_id == tokenizer.mask_id
 
 
+@pytest.mark.slow
 def test_transformers_fills_the_masks_that_we_taught(toys, workspace):
     """The pipeline of transformers, on our folder as it stands, knows what a colour is."""
     run = start("pretrain", recipe(toys, "masked_word", "train.steps=150", "train.units_per_step=16"), workspace, "new")
@@ -71,7 +73,7 @@ def test_transformers_fills_the_masks_that_we_taught(toys, workspace):
     assert len(both) >= 3 and all(p == pytest.approx(q, abs=0.02) for p, q in both)  # ours leaves control tokens out
 
 
-@pytest.mark.parametrize("objective", OBJECTIVES)
+@pytest.mark.parametrize("objective", HIDING)
 def test_a_broken_run_goes_on_bit_for_bit(objective, toys, workspace):
     mapping = recipe(toys, objective)
     whole = start("pretrain", mapping, workspace, "whole")
@@ -79,7 +81,7 @@ def test_a_broken_run_goes_on_bit_for_bit(objective, toys, workspace):
     assert_same_run(again.path, whole.path)
 
 
-@pytest.mark.parametrize("objective", OBJECTIVES)
+@pytest.mark.parametrize("objective", HIDING)
 def test_a_dumped_step_replays_with_its_own_loss(objective, toys, workspace):
     run = start("pretrain", recipe(toys, objective, "train.dump_batches=true"), workspace, "dumped")
     again = replay(run.path, 4)
@@ -118,6 +120,7 @@ def test_an_encoder_asked_to_write_says_what_it_is(toys, workspace):
     assert not list(workspace.runs.glob("sample*"))
 
 
+@pytest.mark.slow
 def test_an_encoder_decoder_writes_what_it_was_taught(toys, workspace):
     """Source to target from scratch, then sampled and talked to, in the same words it was trained in."""
     few = workspace.root / "few.jsonl"

@@ -107,8 +107,13 @@ def test_a_class_is_learned_and_the_best_step_kept(files, models, workspace):
     assert tuned.say([Example(id="1", text="The hat is red."), Example(id="2", text="The hat is black.")]) == ["bright", "dark"]  # fmt: skip
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("task", ["classification", "regression", "tokens", "extraction"])
+PAIRED = [(task, family) for task in ("classification", "regression", "tokens", "extraction") for family in FAMILIES]
+QUICK = (("regression", "encoder"), ("tokens", "decoder"), ("extraction", "seq2seq"))
+
+
+@pytest.mark.parametrize(
+    ("task", "family"), [pair if pair in QUICK else pytest.param(*pair, marks=pytest.mark.slow) for pair in PAIRED]
+)
 def test_every_task_learns_on_every_family(task, family, files, models, workspace):
     mapping = recipe(files, models, task, family, train={"steps": 40, "validate_every": 40})
     run = start("finetune", mapping, workspace, "learned")
@@ -125,6 +130,7 @@ def test_every_task_learns_on_every_family(task, family, files, models, workspac
         assert 0 < said < 150
 
 
+@pytest.mark.slow
 def test_what_was_kept_is_what_was_measured(files, models, workspace):
     """The saved model gives the figures that the log has for the chosen step, though later steps were worse."""
     rate = {"learning_rate": 0.05, "schedule": "constant"}
@@ -154,7 +160,9 @@ def test_an_encoder_decoder_writes_and_is_measured(files, models, workspace):
     assert Tokenizer.load(run.model).decode(out) == few[0]["target"]
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(
+    "family", ["encoder", *(pytest.param(f, marks=pytest.mark.slow) for f in ("decoder", "seq2seq"))]
+)
 def test_lora_trains_little_and_is_merged(family, files, models, workspace):
     said = []
     mapping = recipe(files, models, "classification", family, lora={"rank": 2})
@@ -277,6 +285,7 @@ def test_real_sets_give_examples(mirror):
     assert {e.split for e in stories} == {"train", "validation"} and rejects.rejected > 1000
 
 
+@pytest.mark.slow
 def test_the_pages_example_runs_as_it_stands(tmp_path, monkeypatch, capsys):
     page = (Path(__file__).parent.parent / "docs" / "finetune.md").read_text(encoding="utf-8")
     source = page.split("<!-- runs: finetune -->\n```python\n")[1].split("```")[0]

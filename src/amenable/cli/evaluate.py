@@ -8,5 +8,5 @@ command = stage_command(
     "evaluate",
     help="""Measure models and write a report.
 
-Win rates with intervals, text quality, KL to the reference.""",
+Win rates with intervals, text quality, KL to the reference. Models that were fine-tuned to a task: its figures on examples.""",
 )
