@@ -159,7 +159,8 @@ def _start(config: Config, algorithm: Algorithm, workspace: WorkspaceFolder, job
     elif config.tokenizer:
         tokenizer = with_marks(Tokenizer.load(config.tokenizer), family)
     else:
-        tokenizer = _train_tokenizer(config, family, workspace, job)
+        (kind,) = algorithm.feeds.values()
+        tokenizer = _train_tokenizer(config, kind, family, job)
     if job.is_new:
         tokenizer.save(kept)
     return new_policy(config.shape, tokenizer, compute, seed=config.train.seed, kind=family)
@@ -188,11 +189,11 @@ def require_marks(tokenizer: Tokenizer, algorithm: Algorithm, where: str) -> Non
         )
 
 
-def _train_tokenizer(config: Config, family: str, workspace: WorkspaceFolder, job: Job) -> Tokenizer:
+def _train_tokenizer(config: Config, kind: str, family: str, job: Job) -> Tokenizer:
+    """A tokenizer of the training texts, with the marks of the family."""
     from amenable.data.rejects import Rejects
     from amenable.data.source import load
 
-    (kind,) = make_algorithm(config.algorithm, "pretrain").feeds.values()
     job.say(f"training a tokenizer of {config.shape.vocab_size:,} tokens")
     texts: list[str] = []
     for spec in config.data.train:
