@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
@@ -69,7 +70,7 @@ def open_page(chromium: Any) -> Iterator[Any]:
 def settled(page: Any) -> Any:
     """The page with its data there and nothing waiting."""
     page.wait_for_selector("h1")
-    page.wait_for_function("!document.querySelector('[aria-label=Loading]')")
+    page.locator("[aria-label=Loading]").first.wait_for(state="detached")
     return page
 
 
@@ -87,7 +88,9 @@ def desk(open_page: Any, world: World, **how: Any) -> Any:
 
 def submitted(page: Any, num: int = 7) -> None:
     """Waits until the labeler has seen that it counted."""
-    page.wait_for_function(f"document.querySelector('[data-testid=today]').textContent.startsWith('{num} ')")
+    from playwright.sync_api import expect
+
+    expect(page.locator("[data-testid=today]")).to_have_text(re.compile(rf"^{num} "), timeout=20_000)
 
 
 def faults(world: World) -> list[str]:
@@ -289,10 +292,10 @@ def test_a_run_is_checked_before_it_starts(open_page: Any) -> None:
     page = open_page(world, "/runs/new")
     page.get_by_placeholder("none").click()
     page.get_by_role("option", name="harmless").click()
-    page.get_by_label("algorithm.kl_coef").fill("-1")
+    page.get_by_role("textbox", name="algorithm.kl_coef").fill("-1")
     page.get_by_role("button", name="Check").click()
     page.get_by_text("-1 is below 0.0").first.wait_for()
-    page.get_by_label("algorithm.kl_coef").fill("0.1")
+    page.get_by_role("textbox", name="algorithm.kl_coef").fill("0.1")
     page.get_by_role("button", name="Start").click()
     page.wait_for_url("**/runs/ppo-2")
     started = next(body for method, path, body in world.seen if path == "/api/runs")

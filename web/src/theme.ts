@@ -9,10 +9,15 @@ const dark: MantineColorsTuple = [
   "#d6dadd", "#b6bcc1", "#a3abb1", "#6f7880", "#424a51", "#333a40", "#262c31", "#1b2024", "#14181b", "#0e1113",
 ];
 
+/** Mantine's own, with a last shade dark enough to stand behind white text. */
+const orange: MantineColorsTuple = [
+  "#fff4e6", "#ffe8cc", "#ffd8a8", "#ffc078", "#ffa94d", "#ff922b", "#fd7e14", "#f76707", "#e8590c", "#b23c08",
+];
+
 export const theme = createTheme({
   primaryColor: "lake",
   primaryShade: { light: 8, dark: 7 },
-  colors: { lake, dark },
+  colors: { lake, dark, orange },
   defaultRadius: "md",
   autoContrast: true,
   cursorType: "pointer",

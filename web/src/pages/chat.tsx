@@ -92,7 +92,9 @@ export default function Chat() {
   useEffect(() => {
     document.title = `${whole.data?.title || "Chat"} · amenable`;
   }, [whole.data]);
-  useEffect(() => end.current?.scrollIntoView({ block: "end" }), [writing, whole.data]);
+  useEffect(() => {
+    end.current?.scrollIntoView({ block: "end" }); // Chromium answers with a promise, which is no way to clean up
+  }, [writing, whole.data]);
   const ask = () => {
     if (!text.trim() || writing || !model) return;
     const content = text.trim();
