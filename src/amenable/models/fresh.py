@@ -6,13 +6,15 @@ as everywhere here.
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import torch
 from msgspec import Meta
 
-from amenable.models.auto import AutoModel
 from amenable.types import Record
+
+if TYPE_CHECKING:
+    from amenable.models.auto import AutoModel
 
 
 class AutoShape(Record, frozen=True):
@@ -36,6 +38,8 @@ def new_encoder(shape: AutoShape, seed: int) -> AutoModel:
     """A BERT that fills masks, with fresh weights."""
     from transformers import BertConfig, BertForMaskedLM
 
+    from amenable.models.auto import AutoModel
+
     config = BertConfig(
         vocab_size=shape.vocab_size,
         hidden_size=shape.hidden_size,
@@ -53,6 +57,8 @@ def new_encoder(shape: AutoShape, seed: int) -> AutoModel:
 def new_encoder_decoder(shape: AutoShape, seed: int) -> AutoModel:
     """A T5 that writes text, with fresh weights."""
     from transformers import T5Config, T5ForConditionalGeneration
+
+    from amenable.models.auto import AutoModel
 
     settings: dict[str, Any] = dict(
         vocab_size=shape.vocab_size,
