@@ -34,9 +34,9 @@ from tests.stage_makers import Toys
 BASE = "http://127.0.0.1:8000"
 
 
-def client_of(site: Site, *, static: Path | None = None) -> TestClient:
-    """A browser at the app. Without `with` around it the model worker is not started."""
-    app = create_app(site) if static is None else create_app(site, static=static)
+def client_of(site: Site, *, static: Path = Path("no front end")) -> TestClient:
+    """A browser at the app, whose front end is not built. Without `with` around it the model worker is not started."""
+    app = create_app(site, static=static)
     return TestClient(app, base_url=BASE, raise_server_exceptions=False)
 
 

@@ -250,7 +250,7 @@ def test_an_adapter_is_merged_on_export(tiny: Path, capsys: pytest.CaptureFixtur
 
 def test_list_names_what_the_package_brings(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
     found = {s["name"]: s["kinds"] for s in out_json(capsys, "data", "list")["package"]}
-    assert found.keys() == {"world", "primer", "generated"} and "rankings" in found["primer"]
+    assert found.keys() == {"world", "primer", "generated", "probes"} and "rankings" in found["primer"]
     assert [s["name"] for s in out_json(capsys, "data", "list", "--kind", "ratings")["package"]] == ["primer"]
     assert "instruction data in simple English" in out(capsys, "data", "list")
 

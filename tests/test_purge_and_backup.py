@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 import sqlite3
@@ -172,7 +173,8 @@ def test_a_purge_reaches_samples_dumps_reports_and_exports(
     assert run(["feedback", "purge", "carla", "--yes", *at]) == 1
 
 
-def test_purge_asks_first(workspace: WorkspaceFolder) -> None:
+def test_purge_asks_first(workspace: WorkspaceFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO(""))
     with Store.open(workspace.database) as store:
         filled(store)
     assert run(["feedback", "purge", "carla", "--workspace", str(workspace.root)]) != 0  # nobody answers

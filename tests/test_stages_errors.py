@@ -240,7 +240,7 @@ def test_a_full_disk(toys, workspace, monkeypatch):
 
 
 def test_too_little_memory(toys, workspace, monkeypatch):
-    monkeypatch.setattr(job_module, "_free_memory_bytes", lambda: 1000)
+    monkeypatch.setattr(job_module, "_free_memory_bytes", lambda *_: 1000)
     with pytest.raises(ResourceError, match="memory") as caught:
         start("sft", toys.mapping("sft"), workspace, "mine")
     assert "LoRA" in str(caught.value.mend)
