@@ -22,7 +22,8 @@ function Card({ position, work, form, questions, keys, here, onFocus, onChange, 
   const place = tier === null ? "not ranked" : `tier ${tier + 1}`;
   return (
     <article ref={(element) => (setNodeRef(element), cardRef(element))} className="response" tabIndex={0} aria-label={`Response ${letter(position)}, ${place}${rating === undefined ? "" : `, you rated it ${rating}`}`} data-here={here || undefined} data-dragging={isDragging || undefined} data-position={position} onFocus={onFocus}>
-      <Group justify="space-between" mb="xs" wrap="nowrap" {...listeners} className="handle" style={{ cursor: "grab", touchAction: "none" }}>
+      {/* A press does not focus: the card in focus grows, and the board would move under the pointer that begins to drag. */}
+      <Group justify="space-between" mb="xs" wrap="nowrap" {...listeners} onMouseDown={(event) => event.preventDefault()} onClick={onFocus} className="handle" style={{ cursor: "grab", touchAction: "none" }}>
         <Group gap={8}>
           <span className="letter">{letter(position)}</span>
           {rating !== undefined && <Text size="sm" c="dimmed">you rated it <b>{String(rating)}</b></Text>}
