@@ -103,7 +103,7 @@ export function RankStep({ work, form, keys, busy, onChange, onBack, onSubmit }:
   const columns = Array.from({ length: num }, (_, tier) => (members(tier).length ? "minmax(240px, 1fr)" : "minmax(56px, 0.12fr)")).join(" ");
 
   return (
-    <DndContext sensors={sensors} collisionDetection={pointerWithin} onDragStart={({ active }) => setDragged(Number(active.id))} onDragEnd={drop} onDragCancel={() => setDragged(null)}>
+    <DndContext sensors={sensors} collisionDetection={pointerWithin} autoScroll={{ threshold: { x: 0.1, y: 0.06 } }} onDragStart={({ active }) => setDragged(Number(active.id))} onDragEnd={drop} onDragCancel={() => setDragged(null)}>
       <Group justify="space-between" gap="xs">
         <Text size="sm" c="dimmed">Best on the left; responses in one column are equal. Drag a card by its head, or type its place.</Text>
         <Button variant="subtle" size="compact-sm" onClick={onBack} leftSection={<Icon name="left" size={15} />}>Back to the ratings</Button>
