@@ -53,7 +53,7 @@ def open_page(chromium: Any) -> Iterator[Any]:
         context = chromium.new_context(viewport=size, color_scheme=scheme, reduced_motion="reduce")
         contexts.append(context)
         page = context.new_page()
-        page.set_default_timeout(20_000)
+        page.set_default_timeout(90_000)
         page.on("pageerror", lambda error: world.seen.append(("FAULT", str(error), None)))
         page.on("dialog", lambda dialog: world.seen.append(("FAULT", f"a dialog opened: {dialog.message}", None)))
         world.install(page)
@@ -90,7 +90,7 @@ def submitted(page: Any, num: int = 7) -> None:
     """Waits until the labeler has seen that it counted."""
     from playwright.sync_api import expect
 
-    expect(page.locator("[data-testid=today]")).to_have_text(re.compile(rf"^{num} "), timeout=20_000)
+    expect(page.locator("[data-testid=today]")).to_have_text(re.compile(rf"^{num} "), timeout=90_000)
 
 
 def faults(world: World) -> list[str]:
