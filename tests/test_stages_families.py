@@ -59,16 +59,16 @@ def test_a_new_model_learns_and_loads_in_transformers(objective, toys, workspace
 
 
 @pytest.mark.slow
-def test_transformers_fills_the_masks_that_we_taught(toys, workspace):
-    """The pipeline of transformers, on our folder as it stands, knows what a colour is."""
-    run = start("pretrain", recipe(toys, "masked_word", "train.steps=150", "train.units_per_step=16"), workspace, "new")
+def test_transformers_fills_masks_as_we_do(toys, workspace):
+    """The pipeline of transformers, on our folder as it stands, gives the same tokens the same probabilities."""
+    run = start("pretrain", recipe(toys, "masked_word", "train.steps=60", "train.units_per_step=16"), workspace, "new")
     model, spelt = transformers.AutoModelForMaskedLM.from_pretrained(run.model), transformers.AutoTokenizer.from_pretrained(run.model)  # fmt: skip
     fill = transformers.pipeline("fill-mask", model=model, tokenizer=spelt)
     found = fill(f"{spelt.bos_token}The cat{spelt.mask_token} red.{spelt.eos_token}")
     theirs = {f["token_str"]: f["score"] for f in found}
     (ours,) = start("sample", {"model": run.model, "prompts": ["The cat [MASK] red."]}, workspace).details["responses"]
     (gap,) = ours["gaps"]
-    assert " is" in [f["token_str"] for f in found[:2]] and ours["response"] == f"The cat{gap[0]['text']} red."
+    assert ours["response"] == f"The cat{gap[0]['text']} red."
     both = [(one["probability"], theirs[one["text"]]) for one in gap if one["text"] in theirs]
     assert len(both) >= 3 and all(p == pytest.approx(q, abs=0.02) for p, q in both)  # ours leaves control tokens out
 
