@@ -13,7 +13,6 @@ from amenable.chat.render import (
     coloured,
     default_template_for,
     render,
-    render_pair,
     render_prompt,
     render_response,
     render_source,
@@ -188,16 +187,13 @@ def test_raw_continuation_has_no_extra_space(tmp_path: Path) -> None:
         assert list(rendered.ids[:-1])[: len(tokenizer.encode(prefix)) + 1] == render_prompt((text(prefix),), tokenizer)
 
 
-def test_pairs_for_encoder_decoders(tmp_path: Path) -> None:
+def test_sources_for_encoder_decoders(tmp_path: Path) -> None:
     tokenizer = Tokenizer.load(t5_like(tmp_path))
-    source, target = render_pair((user("How many cats?"), assistant("Seven.")), tokenizer)
-    assert source == [*tokenizer.encode("How many cats?"), 1] and target == [*tokenizer.encode("Seven."), 1]
+    assert render_source((user("How many cats?"),), tokenizer) == [*tokenizer.encode("How many cats?"), 1]
     assert tokenizer.decoder_start == 0
     lines = "user: How many cats?\nassistant: Seven of them.\nuser: And the colour?"
     assert render_source(TALK[:3], tokenizer) == [*tokenizer.encode(lines), 1]
-    assert render_pair((user("a"), assistant("b")), OWN)[0] == [*render_prompt((user("a"),), OWN), 2]
-    with pytest.raises(TemplateError, match="assistant's"):
-        render_pair((user("a"),), tokenizer)
+    assert render_source((user("a"),), OWN) == [*render_prompt((user("a"),), OWN), 2]
 
 
 # --- refused templates

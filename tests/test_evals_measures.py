@@ -9,7 +9,7 @@ import torch
 from scipy import stats
 
 from amenable.errors import DataError
-from amenable.evals.curves import Curve, compare_runs, read_curves, thin
+from amenable.evals.curves import Curve, read_curves, thin
 from amenable.evals.frontier import FrontierPoint, best_of_n_kl, exact, pareto
 from amenable.evals.kl import sequence_kl
 from amenable.evals.reward_quality import bag_of_words, human_agreement, reward_quality
@@ -84,17 +84,10 @@ def test_curves_take_the_resumed_step_and_pass_over_a_cut_line(tmp_path):
         read_curves(run)
 
 
-def test_runs_are_compared_by_metric_and_missing_ones_named(tmp_path):
-    for name, metric in (("a", "kl"), ("b", "entropy")):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "metrics.jsonl").write_text(json.dumps({"step": 1, "loss": 1.0, metric: 0.5}) + "\n")
-    found = compare_runs([tmp_path / "a", tmp_path / "b"])
-    assert [c.run for c in found["loss"]] == ["a", "b"] and [c.run for c in found["kl"]] == ["a"]
-    assert list(compare_runs([tmp_path / "a"], metrics=["loss"])) == ["loss"]
-    with pytest.raises(DataError, match="rewrad"):
-        compare_runs([tmp_path / "a"], metrics=["rewrad"])
-    with pytest.raises(DataError, match="no metric"):
-        read_curves(tmp_path / "a", metrics=["rewrad"])
+def test_a_metric_or_file_that_is_not_there_is_named(tmp_path):
+    (tmp_path / "metrics.jsonl").write_text(json.dumps({"step": 1, "loss": 1.0}) + "\n")
+    with pytest.raises(DataError, match="no metric 'rewrad'"):
+        read_curves(tmp_path, metrics=["rewrad"])
     with pytest.raises(DataError, match="cannot be read"):
         read_curves(tmp_path / "nowhere.jsonl")
 

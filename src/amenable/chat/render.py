@@ -105,21 +105,6 @@ def render_source(messages: Sequence[Message], tokenizer: Tokenizer) -> list[int
     return tokenizer.encode("\n".join(f"{m.role}: {m.content}" for m in messages)) + eos
 
 
-def render_pair(messages: Sequence[Message], tokenizer: Tokenizer) -> tuple[list[int], list[int]]:
-    """(source, target) of an encoder-decoder: everything before the last turn, and that turn ended by eos.
-
-    The decoder's start token is not part of the target. Raises TemplateError if the last turn is not the assistant's.
-    """
-    if not messages or messages[-1].role != "assistant":
-        raise TemplateError(
-            "an encoder-decoder learns the last turn, which must be the assistant's",
-            where=f"roles {', '.join(m.role for m in messages) or '(none)'}",
-            mend="leave out what follows the assistant's last turn",
-        )
-    eos = [] if tokenizer.eos_id is None else [tokenizer.eos_id]
-    return render_source(messages[:-1], tokenizer), tokenizer.encode(messages[-1].content) + eos
-
-
 def is_raw(messages: Sequence[Message]) -> bool:
     """Whether these stand outside a chat template: nothing, or raw text (with an assistant's continuation or without)."""
     return not messages or messages[0].role == "text"

@@ -16,7 +16,7 @@ import hashlib
 import random
 from collections.abc import Iterator
 from functools import cache
-from typing import Annotated, Literal
+from typing import Annotated
 
 from msgspec import Meta
 
@@ -27,7 +27,6 @@ from amenable.data.world_texts import TEXTS
 from amenable.errors import ConfigError, nearest
 from amenable.types import AnyRecord, Demonstration, Document, Prompt, Record, Split, assistant, user
 
-WorldKind = Literal["documents", "demonstrations", "prompts"]
 SOURCE = "world"
 SIZES: dict[str, int] = {"documents": 2_500_000, "demonstrations": 4000, "prompts": 2500}
 """Default sizes: characters of documents, records of the others."""

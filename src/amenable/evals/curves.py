@@ -48,20 +48,6 @@ def read_curves(path: Path | str, *, run: str | None = None, metrics: Iterable[s
     return curves
 
 
-def compare_runs(folders: Sequence[Path | str], *, metrics: Iterable[str] | None = None) -> dict[str, list[Curve]]:
-    """Metric -> the curves of all runs that have it, runs in the given order, for one plot a metric."""
-    wanted = None if metrics is None else list(metrics)
-    found: dict[str, list[Curve]] = {name: [] for name in wanted or ()}
-    for folder in folders:
-        for curve in read_curves(folder):
-            if wanted is None or curve.metric in found:
-                found.setdefault(curve.metric, []).append(curve)
-    missing = [name for name, curves in found.items() if not curves]
-    if missing:
-        raise DataError(f"no run has the metrics {', '.join(missing)}", where=", ".join(map(str, folders)))
-    return found
-
-
 def thin(curve: Curve, num_points: int = 400) -> Curve:
     """A curve with at most about `num_points` points, each the mean of its neighbours; short ones stay as
     they are.

@@ -172,13 +172,6 @@ def instruction_sets() -> list[str]:
     return []
 
 
-def matmul_flops(dtype: torch.dtype, size: int = 1024, *, device: str = "cpu", repeats: int = REPEATS) -> float:
-    """Operations per second of a square matrix product, under the float32 precision in force; the best of `repeats`."""
-    a = torch.randn(size, size, device=device).to(dtype)
-    b = torch.randn(size, size, device=device).to(dtype)
-    return 2.0 * size**3 / _best([lambda: a @ b], repeats, device)[0]
-
-
 def _matmul(figures: dict[str, float]) -> str:
     a, b = torch.randn(512, 512), torch.randn(512, 1408)
     exact = a.double() @ b.double()

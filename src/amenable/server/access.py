@@ -20,9 +20,6 @@ from amenable.server.site import Site, SiteDep
 SAFE = ("GET", "HEAD", "OPTIONS")
 SESSION, VISITOR, CSRF = "amenable_session", "amenable_visitor", "x-csrf-token"
 
-Caller = Person
-"""The person who asks."""
-
 
 def cookie(site: Site, name: str) -> str:
     """A cookie's name here. With TLS browsers hold `__Host-` cookies to this very host."""

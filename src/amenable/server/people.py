@@ -49,10 +49,6 @@ class Name(Body):
     name: Named
 
 
-class Given(Body):
-    given: bool
-
-
 # The session
 
 

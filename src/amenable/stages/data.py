@@ -342,6 +342,3 @@ def check_sources(config: DataConfig) -> None:
         raise ConfigError("a weight must be above 0", where="data.weights", mend="leave the source out instead")
     if len(set(config.train)) != len(config.train):
         raise ConfigError("a source is named twice", where="data.train", mend="use data.weights to weigh it")
-
-
-Validate = Callable[[], dict[str, float]]
