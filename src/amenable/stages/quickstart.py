@@ -57,7 +57,7 @@ class Config(Record, frozen=True):
     effort: Annotated[
         float, Meta(gt=0, description="multiplies the steps of every stage; below 1 is quicker and worse")
     ] = 1.0
-    prompts: Annotated[int, Meta(ge=2, description="held-out prompts of the ladder")] = 300
+    prompts: Annotated[int, Meta(ge=2, description="held-out prompts of the ladder")] = 600
     labelled: Annotated[int, Meta(ge=8, description="prompts whose responses the simulated labeler ranks")] = 3000
     responses: Annotated[int, Meta(ge=2, description="responses ranked per prompt")] = 4
     noise: Annotated[float, Meta(ge=0, description="of the simulated labeler, in rating points of 1 to 7")] = 0.2
