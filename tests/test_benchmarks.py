@@ -107,9 +107,8 @@ def test_peers_get_the_very_tokens(made):
 # Workers
 
 
-@pytest.mark.parametrize(
-    "work", [pytest.param(w, marks=() if w in ("sft", "ppo") else pytest.mark.slow) for w in WORKS]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("work", WORKS)
 def test_our_worker_takes_turns(work, made):
     worker = our_worker(made, "T", work, threads=1)
     try:
@@ -238,6 +237,7 @@ def test_growth_says_what_its_curves_show():
     assert "+18.0 MB" in growth.said([rising])
 
 
+@pytest.mark.slow
 def test_growth_runs_a_stage_for_so_many_steps(made):
     seen: list[int] = []
     rate = growth.run_steps(settings(made / "T", "T", "ppo"), "ppo", 3, seen.append)

@@ -37,7 +37,9 @@ __all__ = ["toys", "workspace"]
 # run:NAME@STEP
 
 
-@pytest.mark.parametrize("stage", ["sft", "reward", "ppo"])
+@pytest.mark.parametrize(
+    "stage", ["sft", pytest.param("reward", marks=pytest.mark.slow), pytest.param("ppo", marks=pytest.mark.slow)]
+)
 def test_models_are_kept_on_the_way_without_disturbing_it(stage, toys, workspace):
     adapted = () if stage == "ppo" else ("lora.rank=2", "lora.dropout=0.1")
     plain = start(stage, toys.mapping(stage, *adapted), workspace, "plain")

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from amenable.cli.chat import command as chat
+from amenable.cli.main import cli
 from amenable.config.folder import WorkspaceFolder
 from amenable.errors import ConfigError
 from amenable.models.decoder import Decoder
@@ -66,7 +66,7 @@ def test_evaluate_generates_as_told(way: str, toys: Toys, workspace: WorkspaceFo
 @pytest.mark.parametrize("way", WAYS)
 def test_chat_generates_as_told(way: str, toys: Toys, compiled: list[str]) -> None:
     done = CliRunner().invoke(
-        chat, [str(toys.sft), f"--decode={way}", "--max-tokens=3"], input="Is the hat red?\n/quit\n"
+        cli, ["chat", str(toys.sft), f"--decode={way}", "--max-tokens=3"], input="Is the hat red?\n/quit\n"
     )
     assert done.exit_code == 0 and compiled == WAYS[way], done.output
 

@@ -46,7 +46,10 @@ def test_measured_once_and_kept(cache, quick, monkeypatch):
     assert len(calls) == 2 and len(list(cache.iterdir())) == 2  # another processor is another machine
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b'{"machine": 3}'])
+@pytest.mark.parametrize(
+    "content",
+    [pytest.param(b"", marks=pytest.mark.slow), pytest.param(b"{", marks=pytest.mark.slow), b'{"machine": 3}'],
+)
 def test_a_broken_cache_is_measured_again(cache, quick, content):
     first = paths.choose()
     (file,) = cache.iterdir()

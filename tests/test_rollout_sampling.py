@@ -66,7 +66,7 @@ def test_draw_by_hand() -> None:
     assert logprobs.exp().tolist() == pytest.approx([0.1, 0.1, 0.6, 0.6, 0.3], rel=1e-5)
 
 
-@pytest.mark.parametrize("vocab", [64, 100, 1000])
+@pytest.mark.parametrize("vocab", [64, 100])
 def test_frequencies_follow_the_distribution(vocab: int) -> None:
     logits = random_logits(1, vocab)
     uniform_B = (

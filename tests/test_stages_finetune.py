@@ -143,6 +143,7 @@ def test_what_was_kept_is_what_was_measured(files, models, workspace):
             assert row["figures"][name] == pytest.approx(value, abs=1e-5), (task, name)
 
 
+@pytest.mark.slow
 def test_an_encoder_decoder_writes_and_is_measured(files, models, workspace):
     few = [json.loads(line) for line in Path(files["target"]).read_text().splitlines()[:4]]
     data = {

@@ -132,6 +132,7 @@ def test_ppo_raises_score_less_kl(critic, toys, workspace):
     assert logged[-1]["kl"] == pytest.approx(after[2], abs=max(1.5, 0.5 * after[2]))
 
 
+@pytest.mark.slow
 def test_a_stronger_leash_holds_tighter(toys, workspace):
     settings = (
         "reward=rules", 'reward_options.contains=["red"]', "algorithm.truncated=score", "train.steps=12",
@@ -144,6 +145,7 @@ def test_a_stronger_leash_holds_tighter(toys, workspace):
     assert kl[1.0] < 0.5 * kl[0.0], kl
 
 
+@pytest.mark.slow
 def test_ptx_keeps_the_text_likely(toys, workspace):
     """With the mix, documents stay as likely as before while the reward pulls; without it they do not."""
     settings = (

@@ -52,7 +52,7 @@ CASES: dict[str, tuple[str, tuple[str, ...]]] = {
     "ppo-overlap": ("ppo", ("overlap=true", "responses_per_prompt=2")),
     "ppo-lora": ("ppo", ("lora.rank=2", "critic=REWARD")),
 }
-QUICK = ("pretrain", "ppo-own-ptx-adaptive", "ppo-overlap")
+QUICK = ("ppo-own-ptx-adaptive",)
 
 
 def recipe(toys, case):

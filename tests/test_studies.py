@@ -24,7 +24,7 @@ from tests.stage_makers import start
 
 STUDIES = ("kl", "ladder", "lora", "overoptimisation", "reward-data", "roads")
 
-SLOW = ("ladder", "lora", "roads")
+SLOW = ("ladder", "lora", "roads", "kl")
 
 
 Models = dict[str, str]
