@@ -27,10 +27,13 @@ _WORD = re.compile(r"\w+")
 Hashes = NDArray[np.uint64]
 
 
-def near_pairs(texts: Sequence[str], threshold: float = 0.8) -> Iterator[tuple[int, int, float]]:
+def near_pairs(
+    texts: Sequence[str], threshold: float = 0.8, *, known: int | None = None
+) -> Iterator[tuple[int, int, float]]:
     """(i, j, estimated similarity) with i < j of texts alike by at least `threshold`; at least one pair per such text.
 
-    In a crowd of like texts every text is paired with an earlier one, not with all.
+    In a crowd of like texts every text is paired with an earlier one, not with all. known: only pairs of one of the first
+    so many texts with one of the others.
 
     >>> a = "the quick brown fox jumps over the lazy dog near the old stone bridge"
     >>> [(i, j) for i, j, _ in near_pairs([a, "something else entirely that has nothing to do with it", a + " today"])]
@@ -38,23 +41,22 @@ def near_pairs(texts: Sequence[str], threshold: float = 0.8) -> Iterator[tuple[i
     """
     multipliers, offsets = _orders()
     bands: dict[bytes, list[int]] = defaultdict(list)
-    signatures: list[Hashes | None] = []
+    signatures = np.zeros((len(texts), _ORDERS), np.uint64)
     for j, text in enumerate(texts):
         signature = _signature(text, multipliers, offsets)
-        signatures.append(signature)
         if signature is None:
             continue
+        signatures[j] = signature
         keys = [bytes([band]) + signature[4 * band : 4 * band + 4].tobytes() for band in range(_BANDS)]
-        others = {i for key in keys for i in bands[key][:_MAX_COMPARED]}
-        for i in sorted(others):
-            known = signatures[i]
-            assert known is not None
-            alike = float((known == signature).mean())
-            if alike >= threshold:
-                yield i, j, alike
-        for key in keys:
-            if len(bands[key]) < _MAX_COMPARED:
-                bands[key].append(j)
+        if known is None or j >= known:
+            others = sorted({i for key in keys for i in bands.get(key, ())[:_MAX_COMPARED]})
+            for i, alike in zip(others, (signatures[others] == signature).mean(axis=1).tolist(), strict=True):
+                if alike >= threshold:
+                    yield i, j, alike
+        if known is None or j < known:
+            for key in keys:
+                if len(bands[key]) < _MAX_COMPARED:
+                    bands[key].append(j)
 
 
 def _orders() -> tuple[Hashes, Hashes]:

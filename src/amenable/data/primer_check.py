@@ -221,7 +221,7 @@ def relations(shown: Sequence[Demonstration], ranked: Sequence[primer.Ranked]) -
     asked = [r.messages[0].content for r in shown] + [r.messages[0].content for r in ranked]
     placed = [(r.id, r.task, r.split) for r in shown]
     placed += [(r.id, r.task, primer.side(r.id, r.task)) for r in ranked]
-    near = [f"{placed[j][0]} ~ {placed[i][0]}" for i, j, _ in near_pairs(asked) if i < len(shown) <= j]
+    near = [f"{placed[j][0]} ~ {placed[i][0]}" for i, j, _ in near_pairs(asked, known=len(shown))]
     yield from _errors(near, len(ranked), "ranked again", "ranked prompts that nearly are demonstrations'")
     together = groups([()] * len(asked), asked)
     trained = {group for group, (_, _, side) in zip(together, placed, strict=True) if side == "train"}

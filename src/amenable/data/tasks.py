@@ -87,15 +87,26 @@ def mixture(options: Options) -> tuple[list[Demonstration], list[str]]:
     held = named_tasks(loaded, options.held_out, where="held_out")
     wanted = named_tasks(loaded, options.clusters, where="clusters")
     loaded = [t for t in loaded if t.name in held or t.name in wanted or not options.clusters]
-    loaded = [_on_test_side(t) if t.name in held else t for t in loaded]
-    kept, removed = without_near(loaded, options.near)
-    sizes = {t.name: len(t.side("train")) for t in kept if t.side("train")}
-    counts = draw_counts(sizes, cap=options.cap, temperature=options.temperature, size=options.size)
-    found = [r for t in kept for r in _worded(t, counts.get(t.name, 0), options)]
-    notes = [f"{name}: {counts[name]:,} of {size:,} training examples drawn" for name, size in sizes.items()]
+    kept, removed = held_apart(loaded, held, options.near)
+    found, notes = worded(kept, options)
     notes += [f"{name}: held out, never trained on" for name in held]
     notes += [f"{name}: {n:,} taken out of training, too near to held-out examples" for name, n in removed.items()]
     return found, notes
+
+
+def held_apart(
+    tasks: Sequence[LoadedTask], held: Sequence[str], near: float
+) -> tuple[list[LoadedTask], dict[str, int]]:
+    """The tasks, those named in `held` on the test side as a whole; and what training lost for being too near, by task."""
+    return without_near([_on_test_side(t) if t.name in held else t for t in tasks], near)
+
+
+def worded(tasks: Sequence[LoadedTask], options: Options) -> tuple[list[Demonstration], list[str]]:
+    """Training examples as many and in as many wordings as the options say, those of the other sides; and counts."""
+    sizes = {t.name: len(t.side("train")) for t in tasks if t.side("train")}
+    counts = draw_counts(sizes, cap=options.cap, temperature=options.temperature, size=options.size)
+    found = [r for t in tasks for r in _worded(t, counts.get(t.name, 0), options)]
+    return found, [f"{name}: {counts[name]:,} of {size:,} training examples drawn" for name, size in sizes.items()]
 
 
 def draw_counts(sizes: Mapping[str, int], *, cap: int, temperature: float = 1.0, size: int = 0) -> dict[str, int]:
@@ -155,7 +166,7 @@ def without_near(tasks: Sequence[LoadedTask], threshold: float) -> tuple[list[Lo
     matter = [_matter(r) for t in tasks for r in t.side("train")]
     first, exact = len(kept_out), set(kept_out)
     near = {n for n, said in enumerate(matter) if said in exact}
-    near |= {j - first for i, j, _ in near_pairs([*kept_out, *matter], threshold) if i < first <= j}
+    near |= {j - first for _, j, _ in near_pairs([*kept_out, *matter], threshold, known=first)}
     gone = {place[n] for n in near}
     removed = Counter(name for name, _ in gone)
     left = [LoadedTask(t.name, t.task, tuple(r for r in t.records if (t.name, r.id) not in gone)) for t in tasks]

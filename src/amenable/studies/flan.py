@@ -3,8 +3,11 @@
 Models of several widths are pre-trained here on running text, then tuned on a mixture of tasks from which whole clusters are held
 out, near repetitions included (data/tasks.py). Accuracy on the held-out clusters' tasks is by the likelihood of each
 option. Each held-out task is divided once, by a hash: shots and per-task fine-tuning come from its training side, every figure from its
-test side. All seeds share the pre-trained models; a seed decides the mixture, its wordings and order, the order in which
-clusters are added, and the draws of wording and shots.
+test side. All seeds share the pre-trained models and the test examples; a seed decides the mixture, its wordings and order, the
+order in which clusters are added, and the draws of wording and shots.
+
+As in FLAN an example is seen in one wording, drawn from those of its set that are in use. T0 has other examples for each
+wording of a set, so that fewer wordings there are fewer examples to draw from, too.
 """
 
 from __future__ import annotations
@@ -23,18 +26,22 @@ from msgspec import Meta
 
 from amenable.config.folder import write_atomic
 from amenable.config.toml import to_toml
-from amenable.data.tasks import LoadedTask, load_tasks
-from amenable.data.templates import options_of
+from amenable.data.registry.read_instructions import set_of
+from amenable.data.tasks import LoadedTask, Options, held_apart, load_tasks, worded
+from amenable.data.templates import Task, options_of
 from amenable.errors import ConfigError
 from amenable.evals.statistics import Interval
 from amenable.splitting import plain, split_of
 from amenable.stages.build import open_policy, set_up
+from amenable.stages.events import Event
 from amenable.stages.tasks import TaskSettings, as_asked, evaluate_tasks
 from amenable.studies.findings import Findings, Line, Panel
 from amenable.studies.study import Grid, GridConfig
 from amenable.train.settings import TrainConfig
 from amenable.types import Demonstration, Record
 
+NEAR = 0.8
+"""Similarity to a held-out example from which a training example is taken out."""
 WAYS = ("zero-shot", "few-shot", "tuned, zero-shot", "tuned, few-shot", "fine-tuned on the task")
 
 
@@ -59,8 +66,8 @@ class Config(GridConfig, frozen=True, kw_only=True):
     lora_learning_rate: Annotated[float, Meta(gt=0, description="of LoRA")]
     lora_rank: Annotated[int, Meta(ge=1, description="of LoRA")]
     cap: Annotated[int, Meta(ge=1, description="examples of a task that count at most")]
-    wordings: Annotated[int, Meta(ge=1, description="wordings per example, where they are not what varies")]
-    templates: Annotated[tuple[int, ...], Meta(min_length=1, description="wordings per example that are compared")]
+    wordings: Annotated[int, Meta(ge=1, description="wordings of each set at most, where they are not what varies")]
+    templates: Annotated[tuple[int, ...], Meta(min_length=1, description="wordings of each set that are compared")]
     counts: Annotated[
         tuple[int, ...],
         Meta(min_length=1, description="numbers of training clusters; those beyond what there is are left out"),
@@ -71,7 +78,7 @@ class Config(GridConfig, frozen=True, kw_only=True):
 
 
 class Tuning(Record, frozen=True):
-    """What a model was tuned on. clusters: empty for all; lora: rank, 0 for all weights."""
+    """What a model was tuned on. templates: wordings of each set; clusters: empty for all; lora: rank, 0 for all weights."""
 
     held_out: str
     width: int
@@ -99,7 +106,8 @@ def measure(config: Config, study: Grid) -> Findings:
     first = config.held_out[0]
     notes = (
         f"Accuracy by likelihood on {', '.join(f'{c} ({len(bench.held(c))} tasks)' for c in config.held_out)}; all but the first panel "
-        f"on {first}, where guessing reaches {bench.chance(first):.3f}. Intervals are over {len(config.seeds)} seeds that share the pre-trained models.",
+        f"on {first}, where guessing reaches {bench.chance(first):.3f}. Intervals are over {len(config.seeds)} seeds that share the pre-trained "
+        f"models and the test examples, {config.limit} of a task at most.",
     )
     return Findings(rows=tuple(rows), panels=tuple(panels), notes=notes)
 
@@ -168,6 +176,7 @@ class _Bench:
     study: Grid
     _tasks: list[LoadedTask] = field(default_factory=list)
     _held: dict[str, list[str]] = field(default_factory=dict)
+    _apart: dict[str, list[LoadedTask]] = field(default_factory=dict)
 
     @property
     def middle(self) -> int:
@@ -232,17 +241,9 @@ class _Bench:
     def tuned(self, tuning: Tuning, seed: int) -> Path:
         """A model tuned on the mixture, or on one task alone."""
         config = self.config
-        source = f"tasks:templates={tuning.templates},cap={config.cap},seed={seed},"
-        if tuning.own_task:
-            source += (
-                f"sets={next(s for s in self.held(tuning.held_out) if Path(s.split('@')[0]).stem == tuning.own_task)}"
-            )
-        else:
-            source += f"sets={'+'.join(config.sets)},held_out={tuning.held_out}"
-            source += f",clusters={'+'.join(tuning.clusters)}" if tuning.clusters else ""
         settings: dict[str, Any] = {
             "model": str(self.base(tuning.width)),
-            "data": {"train": [source]},
+            "data": {"train": [str(self.examples(tuning, seed))]},
             "train": {
                 "seed": seed, "steps": config.steps, "units_per_step": config.units_per_step, "save_every": 100,
                 "validate_every": 0,
@@ -252,6 +253,32 @@ class _Bench:
         if tuning.lora:
             settings["lora"] = {"rank": tuning.lora, "alpha": 2.0 * tuning.lora}
         return self.study.run("sft", f"{tuning.name}-{seed}", settings) / "model"
+
+    def examples(self, tuning: Tuning, seed: int) -> Path:
+        """The file of what a model is tuned on: as many examples as its steps take, each worded once."""
+        config = self.config
+        name = f"{tuning.replace(lora=0).name}-{seed}"
+        file = self.study.folder / "data" / f"{name}.jsonl"
+        if not file.exists():
+            if tuning.own_task:
+                specs = [s for s in self.held(tuning.held_out) if Path(s.split("@")[0]).stem == tuning.own_task]
+                tasks, _ = held_apart(load_tasks(specs), (), NEAR)
+            else:
+                known = tuning.clusters or self.clusters(tuning.held_out)
+                tasks = [t for t in self.apart(tuning.held_out) if t.task.cluster in known]
+            options = Options(cap=config.cap, size=config.steps * config.units_per_step, seed=seed)
+            found, _ = worded(few_wordings(tasks, tuning.templates, seed), options)
+            self.study.write_data(name, [r for r in found if r.split == "train"])
+        return file
+
+    def apart(self, held_out: str) -> list[LoadedTask]:
+        """All tasks with this cluster held out, and what is near to held-out examples taken out."""
+        if held_out not in self._apart:
+            held = [t.name for t in self.tasks() if t.task.cluster == held_out]
+            self._apart[held_out], removed = held_apart(self.tasks(), held, NEAR)
+            said = f"{held_out} held out: {sum(removed.values()):,} training examples of others taken out, too near to held-out ones"
+            self.study.on_event(Event(stage="study", kind="message", text=said))
+        return self._apart[held_out]
 
     # Figures
 
@@ -326,6 +353,23 @@ class _Bench:
         drawn = [Line(name, places, tuple(found)) for name, found in lines.items()]
         guessing = Line("guessing", places, (level,) * len(places), dashed=True)
         return Panel(title, x_name, "accuracy", (*drawn, guessing), log_x=log_x)
+
+
+def few_wordings(tasks: Sequence[LoadedTask], count: int, seed: int) -> list[LoadedTask]:
+    """The tasks with at most so many wordings of each set, drawn by the seed. Of T0, each wording is a task of its own."""
+    places: dict[str, list[tuple[str, int]]] = {}
+    for t in tasks:
+        places.setdefault(set_of(t.name), []).extend((t.name, i) for i in range(len(t.task.templates)))
+    chosen: dict[str, list[int]] = {}
+    for name, found in places.items():
+        for task, index in sorted(random.Random(f"{seed}:{name}").sample(found, min(count, len(found)))):
+            chosen.setdefault(task, []).append(index)
+    return [LoadedTask(t.name, _with_templates(t.task, chosen[t.name]), t.records) for t in tasks if t.name in chosen]
+
+
+def _with_templates(task: Task, numbers: Sequence[int]) -> Task:
+    targets = task.targets if len(task.targets) == 1 else tuple(task.targets[i] for i in numbers)
+    return task.replace(templates=tuple(task.templates[i] for i in numbers), targets=targets)
 
 
 def _row(task: LoadedTask, record: Demonstration) -> bytes:

@@ -201,7 +201,16 @@ def few(pairs: list[tuple[str, str]]) -> tuple[str, ...]:
 
 def cluster_of(name: str) -> str:
     """The cluster of a set that does not say its own; its name where it is not known."""
-    return next((cluster for prefix, cluster in CLUSTERS.items() if name.startswith(prefix)), name)
+    return CLUSTERS.get(set_of(name), name)
+
+
+def set_of(name: str) -> str:
+    """The set that a T0 template words; any other task is a set of its own.
+
+    >>> set_of("paws_labeled_final_Meaning"), set_of("mnli"), set_of("task73_commonsenseqa")
+    ('paws', 'mnli', 'task73_commonsenseqa')
+    """
+    return next((known for known in CLUSTERS if name.startswith(known)), name)
 
 
 def literal(said: str) -> str:
