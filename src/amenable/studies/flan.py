@@ -225,7 +225,7 @@ class _Bench:
     def base(self, width: int) -> Path:
         """A pre-trained model."""
         config = self.config
-        settings = {
+        settings: dict[str, Any] = {
             "data": {"train": list(config.text)},
             "shape": {
                 "hidden_size": width, "num_layers": config.layers, "num_heads": max(1, width // 32),
@@ -236,6 +236,8 @@ class _Bench:
                 "validate_every": 0, "optimizer": {"learning_rate": 2e-3, "weight_decay": 0.1},
             },
         }  # fmt: skip
+        if width != config.widths[-1]:  # the tokenizer is trained once, with the widest
+            settings["tokenizer"] = str(self.base(config.widths[-1]))
         return self.study.run("pretrain", f"base-w{width}", settings) / "model"
 
     def tuned(self, tuning: Tuning, seed: int) -> Path:
