@@ -16,8 +16,10 @@ from amenable.data.example_rows import answer_tokens, example_units
 from amenable.data.examples import Example, read_examples
 from amenable.data.rejects import Rejects
 from amenable.errors import ConfigError, DataError, ModelError
+from amenable.evals.statistics import mean_interval, share_interval
+from amenable.stages.evaluate_tuned import interval_of
 from amenable.stages.resume import replay
-from amenable.stages.tuned import open_tuned
+from amenable.stages.tuned import About, figures, open_tuned
 from amenable.workspace import Workspace
 
 from .stage_makers import (
@@ -219,6 +221,21 @@ def test_evaluate_gives_intervals_on_another_file(files, models, workspace):
     assert [line["right"] for line in saved] == ["bright", "dark"]
     with pytest.raises(ConfigError, match="some of the models"):
         start("evaluate", {**mapping, "models": [run.model, models["decoder"]]}, workspace)
+
+
+def test_shares_means_and_other_figures_have_intervals_of_their_own():
+    right = [Example(id=str(n), text="t", label="ab"[n % 2], number=n / 2, answers=("w x y z",)) for n in range(8)]
+    classes = interval_of(About(task="classification", context=9), ["a"] * 8, right, 0)
+    assert classes == share_interval([1.0, 0.0] * 4, seed=0)
+    sure = interval_of(About(task="classification", context=9), ["a", "b"] * 4, right, 0)
+    assert sure.value == sure.high == 1.0 and 0.6 < sure.low < 0.7  # Wilson's; a bootstrap of equal rows knows no doubt
+    texts = ["w x", "w x y z"] * 4  # F1 of words, and ROUGE-L: 2 of 2 and of 4, all of them
+    for task in ("extraction", "target"):
+        assert interval_of(About(task=task, context=9), texts, right, 0) == mean_interval([2 / 3, 1.0] * 4, seed=0)
+    numbers = [0.0, 1.0, 0.0, 2.0, 2.5, 2.5, 3.0, 3.0]
+    rmse = interval_of(About(task="regression", context=9), numbers, right, 0)
+    assert rmse.value == figures(About(task="regression", context=9), numbers, right)["rmse"]
+    assert 0 < rmse.low < rmse.value < rmse.high
 
 
 def test_python_says_it_too(files, models, tmp_path):

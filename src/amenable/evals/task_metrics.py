@@ -91,8 +91,7 @@ def extraction(told: Sequence[str], right: Answers) -> dict[str, float]:
     {'exact_match': 1.0, 'f1': 1.0}
     """
     exact = [max(float(normal(t) == normal(one)) for one in r) for t, r in zip(told, right, strict=True)]
-    shared = [max(words_f1(t, one) for one in r) for t, r in zip(told, right, strict=True)]
-    return {"exact_match": float(np.mean(exact)), "f1": float(np.mean(shared))}
+    return {"exact_match": float(np.mean(exact)), "f1": float(np.mean(best_f1(told, right)))}
 
 
 def target(told: Sequence[str], right: Answers) -> dict[str, float]:
@@ -101,19 +100,41 @@ def target(told: Sequence[str], right: Answers) -> dict[str, float]:
     >>> sorted(target(["the cat"], [["the cat"]]))
     ['bleu', 'chrf', 'exact_match', 'rouge1', 'rouge2', 'rougeL']
     """
-    scorer = _needed("rouge_score.rouge_scorer", "rouge-score").RougeScorer(
-        ["rouge1", "rouge2", "rougeL"], use_stemmer=True
-    )
     sacrebleu = _needed("sacrebleu", "sacrebleu")
-    scored = [scorer.score_multi(list(r), t) for t, r in zip(told, right, strict=True)]
     most = max(len(r) for r in right)
     references = [[r[n] if n < len(r) else None for r in right] for n in range(most)]  # None: it has no so many
     return {
         "exact_match": extraction(told, right)["exact_match"],
-        **{name: float(np.mean([s[name].fmeasure for s in scored])) for name in ("rouge1", "rouge2", "rougeL")},
+        **{name: float(np.mean(values)) for name, values in best_rouge(told, right).items()},
         "bleu": float(sacrebleu.corpus_bleu(list(told), references).score),
         "chrf": float(sacrebleu.corpus_chrf(list(told), references).score),
     }
+
+
+def by_example(task: Task, told: Sequence[str], right: Sequence[str] | Answers) -> list[float] | None:
+    """What each example adds to the task's own figure (CHOOSE_BY); None where that is no mean over examples.
+
+    >>> by_example("classification", ["a", "b"], ["a", "a"]), by_example("extraction", ["red cat"], [["red dog"]])
+    ([1.0, 0.0], [0.5])
+    """
+    if task == "classification":
+        return [float(t == r) for t, r in zip(told, right, strict=True)]
+    if task == "extraction":
+        return best_f1(told, right)
+    return best_rouge(told, right)["rougeL"] if task == "target" else None
+
+
+def best_f1(told: Sequence[str], right: Answers) -> list[float]:
+    """The F1 of words of each answer, against the best of its right ones."""
+    return [max(words_f1(t, one) for one in r) for t, r in zip(told, right, strict=True)]
+
+
+def best_rouge(told: Sequence[str], right: Answers) -> dict[str, list[float]]:
+    """ROUGE-1, -2 and -L of each text, against the best of its references."""
+    names = ("rouge1", "rouge2", "rougeL")
+    scorer = _needed("rouge_score.rouge_scorer", "rouge-score").RougeScorer(list(names), use_stemmer=True)
+    scored = [scorer.score_multi(list(r), t) for t, r in zip(told, right, strict=True)]
+    return {name: [float(s[name].fmeasure) for s in scored] for name in names}
 
 
 def better(name: str, value: float, than: float | None) -> bool:

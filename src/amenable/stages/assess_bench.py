@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
@@ -11,7 +11,7 @@ from msgspec import Meta
 from amenable.data.source import load, sample
 from amenable.data.split import assign_splits
 from amenable.evals.assessment import Figure, Pillar
-from amenable.evals.statistics import Interval, share_interval
+from amenable.evals.statistics import Interval, mean_interval, share_interval
 from amenable.evals.tone import Classifier, Worth
 from amenable.rewards.base import Reward
 from amenable.stages.subjects import Kept
@@ -105,12 +105,21 @@ class Sheet:
 
     def share(
         self, name: str, values: Sequence[float], *, limits: str, better: Better = "higher",
-        ruler: tuple[tuple[str, float], ...] = (), clusters: Sequence[Hashable] | None = None,
+        ruler: tuple[tuple[str, float], ...] = (),
     ) -> list[Figure]:  # fmt: skip
-        """The mean of values in 0..1; no figure of no values."""
+        """The share of rows in which something is so (1, or 0; 0.5 for half); no figure of no values."""
         if not values:
             return []
-        return self.figure(name, share_interval(values, clusters=clusters, seed=self.bench.seed), limits, better, ruler)
+        return self.figure(name, share_interval(values, seed=self.bench.seed), limits, better, ruler)
+
+    def mean(
+        self, name: str, values: Sequence[float], *, limits: str, better: Better = "higher",
+        ruler: tuple[tuple[str, float], ...] = (),
+    ) -> list[Figure]:  # fmt: skip
+        """The mean of scores in 0..1 that are no shares, as ROUGE; no figure of no values."""
+        if not values:
+            return []
+        return self.figure(name, mean_interval(values, seed=self.bench.seed), limits, better, ruler)
 
     def figure(
         self, name: str, interval: Interval, limits: str, better: Better,

@@ -95,7 +95,7 @@ def _summaries(kept: Kept, bench: Bench, name: str) -> list[Figure]:
     lead = [best_rouge(_lead(r, name), refs)["rouge-l"] for (r, _), refs in zip(told, references, strict=True)]
     found: list[Figure] = []
     for kind in ("rouge-1", "rouge-2", "rouge-l"):
-        found += sheet.share(
+        found += sheet.mean(
             f"{name}: {kind.upper()}",
             [s[kind] for s in scores],
             limits=f"{part}words shared with people's summaries; {people['rouge']}",

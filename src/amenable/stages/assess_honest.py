@@ -47,7 +47,7 @@ def truthfulqa(kept: Kept, bench: Bench) -> list[Figure]:
         if f.logprobs
     ]
     even = statistics.fmean(len(p.references) / len(c) for p, c in several)
-    return found + sheet.share(
+    return found + sheet.mean(
         "TruthfulQA, probability of true answers (MC2)",
         both,
         limits="of all answers listed, by likelihood: short answers are likelier, whatever they say",
@@ -80,7 +80,7 @@ def stories(kept: Kept, bench: Bench) -> list[Figure]:
         better="lower",
         ruler=(("people's own answers", statistics.fmean(people)),) if people else (),
     )
-    figures += sheet.share(
+    figures += sheet.mean(
         "words shared with a person's answer (F1)",
         [max(rouge_n(t, a, 1) for a in r.meta["answers"]) for r, _, _, t in told],
         limits="by words: what is meant alike and said otherwise counts as wrong",

@@ -15,11 +15,11 @@ from amenable.data.examples import Example, read_examples, side_of
 from amenable.data.rejects import Rejects
 from amenable.data.source import fingerprint
 from amenable.errors import ConfigError
-from amenable.evals.statistics import bootstrap
-from amenable.evals.task_metrics import CHOOSE_BY
+from amenable.evals.statistics import Interval, bootstrap, mean_interval, share_interval
+from amenable.evals.task_metrics import CHOOSE_BY, by_example
 from amenable.models.folder import read_metadata
 from amenable.stages.events import Event, OnEvent, RunResult
-from amenable.stages.tuned import Tuned, figures, right_of
+from amenable.stages.tuned import About, Tuned, figures, right_of
 from amenable.types import Record, Split
 
 RESAMPLES = 500
@@ -116,21 +116,28 @@ def measured(
     label: str, tuned: Tuned, spec: str, part: str, examples: Sequence[Example], said: Sequence[Any], seed: int
 ) -> TunedRow:
     """The figures of what a model said, and the interval of the task's own."""
-    by = CHOOSE_BY[tuned.about.task]
-
-    def on(rows_N: np.ndarray) -> float:
-        return figures(tuned.about, [said[i] for i in rows_N], [examples[i] for i in rows_N])[by]
-
-    resamples = RESAMPLES if tuned.about.task != "target" else 50  # ROUGE takes its time
-    interval = bootstrap(on, len(examples), seed=seed, num_resamples=resamples)
+    interval = interval_of(tuned.about, said, examples, seed)
     return TunedRow(
         model=label,
         task=tuned.about.task,
         data=spec,
         part=part,
         examples=len(examples),
-        by=by,
+        by=CHOOSE_BY[tuned.about.task],
         low=interval.low,
         high=interval.high,
         figures=figures(tuned.about, said, examples),
     )
+
+
+def interval_of(about: About, said: Sequence[Any], examples: Sequence[Example], seed: int) -> Interval:
+    """Of the task's own figure: accuracy as a share, other means of examples as means, the rest measured anew on resamples."""
+    each = by_example(about.task, said, [right_of(about.task, e) for e in examples])
+    if each is not None:
+        return share_interval(each, seed=seed) if about.task == "classification" else mean_interval(each, seed=seed)
+    by = CHOOSE_BY[about.task]
+
+    def on(rows_N: np.ndarray) -> float:
+        return figures(about, [said[i] for i in rows_N], [examples[i] for i in rows_N])[by]
+
+    return bootstrap(on, len(examples), seed=seed, num_resamples=RESAMPLES)
