@@ -41,7 +41,10 @@ def main() -> None:
 def measured(workspace: Workspace, family: str, objective: str, *, quick: bool) -> dict[str, object]:
     """The row of one family."""
     few = {"train.steps": 4, "train.validate_every": 0} if quick else {}
-    base = once(workspace, "pretrain", f"sentiment-{family}", {"algorithm.name": objective, **few})
+    own: dict[str, object] = {"algorithm.name": objective, **few}
+    if family != "decoder":  # the decoder comes first, and all read its tokens
+        own["tokenizer"] = str(workspace.folder.runs / "sentiment-decoder" / "model")
+    base = once(workspace, "pretrain", f"sentiment-{family}", own)
     tuned = once(workspace, "finetune", f"sentiment-{family}-tuned", {"model": base, **few})
     found = workspace.evaluate(
         models=[tuned], data="sentence-polarity", held_out_share=0.1, limit=100 if quick else 2000
