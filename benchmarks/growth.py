@@ -22,7 +22,6 @@ from typing import Any
 import torch
 
 from amenable.batch import Batch
-from amenable.models.config import DecoderConfig
 from amenable.models.folder import new_model
 from amenable.rollout.engine import Request
 from amenable.rollout.local import LocalEngine
@@ -37,6 +36,7 @@ from amenable.workspace import Workspace
 from benchmarks import materials
 from benchmarks.gate import Stop, resident_bytes
 from benchmarks.generation import NoText
+from benchmarks.materials import decoder_config
 from benchmarks.ours import settings
 from benchmarks.work import SIZES, Size
 
@@ -108,20 +108,7 @@ def best(act: Callable[[], float]) -> float:
 
 
 def decoder(size: Size) -> Any:
-    heads = size.num_heads
-    return new_model(
-        DecoderConfig(
-            vocab_size=size.vocab_size,
-            hidden_size=size.hidden_size,
-            num_layers=size.num_layers,
-            num_heads=heads,
-            num_kv_heads=heads,
-            head_dim=size.head_dim,
-            mlp_size=size.mlp_size,
-            context=size.context,
-        ),
-        seed=0,
-    )
+    return new_model(decoder_config(size), seed=0)
 
 
 def learning(compute: Compute, size: Size, rows: int, length: int) -> float:

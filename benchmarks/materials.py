@@ -19,7 +19,7 @@ from amenable.models.config import DecoderConfig
 from amenable.models.folder import new_model, save_model
 from amenable.models.heads import ScalarHead
 from amenable.types import assistant, user
-from benchmarks.work import PROMPT_TOKENS, SIZES, WORKS, row_lengths
+from benchmarks.work import PROMPT_TOKENS, SIZES, WORKS, Size, row_lengths
 
 TEMPLATE_TOKENS = 5
 """What the chat template adds to a prompt and a response: bos, two roles, two ends."""
@@ -33,19 +33,7 @@ def make(folder: Path, size: str) -> Path:
         return home
     home.mkdir(parents=True, exist_ok=True)
     shape = SIZES[size]
-    config = DecoderConfig(
-        vocab_size=shape.vocab_size,
-        hidden_size=shape.hidden_size,
-        num_layers=shape.num_layers,
-        num_heads=shape.num_heads,
-        num_kv_heads=shape.num_heads,
-        head_dim=shape.head_dim,
-        mlp_size=shape.mlp_size,
-        context=shape.context,
-        bos_id=1,
-        eos_id=2,
-        pad_id=0,
-    )
+    config = decoder_config(shape).replace(bos_id=1, eos_id=2, pad_id=0)
     tokenizer = word_tokenizer(shape.vocab_size)
     for name, seed in (("policy", 0), ("reward", 1)):
         head = ScalarHead(shape.hidden_size, start="small", generator=torch.Generator().manual_seed(seed))
@@ -55,6 +43,14 @@ def make(folder: Path, size: str) -> Path:
         write(home, work, size, tokenizer)
     (home / "done").touch()
     return home
+
+
+def decoder_config(size: Size) -> DecoderConfig:
+    """The decoder of a size."""
+    return DecoderConfig(
+        vocab_size=size.vocab_size, hidden_size=size.hidden_size, num_layers=size.num_layers, num_heads=size.num_heads,
+        num_kv_heads=size.num_heads, head_dim=size.head_dim, mlp_size=size.mlp_size, context=size.context,
+    )  # fmt: skip
 
 
 def word_tokenizer(vocab_size: int) -> Tokenizer:

@@ -13,11 +13,12 @@ import pytest
 from benchmarks import growth, materials, pages, startup
 from benchmarks.__main__ import machine as machine_of
 from benchmarks.compare import ROOT, Turns, Worker, WorkerError, interleave, median_interval, our_worker
+from benchmarks.materials import decoder_config
 from benchmarks.ours import settings
 from benchmarks.rows import Results, Row, missing, real_lengths, row_of, save
 from benchmarks.work import FILL, LONGEST, PEERS, SIZES, TARGETS, WORKS, operations, row_lengths
 
-from amenable.models.decoder import Decoder, DecoderConfig
+from amenable.models.decoder import Decoder
 from amenable.stages.build import ON_CPU
 
 # Statistics
@@ -57,12 +58,8 @@ def test_rows_are_filled_as_stated(work, size):
 
 def test_sizes_are_those_of_the_decoder():
     for size in SIZES.values():
-        config = DecoderConfig(
-            vocab_size=size.vocab_size, hidden_size=size.hidden_size, num_layers=size.num_layers, num_heads=size.num_heads,
-            num_kv_heads=size.num_heads, head_dim=size.head_dim, mlp_size=size.mlp_size, context=size.context,
-        )  # fmt: skip
         norms = (2 * size.num_layers + 1) * size.hidden_size
-        assert Decoder(config).num_parameters() == size.trunk_parameters + size.head_parameters + norms
+        assert Decoder(decoder_config(size)).num_parameters() == size.trunk_parameters + size.head_parameters + norms
     assert 1.2e6 < SIZES["S"].trunk_parameters + SIZES["S"].head_parameters < 1.4e6
     assert 29e6 < SIZES["M"].trunk_parameters + SIZES["M"].head_parameters < 31e6
 

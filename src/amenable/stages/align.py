@@ -14,7 +14,7 @@ from amenable.errors import ConfigError
 from amenable.models import lora as adapters
 from amenable.models.forward import Actor
 from amenable.stages.build import NEW_MODEL, Compute, LoraSettings, Policy, add_lora, freeze, make_actor, unembedding
-from amenable.stages.data import DataConfig, Stream, mixture_lines, open_stream
+from amenable.stages.data import DataConfig, Stream, open_stream
 from amenable.stages.job import Job
 from amenable.train.contract import Algorithm
 from amenable.train.learner import Learner
@@ -38,11 +38,6 @@ def open_data(
     )
     job.data.update({label + name: about for name, about in stream.info.items()}, model=policy.hash)
     return stream
-
-
-def announce(stream: Stream, steps: int, units_per_step: int, job: Job) -> None:
-    for line in stream.notes + mixture_lines(stream, steps, units_per_step):
-        job.say(line)
 
 
 def make_learner(

@@ -329,6 +329,12 @@ def make_actor(model: Any, kind: str, head: torch.nn.Module | None = None) -> Ac
     return Actor(model, kind, head if head is not None else fresh)
 
 
+def policy_learner(actor: Actor, train: TrainConfig, compute: Compute) -> Learner:
+    """The learner of a run that trains one policy and needs no reference."""
+    actors = {"policy": actor.to(compute.device)}
+    return Learner(actors, train, precision=compute.precision, device=compute.device)
+
+
 def freeze(actor: Actor) -> Actor:
     """No gradients, evaluation mode."""
     return actor.requires_grad_(False).eval()

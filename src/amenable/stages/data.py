@@ -20,6 +20,7 @@ from amenable.data.source import load
 from amenable.data.split import assign_splits
 from amenable.errors import ConfigError, DataError
 from amenable.stages.lineage import as_snapshot
+from amenable.train.settings import TrainConfig
 from amenable.types import AnyRecord, Document, Label, Prompt, Rating, Record, text
 
 Units = Loader | Mixture
@@ -185,6 +186,15 @@ def steps_for(steps: int, epochs: float, num_units: int, units_per_step: int) ->
     (7, 7)
     """
     return steps or max(1, -(-round(num_units * epochs) // units_per_step))
+
+
+def announce(stream: Stream, train: TrainConfig, say: Callable[[str], None], *more: str | None) -> int:
+    """The steps of a run over the stream, after saying what it holds, how much of it will be drawn, and what more there is."""
+    steps = steps_for(train.steps, train.epochs, stream.num_units, train.units_per_step)
+    for line in (*stream.notes, *mixture_lines(stream, steps, train.units_per_step), *more):
+        if line:
+            say(line)
+    return steps
 
 
 def mixture_lines(stream: Stream, steps: int, units_per_step: int) -> list[str]:

@@ -38,10 +38,11 @@ from amenable.stages.build import (
     make_actor,
     make_algorithm,
     open_policy,
+    policy_learner,
     save_result,
 )
 from amenable.stages.catalog import TASK_ALGORITHMS
-from amenable.stages.data import DataConfig, Stream, check_sources, collate_stream, mixture_lines, steps_for
+from amenable.stages.data import DataConfig, Stream, announce, check_sources, collate_stream
 from amenable.stages.events import OnEvent, RunResult, ignore
 from amenable.stages.job import NEW, Job
 from amenable.stages.sft import ensure_template
@@ -123,18 +124,12 @@ def _run(config: Config, workspace: WorkspaceFolder, job: Job) -> RunResult:
     about = _about(config, [e for examples, _ in loaded.train.values() for e in examples], context)
     stream = _stream(config, loaded, policy, about)
     job.data.update(stream.info, model=policy.hash)
-    per_step = config.train.units_per_step
-    steps = steps_for(config.train.steps, config.train.epochs, stream.num_units, per_step)
-    adapter = add_lora(policy.model, config.lora, config.train.seed)
+    steps = announce(stream, config.train, job.say, add_lora(policy.model, config.lora, config.train.seed))
     actor = make_actor(policy.model, KINDS[config.task], new_head(about, policy.model.hidden_size, config.train.seed))
-    learner = Learner(
-        {"policy": actor.to(compute.device)}, config.train, precision=compute.precision, device=compute.device
-    )
-    for line in [*stream.notes, *mixture_lines(stream, steps, per_step), *([adapter] if adapter else [])]:
-        job.say(line)
+    learner = policy_learner(actor, config.train, compute)
     held_out = stream.validation_records[: config.measure_at_most or None]
     best = Best(config, about, policy, learner, job, held_out, stream.validation[: len(held_out)])
-    loader = stream.loader(units_per_step=per_step, seed=config.train.seed)
+    loader = stream.loader(units_per_step=config.train.units_per_step, seed=config.train.seed)
     heads = {} if actor.head is None else {HEAD: actor.head}
 
     def save(folder: Path, said: dict[str, Any], learns_on: bool) -> None:

@@ -10,9 +10,9 @@ from msgspec import Meta
 
 from amenable.config.folder import WorkspaceFolder
 from amenable.errors import ConfigError
-from amenable.stages.align import announce, make_learner, open_data
+from amenable.stages.align import make_learner, open_data
 from amenable.stages.build import LoraSettings, check_context, make_algorithm, open_policy, save_result, validator
-from amenable.stages.data import DataConfig, Stream, collate_stream, steps_for
+from amenable.stages.data import DataConfig, Stream, announce, collate_stream
 from amenable.stages.events import OnEvent, RunResult, ignore
 from amenable.stages.job import NEW, Job
 from amenable.stages.sft import ensure_template
@@ -72,8 +72,7 @@ def _run(config: Config, workspace: WorkspaceFolder, job: Job) -> RunResult:
     context = check_context(config.context, policy.model)
     (stream_name, kind), *_ = algorithm.feeds.items()
     stream = open_data(config.data, kind, policy, context, job, workspace)
-    steps = steps_for(config.train.steps, config.train.epochs, stream.num_units, config.train.units_per_step)
-    announce(stream, steps, config.train.units_per_step, job)
+    steps = announce(stream, config.train, job.say)
     learner, scorers = make_learner(algorithm, policy, config.lora, config.train, compute, 1.0, job)
     loader = stream.loader(units_per_step=config.train.units_per_step, seed=config.train.seed)
     return job.train(

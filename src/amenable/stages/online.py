@@ -23,7 +23,7 @@ from amenable.rewards.load import People, load_reward, names_model
 from amenable.rollout.engine import Engine, OnProgress, Request
 from amenable.rollout.environments.load import load_environment
 from amenable.rollout.slow import make_engine
-from amenable.stages.align import announce, make_learner, open_data
+from amenable.stages.align import make_learner, open_data
 from amenable.stages.build import (
     Compute,
     DecoderShape,
@@ -35,7 +35,7 @@ from amenable.stages.build import (
     open_policy,
     save_result,
 )
-from amenable.stages.data import DataConfig, Stream, collate_stream, steps_for
+from amenable.stages.data import DataConfig, Stream, announce, collate_stream
 from amenable.stages.drift import Drift
 from amenable.stages.episodes import Episodes, EpisodeSource, NoScore, Player, figures, tokenizer_for
 from amenable.stages.events import Event, OnEvent, RunResult, ignore
@@ -204,8 +204,7 @@ def _run(config: Config, workspace: WorkspaceFolder, job: Job) -> RunResult:
     prompts = _prompts(config, policy, job, workspace)
     steps = config.train.steps
     if prompts is not None:
-        steps = steps_for(steps, config.train.epochs, prompts.num_units, config.train.units_per_step)
-        announce(prompts, steps, config.train.units_per_step, job)
+        steps = announce(prompts, config.train, job.say)
     job.data["model"] = policy.hash
     temperature = config.sampling.temperature or 1.0
     critic = _critic(config, algorithm, policy, workspace, compute, job)

@@ -26,22 +26,21 @@ from amenable.stages.build import (
     make_algorithm,
     new_policy,
     open_policy,
+    policy_learner,
     save_result,
     validator,
 )
 from amenable.stages.data import (
     DataConfig,
+    announce,
     collate_stream,
     drawn,
-    mixture_lines,
     open_stream,
-    steps_for,
     with_vocabulary,
 )
 from amenable.stages.events import OnEvent, RunResult, ignore
 from amenable.stages.job import NEW, Job
 from amenable.train.contract import Algorithm
-from amenable.train.learner import Learner
 from amenable.train.settings import OptimizerConfig, TrainConfig
 from amenable.train.sources import OfflineSource
 from amenable.types import Record
@@ -109,16 +108,9 @@ def _run(config: Config, workspace: WorkspaceFolder, job: Job) -> RunResult:
         workspace=workspace,
     )
     job.data.update(stream.info, model=policy.hash)
-    steps = steps_for(config.train.steps, config.train.epochs, stream.num_units, config.train.units_per_step)
-    for line in stream.notes + mixture_lines(stream, steps, config.train.units_per_step):
-        job.say(line)
-    job.say(f"{policy.model.num_parameters():,} parameters, {policy.tokenizer.vocab_size:,} tokens, context {context}")
-    learner = Learner(
-        {"policy": make_actor(policy.model, algorithm.trains["policy"])},
-        config.train,
-        precision=compute.precision,
-        device=compute.device,
-    )
+    size = f"{policy.model.num_parameters():,} parameters, {policy.tokenizer.vocab_size:,} tokens, context {context}"
+    steps = announce(stream, config.train, job.say, size)
+    learner = policy_learner(make_actor(policy.model, algorithm.trains["policy"]), config.train, compute)
     loader = stream.loader(units_per_step=config.train.units_per_step, seed=config.train.seed)
     collated = collate_stream if algorithm.name == "pretrain" else with_vocabulary(policy.tokenizer)
     held_out = [collated(stream.validation[:64], kind)] if stream.validation else []

@@ -32,7 +32,7 @@ from amenable.stages.build import (
     save_result,
     validator,
 )
-from amenable.stages.data import DataConfig, Stream, collate_stream, mixture_lines, open_stream, steps_for
+from amenable.stages.data import DataConfig, Stream, announce, collate_stream, open_stream
 from amenable.stages.events import OnEvent, RunResult, ignore
 from amenable.stages.job import NEW, Job
 from amenable.stages.reward_apart import Member, Recipe, learning_curve, resampled, train_apart
@@ -103,12 +103,10 @@ def _run(config: Config, workspace: WorkspaceFolder, job: Job) -> RunResult:
     stream = _open(config, kind, policy, workspace, job)
     _check(config, kind, stream)
     job.data.update(stream.info, model=policy.hash)
-    per_step, seed = config.train.units_per_step, config.train.seed
-    steps = steps_for(config.train.steps, config.train.epochs, stream.num_units, per_step)
+    seed = config.train.seed
     recipe = Recipe(algorithm, config.train, config.lora, config.head, compute, open_start, stream_name)
     actor, reward, adapter = recipe.make(job.name, seed, policy)
-    for line in stream.notes + mixture_lines(stream, steps, per_step) + ([adapter] if adapter else []):
-        job.say(line)
+    steps = announce(stream, config.train, job.say, adapter)
     learner = recipe.learner(actor, seed)
     held_out = [collate_stream(stream.validation[:256], stream_name)] if stream.validation else []
 

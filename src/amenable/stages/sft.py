@@ -17,13 +17,13 @@ from amenable.stages.build import (
     make_actor,
     make_algorithm,
     open_policy,
+    policy_learner,
     save_result,
     validator,
 )
-from amenable.stages.data import DataConfig, collate_stream, mixture_lines, open_stream, steps_for
+from amenable.stages.data import DataConfig, announce, collate_stream, open_stream
 from amenable.stages.events import OnEvent, RunResult, ignore
 from amenable.stages.job import NEW, Job
-from amenable.train.learner import Learner
 from amenable.train.settings import OptimizerConfig, TrainConfig
 from amenable.train.sources import OfflineSource
 from amenable.types import Record
@@ -71,18 +71,8 @@ def _run(config: Config, workspace: WorkspaceFolder, job: Job) -> RunResult:
         snapshots=job.snapshots(),
     )
     job.data.update(stream.info, model=policy.hash)
-    steps = steps_for(config.train.steps, config.train.epochs, stream.num_units, config.train.units_per_step)
-    adapter = add_lora(policy.model, config.lora, config.train.seed)
-    for line in (
-        stream.notes + mixture_lines(stream, steps, config.train.units_per_step) + ([adapter] if adapter else [])
-    ):
-        job.say(line)
-    learner = Learner(
-        {"policy": make_actor(policy.model, algorithm.trains["policy"])},
-        config.train,
-        precision=compute.precision,
-        device=compute.device,
-    )
+    steps = announce(stream, config.train, job.say, add_lora(policy.model, config.lora, config.train.seed))
+    learner = policy_learner(make_actor(policy.model, algorithm.trains["policy"]), config.train, compute)
     loader = stream.loader(units_per_step=config.train.units_per_step, seed=config.train.seed)
     held_out = [collate_stream(stream.validation[:256], "demonstrations")] if stream.validation else []
     return job.train(
