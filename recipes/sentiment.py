@@ -54,10 +54,11 @@ def measured(workspace: Workspace, family: str, objective: str, *, quick: bool) 
 
 
 def once(workspace: Workspace, stage: str, name: str, settings: dict[str, object]) -> str:
-    """The model of a run, which is made if it is not there."""
-    folder = workspace.folder.runs / name / "model"
-    if not folder.exists():
+    """The model of a run, which is made if it is not there, and gone on with if it was interrupted."""
+    if name not in workspace.folder.run_names():
         workspace.run(stage, RECIPE, settings, name=name)
+    elif not (workspace.folder.runs / name / "model").exists():
+        workspace.resume(name)
     return f"run:{name}"
 
 

@@ -69,6 +69,15 @@ def test_near_pairs_agree_with_the_true_similarity() -> None:
     assert not {pair for pair, alike in true.items() if alike < 0.3} & found.keys()
 
 
+def test_near_pairs_of_known_texts_with_the_others_only() -> None:
+    text = prose(5, 60)
+    texts = [text, text + " again", prose(6, 60), text + " and again", *[text + f" {n}" for n in range(40)]]
+    found = [(i, j) for i, j, _ in near_pairs(texts, known=3)]
+    assert {j for _, j in found} == set(range(3, len(texts))) and {i for i, _ in found} == {0, 1}
+    everything = {(i, j) for i, j, _ in near_pairs(texts)}
+    assert (0, 1) in everything and {(i, j) for i, j in everything if i < 3 <= j} <= set(found)
+
+
 def test_leakage_exact_and_near() -> None:
     asked = prose(3, 40)
     records = [

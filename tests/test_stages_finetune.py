@@ -109,6 +109,16 @@ def test_a_class_is_learned_and_the_best_step_kept(files, models, workspace):
     assert tuned.say([Example(id="1", text="The hat is red."), Example(id="2", text="The hat is black.")]) == ["bright", "dark"]  # fmt: skip
 
 
+def test_a_part_of_a_sorted_file_is_measured_fairly(files, models, workspace):
+    lines = sorted(
+        map(json.loads, Path(files["classification"]).read_text().splitlines()), key=lambda row: row["label"]
+    )
+    mapping = recipe({"classification": write(workspace.root / "sorted.jsonl", lines)}, models, "classification")
+    run = start("finetune", {**mapping, "measure_at_most": 12}, workspace, "sorted")
+    told = json.loads((run.path / "finetune.json").read_text())
+    assert told["examples"] == 12 and 0 < told["trivial"]["accuracy"] < 1  # both classes are among the twelve
+
+
 PAIRED = [(task, family) for task in ("classification", "regression", "tokens", "extraction") for family in FAMILIES]
 QUICK = (("regression", "encoder"), ("tokens", "decoder"), ("extraction", "seq2seq"))
 

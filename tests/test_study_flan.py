@@ -12,12 +12,14 @@ import torch
 
 from amenable.config.folder import init_workspace
 from amenable.config.settings import parse, undocumented
-from amenable.data.tasks import Options, load_tasks, mixture
+from amenable.data.tasks import LoadedTask, Options, load_tasks, mixture
+from amenable.data.templates import Task
 from amenable.errors import ConfigError, DataError
 from amenable.stages.events import ignore
 from amenable.studies import catalog
-from amenable.studies.flan import WAYS, Config, Tuning, _Bench
+from amenable.studies.flan import WAYS, Config, Tuning, _Bench, few_wordings
 from amenable.studies.study import Grid, run
+from amenable.types import Demonstration, assistant, user
 
 THINGS = ("cat", "dog", "hat", "sun", "cup", "bee", "owl", "key", "jam", "log")
 
@@ -88,6 +90,34 @@ def test_clusters_are_added_in_an_order_of_the_seed_and_the_held_out_one_never(
     assert {r.task for r in records if r.split == "train"} == {"two"}
     with pytest.raises(DataError, match="no task or cluster 'tlak'"):
         mixture(Options(sets=sets, clusters=("tlak",)))
+
+
+def test_fewer_wordings_of_a_set_are_drawn_and_the_held_out_task_is_never_among_the_examples(
+    settings: dict[str, Any], tmp_path: Path
+) -> None:
+    found = bench(settings | {"cap": 30, "steps": 20}, tmp_path / "w")
+    tasks = found.apart("entailment")
+    for seed in range(4):
+        few = few_wordings(tasks, 1, seed)
+        assert [len(t.task.templates) for t in few] == [1, 1, 1, 1]
+    assert len({t.task.templates for seed in range(8) for t in few_wordings(tasks, 1, seed)}) == 2
+    assert few_wordings(tasks, 2, 0) == tasks
+    worded = found.examples(Tuning("entailment", 32, 1, clusters=("talk", "things")), 0)
+    rows = [json.loads(line) for line in worded.read_text().splitlines()]
+    assert {r["task"] for r in rows} == {"two", "four"} and {r["split"] for r in rows} == {"train"}
+    assert len({r["id"] for r in rows}) == len(rows) and len(rows) <= 20 * settings["units_per_step"]
+
+
+def test_a_t0_template_is_one_wording_of_its_set() -> None:
+    record = Demonstration(
+        id="1", messages=(user("q"), assistant("a")), meta={"fields": {"prompt": "q"}}, split="train"
+    )
+    of_paws = Task(cluster="paraphrase", fields=("prompt",), templates=("{prompt}",))
+    tasks = [LoadedTask(f"paws_labeled_final_{n}", of_paws, (record,)) for n in "abcdef"]
+    mnli = LoadedTask("mnli", of_paws.replace(templates=("{prompt}", "So: {prompt}", "Well: {prompt}")), (record,))
+    names = [t.name for t in few_wordings([*tasks, mnli], 2, 0)]
+    assert len(names) == 3 and names[-1] == "mnli"  # two templates of PAWS, and two wordings of MNLI
+    assert len(few_wordings([mnli], 2, 0)[0].task.templates) == 2
 
 
 def test_a_cluster_without_options_cannot_be_held_out(settings: dict[str, Any], tmp_path: Path) -> None:

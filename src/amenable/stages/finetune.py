@@ -308,6 +308,7 @@ def _stream(config: Config, loaded: Loaded, policy: Policy, about: About) -> Str
             )  # fmt: skip
     known_labels = set(about.labels)
     usable = [e for e in loaded.held_out if not known_labels or {e.label, *e.tags} - {""} <= known_labels]
+    usable.sort(key=lambda e: e.id)  # ids are hashes: the first of them are a fair sample, however a file is sorted
     if len(usable) < len(loaded.held_out):
         notes.append(
             f"{len(loaded.held_out) - len(usable)} held-out examples have a label that no training example has"

@@ -331,7 +331,8 @@ class _Bench:
             way: statistics.fmean(r.accuracy for r in rows if r.scored_by == scored_by)
             for way, scored_by in (("accuracy", "likelihood"), ("per_token", "likelihood per token"))
         }
-        return {**means, "fewer_shots": sum(r.fewer_shots for r in rows), "left_out": sum(r.left_out for r in rows)}
+        once = [r for r in rows if r.scored_by == "likelihood"]  # each example is counted once for each draw
+        return {**means, "fewer_shots": sum(r.fewer_shots for r in once), "left_out": sum(r.left_out for r in once)}
 
     def parameters(self, width: int) -> int:
         """Numbers of a model of this width."""
