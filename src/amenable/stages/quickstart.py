@@ -254,10 +254,16 @@ def pretrain_settings(config: Config) -> dict[str, Any]:
         "shape": {"hidden_size": 128, "num_layers": 4, "num_heads": 4, "context": 256, "vocab_size": 4096},
         "train": {
             "seed": config.seed,
-            "steps": _scaled(config, 400),
+            "steps": _scaled(config, 200),
             "units_per_step": 128,
             "save_every": 100,
-            "optimizer": {"learning_rate": 3e-3, "weight_decay": 0.1},
+            "optimizer": {
+                "name": "muon",
+                "learning_rate": 1e-2,
+                "weight_decay": 0.1,
+                "schedule": "linear",
+                "final_share": 0.0,
+            },
         },
     }
 
@@ -269,11 +275,11 @@ def sft_settings(config: Config, base: Path) -> dict[str, Any]:
         "data": {"train": [f"world:seed={config.seed},size=12000,careless={config.careless}"]},
         "train": {
             "seed": config.seed,
-            "steps": _scaled(config, 300),
+            "steps": _scaled(config, 150),
             "units_per_step": 64,
-            "save_every": 100,
-            "validate_every": 100,
-            "optimizer": {"learning_rate": 1e-3},
+            "save_every": 50,
+            "validate_every": 50,
+            "optimizer": {"name": "muon", "learning_rate": 7e-3, "schedule": "linear", "final_share": 0.0},
         },
     }
 
