@@ -224,3 +224,37 @@ def test_texts_that_no_database_keeps_are_refused(site: Site, boss: Browser) -> 
     assert lea.post(at, {"form": {"text": ""}}).status_code == 400
     assert lea.post(at, {"form": {"text": "x" * 100_001}}).status_code == 400
     assert lea.post(at, {"form": {"text": "<script>alert(1)</script>'; DROP TABLE users;--"}}).status_code == 200
+
+
+def test_prompts_that_models_cannot_answer_are_given_up_and_named(site: Site, boss: Browser) -> None:
+    """A failed draw is drawn anew, never with a seed that was used; after as many failures as wanted it is let be."""
+    asked: dict[str, list[int]] = {}
+
+    def draw(ask: Any) -> Completion:
+        text = ask.messages[-1].content
+        tried = asked.setdefault(text, [])
+        tried.append(ask.seed)
+        failure = "the prompt is too long" if text == "Question 0" else None
+        said = "" if failure or (text == "Question 1" and len(tried) == 2) else f"{ask.model} says {ask.seed}"
+        about = {"num_tokens": 1, "num_prompt_tokens": 3, "logprob": None, "seconds": 0.1, "seed": ask.seed}
+        finish = "failed" if failure else "stop"
+        return Completion(model=ask.model, model_hash="ff", text=said, finish=finish, failure=failure, **about)  # type: ignore[arg-type]
+
+    site.worker.complete = lambda asks, **_: [draw(ask) for ask in asks]  # type: ignore[method-assign]
+    number = boss.post("/api/projects", {"name": "slow", "settings": {"models": ["m"], "num_responses": 3}}).json()[
+        "id"
+    ]
+    boss.post(f"/api/projects/{number}/prompts", {"prompts": [{"text": f"Question {n}"} for n in range(3)]})
+    told = [boss.post(f"/api/projects/{number}/fill", {"limit": 1}).json() for _ in range(5)]
+    assert told[-1]["sampled"] == 0 and told[-1]["waiting"] == 1
+    assert "the prompt is too long" in [one["failure"] for one in told]
+    assert {text: len(seeds) for text, seeds in asked.items()} == {"Question 0": 3, "Question 1": 4, "Question 2": 3}
+    assert all(len(set(seeds)) == len(seeds) for seeds in asked.values())
+    listed = boss.get(f"/api/projects/{number}/prompts").json()["items"]
+    assert {row["text"]: (row["responses"], row["tasks"]) for row in listed} == {
+        "Question 0": (0, 0),
+        "Question 1": (3, 1),
+        "Question 2": (3, 1),
+    }
+    boss.send("PUT", f"/api/projects/{number}/settings", {"models": ["other"], "num_responses": 3})
+    assert boss.post(f"/api/projects/{number}/fill").json()["sampled"] == 3  # another model may do it

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import cast
 
+import msgspec
 import sqlalchemy as sa
 
 from amenable.feedback import queue
@@ -12,15 +14,20 @@ from amenable.feedback.exports import conversations
 from amenable.feedback.forms import TaskKind
 from amenable.feedback.projects import About
 from amenable.feedback.tables import Generation, Prompt, Task
-from amenable.types import Message, Messages, Record
+from amenable.types import Message, Messages, Record, Sampling
+
+FAILED = "failed"
+"""How a response finished that is kept only so that it is known to have been tried."""
+USABLE = (Generation.purged_at.is_(None), Generation.finish != FAILED)
 
 
 class Lacking(Record, frozen=True):
-    """A prompt that needs responses, and which model each of them is to come from."""
+    """A prompt that needs responses, and which model each of them is to come from. drawn: so many were drawn before."""
 
     prompt: int
     messages: Messages
     models: tuple[str, ...]
+    drawn: int
 
 
 class PutUp(Record, frozen=True):
@@ -37,12 +44,17 @@ def wanted_responses(kind: TaskKind, num_responses: int) -> int:
 
 
 def lacking(connection: sa.Connection, about: About, *, limit: int) -> list[Lacking]:
-    """Prompts without a task that have too few responses, at most `limit`, in the order in which they are put up."""
+    """Prompts without a task that have too few responses, at most `limit`, in the order in which they are put up.
+
+    A prompt is given up once as many responses of it failed as are wanted, by these models at these settings.
+    """
     settings = about.settings
     if not settings.models:
         return []
     wanted = wanted_responses(settings.kind, settings.num_responses)
-    short = [(prompt, num) for prompt, num in _unasked(connection, about, settings.kind) if num < wanted][:limit]
+    lost = _failures(connection, about)
+    unasked = _unasked(connection, about, settings.kind)
+    short = [(prompt, num) for prompt, num in unasked if num < wanted and lost[prompt] < wanted][:limit]
     ends = dict(
         connection.execute(sa.select(Prompt.id, Prompt.message_id).where(Prompt.id.in_([p for p, _ in short])))
         .tuples()
@@ -55,7 +67,7 @@ def lacking(connection: sa.Connection, about: About, *, limit: int) -> list[Lack
         messages = talks.get(cast("int", ends[prompt]), ())
         own = () if messages and messages[0].role in ("system", "text") else system
         models = tuple(settings.models[i % len(settings.models)] for i in range(num, wanted))
-        found.append(Lacking(prompt=prompt, messages=(*own, *messages), models=models))
+        found.append(Lacking(prompt=prompt, messages=(*own, *messages), models=models, drawn=num + lost[prompt]))
     return found
 
 
@@ -90,7 +102,7 @@ def put_up(
         if num < wanted:
             waiting += 1
             continue
-        own = sa.select(Generation.id).where(Generation.prompt_id == prompt, Generation.purged_at.is_(None))
+        own = sa.select(Generation.id).where(Generation.prompt_id == prompt, *USABLE)
         shown = list(connection.execute(own.order_by(Generation.id).limit(wanted)).scalars())
         queue.add_task(
             connection,
@@ -106,14 +118,20 @@ def put_up(
     return PutUp(added=added, waiting=waiting)
 
 
+def _failures(connection: sa.Connection, about: About) -> Counter[int]:
+    """How many responses to each prompt failed, of those that the project's models drew at its settings."""
+    wanted = sa.select(Generation.prompt_id, Generation.sampling).join(Prompt, Prompt.id == Generation.prompt_id)
+    failed = wanted.where(
+        Prompt.project_id == about.id, Generation.finish == FAILED, Generation.model.in_(about.settings.models)
+    )
+    drawn = connection.execute(failed).tuples()
+    return Counter(prompt for prompt, how in drawn if msgspec.convert(how, Sampling) == about.settings.sampling)
+
+
 def _unasked(connection: sa.Connection, about: About, kind: str) -> list[tuple[int, int]]:
     """(prompt, number of its responses) of the prompts without a task of this kind, in the project's random order."""
     asked = sa.select(Task.id).where(Task.prompt_id == Prompt.id, Task.kind == kind).exists()
-    num = (
-        sa.select(sa.func.count())
-        .where(Generation.prompt_id == Prompt.id, Generation.purged_at.is_(None), Generation.finish != "failed")
-        .scalar_subquery()
-    )
+    num = sa.select(sa.func.count()).where(Generation.prompt_id == Prompt.id, *USABLE).scalar_subquery()
     wanted = sa.select(Prompt.id, num).where(
         Prompt.project_id == about.id, Prompt.implied.is_(False), Prompt.purged_at.is_(None), ~asked
     )

@@ -198,7 +198,8 @@ def list_prompts(
         if q:
             ends = sa.select(Turn.id).where(Turn.project_id == project, Turn.content.icontains(q, autoescape=True))
             own.append(Prompt.message_id.in_(ends))
-        responses = sa.select(sa.func.count()).where(Generation.prompt_id == Prompt.id).scalar_subquery()
+        usable = sa.select(sa.func.count()).where(Generation.prompt_id == Prompt.id, *filling.USABLE)
+        responses = usable.scalar_subquery()
         tasks = sa.select(sa.func.count()).where(Task.prompt_id == Prompt.id).scalar_subquery()
         wanted = sa.select(Prompt.id, Prompt.name, Prompt.message_id, Prompt.split, responses, tasks).where(*own)
         found = connection.execute(wanted.order_by(Prompt.id).offset(offset).limit(limit)).all()
@@ -245,12 +246,13 @@ def make_tasks(project: Id, body: NewTasks, person: AdministratorOnly, site: Sit
 @router.post("/projects/{project}/fill")
 def fill(project: Id, body: Filling, person: AdministratorOnly, site: SiteDep) -> Json:
     """Let the project's models answer the next `limit` prompts that lack responses, and make tasks of all that have
-    enough. Ask again while `waiting` and `sampled` are above 0.
+    enough. Ask again while `waiting` and `sampled` are above 0. failure: why one of the responses failed; prompts whose
+    responses fail again and again are given up.
     """
     with reading(site.engine) as connection:
         require_project(connection, project)
-    sampled, put = answer_prompts(site, project, limit=body.limit)
-    return {"sampled": sampled, "tasks": put.added, "waiting": put.waiting}
+    sampled, put, failure = answer_prompts(site, project, limit=body.limit)
+    return {"sampled": sampled, "tasks": put.added, "waiting": put.waiting, "failure": failure}
 
 
 @router.get("/projects/{project}/tasks")

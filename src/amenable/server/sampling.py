@@ -14,8 +14,9 @@ from amenable.server.models import Ask, Completion
 from amenable.server.site import Site
 
 
-def answer_prompts(site: Site, project: int, *, limit: int) -> tuple[int, PutUp]:
-    """Draw what the next `limit` prompts lack, and make tasks: (how many responses were asked for, what became of them).
+def answer_prompts(site: Site, project: int, *, limit: int) -> tuple[int, PutUp, str | None]:
+    """Draw what the next `limit` prompts lack, and make tasks: (how many responses were asked for, what became of them,
+    why one of them failed).
 
     Raises StoreError where the project names no models, or as the model worker does.
     """
@@ -25,18 +26,22 @@ def answer_prompts(site: Site, project: int, *, limit: int) -> tuple[int, PutUp]
     if not about.settings.models and about.settings.kind != "demonstrate":
         raise StoreError("the project names no models to sample from", mend="name one or more in its settings")
     asks = [
-        Ask(model=model, messages=one.messages, sampling=about.settings.sampling, seed=_seed(one.prompt, i))
+        Ask(model=model, messages=one.messages, sampling=about.settings.sampling, seed=_seed(one.prompt, one.drawn + i))
         for one in todo
         for i, model in enumerate(one.models)
     ]
     answers = iter(site.worker.complete(asks) if asks else ())
+    why = None
     for one in todo:
         made = [next(answers) for _ in one.models]
-        usable = [_generation(c, about) for c in made if c.finish != "failed" and c.text.strip()]
-        if usable:
-            site.store.add_generations(one.prompt, usable)
+        why = next((c.failure or f"{c.model} answered nothing" for c in made if _failed(c)), why)
+        site.store.add_generations(one.prompt, [_generation(c, about) for c in made])
     with writing(site.engine) as connection:
-        return len(asks), filling.put_up(connection, about)
+        return len(asks), filling.put_up(connection, about), why
+
+
+def _failed(drawn: Completion) -> bool:
+    return drawn.finish == filling.FAILED or not drawn.text.strip()
 
 
 def _generation(drawn: Completion, about: About) -> NewGeneration:
@@ -46,7 +51,7 @@ def _generation(drawn: Completion, about: About) -> NewGeneration:
         model_hash=drawn.model_hash,
         sampling=about.settings.sampling,
         seed=drawn.seed,
-        finish=drawn.finish,
+        finish=filling.FAILED if _failed(drawn) else drawn.finish,
         logprob=drawn.logprob,
     )
 

@@ -83,7 +83,9 @@ def _candidates(connection: sa.Connection, prompts: list[int]) -> Candidates:
     ends = sa.select(Prompt.id, Prompt.message_id).where(Prompt.id.in_(prompts))
     end_of = dict(connection.execute(ends).tuples().all())
     talks = conversations(connection, {end for end in end_of.values() if end is not None})
-    wanted = sa.select(Generation.prompt_id, Generation.model, Generation.text, Generation.finish)
+    wanted = sa.select(Generation.prompt_id, Generation.model, Generation.text, Generation.finish).where(
+        *filling.USABLE
+    )
     out: Candidates = {}
     for prompt, model, text, finish in connection.execute(wanted.where(Generation.prompt_id.in_(prompts))).tuples():
         messages = talks.get(end_of[prompt] or 0, ())

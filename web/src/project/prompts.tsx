@@ -61,7 +61,7 @@ function AddDialog({ project, onClose, onAdded }: { project: number; onClose: ()
   );
 }
 
-interface Filled { sampled: number; tasks: number; waiting: number }
+interface Filled { sampled: number; tasks: number; waiting: number; failure?: string | null }
 const SHOWN = 200;
 const AT_ONCE = 4; // prompts a request: short enough to show how it goes on
 
@@ -74,15 +74,19 @@ export function PromptsTab({ project, mayChange, onChanged }: TabProps) {
   const needsModels = project.settings.kind !== "demonstrate";
   const fill = async () => {
     let sampled = 0;
+    let failure = "";
     setFilling({ sampled, waiting: project.prompts });
     try {
       for (;;) {
         const answer = await post<Filled>(`/api/projects/${project.id}/fill`, { limit: AT_ONCE });
         sampled += answer.sampled;
         setFilling({ sampled, waiting: answer.waiting });
-        if (answer.waiting === 0 || answer.sampled === 0) break;
+        failure = answer.failure ?? failure;
+        if (answer.waiting === 0) tell(`${plural(sampled, "response")} drawn; the tasks are there.`);
+        else if (answer.sampled === 0) tellError(`${plural(answer.waiting, "prompt")} could not be answered${failure ? `: ${failure}` : ""}.`);
+        else continue;
+        break;
       }
-      tell(`${plural(sampled, "response")} drawn; the tasks are there.`);
     } catch (error) {
       tellError(error);
     }
