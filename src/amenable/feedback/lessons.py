@@ -21,6 +21,9 @@ from amenable.feedback.projects import About
 from amenable.feedback.tables import Assignment, GoldItem, Slot, Task
 from amenable.types import Record
 
+LETTERS = "ABCDEFGHI"
+"""What people call the responses, in the order in which they saw them."""
+
 
 class Lesson(Record, frozen=True):
     """How a form meets the known answer. answer: in the order that the person saw."""
@@ -121,7 +124,7 @@ def mistakes(kind: str, form: Form, answer: Form) -> list[str]:
     """Where a form contradicts the known answer, in words.
 
     >>> mistakes("rank", Form(tiers=(0, 1, 1)), Form(tiers=(1, 0, 1)))
-    ['response 2 is better than response 1']
+    ['response B is better than response A']
     """
     found: list[str] = []
     if kind == "rank" and answer.tiers is not None:
@@ -133,16 +136,18 @@ def mistakes(kind: str, form: Form, answer: Form) -> list[str]:
         if form.strength is None:
             found.append("the two can be compared")
         elif form.strength * answer.strength < 0:
-            found.append(f"the {'first' if answer.strength < 0 else 'second'} response is the better one")
+            found.append(f"response {'A' if answer.strength < 0 else 'B'} is the better one")
     if kind == "label":
-        for spot, (said, right) in enumerate(zip(form.labels or (), answer.labels or (), strict=False), start=1):
+        for spot, (said, right) in zip(
+            LETTERS, zip(form.labels or (), answer.labels or (), strict=False), strict=False
+        ):
             if said is not None and right is not None and said != right:
                 found.append(f"response {spot}: the answer is {'yes' if right else 'no'}")
     return found + _answers(form, answer)
 
 
 def _reversed(said: Sequence[int | None], right: Sequence[int | None]) -> list[str]:
-    tiers = [(s, r, spot) for spot, (s, r) in enumerate(zip(said, right, strict=True), start=1)]
+    tiers = [(s, r, spot) for spot, (s, r) in zip(LETTERS, zip(said, right, strict=True), strict=False)]
     return [
         f"response {better} is better than response {worse}"
         for said_b, right_b, better in tiers
@@ -155,11 +160,12 @@ def _answers(form: Form, answer: Form) -> list[str]:
     said = {(a.response, a.question): a.value for a in form.answers}
     found = []
     for right in answer.answers:
-        about = "the prompt" if right.response is None else f"response {right.response + 1}"
+        about = "the prompt" if right.response is None else f"response {LETTERS[right.response]}"
+        asked = right.question.replace("_", " ")
         value = said.get((right.response, right.question))
         if isinstance(right.value, bool):
             if (value is True) != right.value:
-                found.append(f"{right.question} of {about}: the answer is {'yes' if right.value else 'no'}")
+                found.append(f"{asked} of {about}: the answer is {'yes' if right.value else 'no'}")
         elif isinstance(right.value, int | float) and isinstance(value, int | float) and abs(value - right.value) > 1:
-            found.append(f"{right.question} of {about}: you said {value:g}, the answer is {right.value:g}")
+            found.append(f"{asked} of {about}: you said {value:g}, the answer is {right.value:g}")
     return found
