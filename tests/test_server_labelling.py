@@ -150,7 +150,8 @@ def test_those_who_run_a_project(site: Site, boss: Browser) -> None:
     lea, tom = labeler(site, project), labeler(site, project, "tom")
     [_, _, item] = boss.get(f"{at}/tasks").json()["items"]
     known = {"purpose": "training", "form": {"tiers": [0, 1, 1]}, "explanation": "The *first* is true."}
-    assert boss.post(f"/api/tasks/{item['id']}/known", known).status_code == 200
+    rosa = browser(site, "reviewer", "rosa")
+    assert rosa.post(f"/api/tasks/{item['id']}/known", known).status_code == 200
     for who in (lea, tom):
         work = who.post(f"{at}/next").json()["task"]
         assert work["phase"] == "training"

@@ -16,7 +16,7 @@ from amenable.feedback.agreement import REFERENCES
 from amenable.feedback.database import reading, writing
 from amenable.feedback.forms import read_form
 from amenable.feedback.tables import Annotation, Assignment, Guideline, Task
-from amenable.server.access import AdministratorOnly, ReviewerUp
+from amenable.server.access import ReviewerUp
 from amenable.server.bodies import Body, Id, Json, Short, Text
 from amenable.server.errors import NotFound
 from amenable.server.projects import require_project
@@ -95,7 +95,7 @@ def adjudicate(task: Id, body: Adjudication, person: ReviewerUp, site: SiteDep) 
 
 
 @router.post("/tasks/{task}/known")
-def make_known(task: Id, body: Known, person: AdministratorOnly, site: SiteDep) -> Json:
+def make_known(task: Id, body: Known, person: ReviewerUp, site: SiteDep) -> Json:
     """Make a task that nobody works on a training or a gold item."""
     form = read_form(body.form)
     with writing(site.engine) as connection:
@@ -105,7 +105,7 @@ def make_known(task: Id, body: Known, person: AdministratorOnly, site: SiteDep) 
 
 
 @router.delete("/tasks/{task}/known")
-def make_ordinary(task: Id, person: AdministratorOnly, site: SiteDep) -> Json:
+def make_ordinary(task: Id, person: ReviewerUp, site: SiteDep) -> Json:
     """Make a training or gold item an ordinary task again."""
     with writing(site.engine) as connection:
         require_task(connection, task)
