@@ -1,5 +1,6 @@
 /** Who is signed in, for every page. */
-import { createContext, useContext, useEffect, useState, type ReactNode } from "react";
+import { useQueryClient } from "@tanstack/react-query";
+import { createContext, useContext, useEffect, useRef, useState, type ReactNode } from "react";
 import { loadSession, onSession } from "./api";
 import { Failed, Waiting } from "./parts/states";
 import type { Role, Session, User } from "./types";
@@ -9,11 +10,17 @@ const SessionContext = createContext<Session | null>(null);
 export function SessionProvider({ children }: { children: ReactNode }) {
   const [session, setSession] = useState<Session | null>(null);
   const [error, setError] = useState<Error | null>(null);
+  const queries = useQueryClient();
+  const user = useRef<number | null>(null);
   useEffect(() => {
-    const stop = onSession(setSession);
+    const stop = onSession((now) => {
+      if (user.current !== null && user.current !== now.user?.id) queries.clear(); // what one person saw is not the next one's to see
+      user.current = now.user?.id ?? null;
+      setSession(now);
+    });
     loadSession().catch(setError);
     return () => void stop();
-  }, []);
+  }, [queries]);
   if (session === null) return error ? <Failed error={error} onRetry={() => location.reload()} /> : <Waiting />;
   return <SessionContext.Provider value={session}>{children}</SessionContext.Provider>;
 }
