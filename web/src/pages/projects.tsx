@@ -61,7 +61,7 @@ export default function Projects() {
   return (
     <Page title="Projects" about="Each has its own prompts, people, guidelines and questionnaire." actions={admin && <Button onClick={() => setCreating(true)}>New project</Button>}>
       <Loaded query={projects}>
-        {(all) => all.length === 0 ? <Nothing icon="project" title="No project yet">{admin ? <>A project turns prompts into people's judgements, and those into training data: <code>--data feedback:NAME</code>.</> : "An administrator creates them."}</Nothing> : (
+        {(all) => all.length === 0 ? <Nothing icon="project" title="No project yet">{admin ? <>A project turns prompts into people's judgements, and those into training data: <code>data.train=feedback:NAME</code>.</> : "An administrator creates them."}</Nothing> : (
           <SimpleGrid cols={{ base: 1, md: 2 }}>
             {all.map((project) => (
               <Card key={project.id} style={{ background: "var(--card)" }}>

@@ -2,9 +2,22 @@
 import { Card, Code, Progress as Bar, SimpleGrid, Stack, Text, Title } from "@mantine/core";
 import type { TabProps } from "../pages/project";
 import { Figure } from "../parts/interval";
+import type { WholeProject } from "../types";
+
+const quoted = (name: string) => (/^[\w-]+$/.test(name) ? name : `"${name}"`);
+
+/** What trains a model on what this kind of project collects. */
+function commands({ name, settings }: WholeProject): string {
+  const on = `model=${settings.models[0] ?? "MODEL"} data.train=feedback:${quoted(name)}`;
+  if (settings.kind === "demonstrate") return `amenable sft ${on} --name taught`;
+  if (settings.kind === "edit") return `amenable dpo ${on} --name taught`;
+  if (settings.kind === "label") return `amenable kto ${on}${settings.label_question === "good" ? "" : ` data.question=${settings.label_question}`} --name taught`;
+  const scored = settings.kind === "rate" ? " algorithm.name=reward_rating" : "";
+  return `amenable reward ${on}${scored} --name people\namenable ppo ${on} reward=run:people --name taught`;
+}
 
 export function OverviewTab({ project }: TabProps) {
-  const name = /^[\w-]+$/.test(project.name) ? project.name : `"${project.name}"`;
+  const name = quoted(project.name);
   return (
     <Stack>
       <Card style={{ background: "var(--card)" }}>
@@ -15,8 +28,8 @@ export function OverviewTab({ project }: TabProps) {
       </Card>
       <Card style={{ background: "var(--card)" }}>
         <Title order={2} mb="xs">Learn from it</Title>
-        <Text size="sm" c="dimmed" mb="sm">What people said here trains with one option:</Text>
-        <Code block style={{ whiteSpace: "pre-wrap" }}>{`amenable reward --data feedback:${name}\namenable ppo --data feedback:${name}`}</Code>
+        <Text size="sm" c="dimmed" mb="sm">What people said here trains with one setting, <Code>data.train</Code>:</Text>
+        <Code block style={{ whiteSpace: "pre-wrap" }}>{commands(project)}</Code>
       </Card>
       <Card style={{ background: "var(--card)" }}>
         <Title order={2} mb="xs">Take it out</Title>
