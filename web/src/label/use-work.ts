@@ -132,7 +132,7 @@ export function useDesk(project: string, assignment: string | null): Desk {
     pending.current = null;
     setBusy(true);
     post<Submitted>(`/api/assignments/${work.assignment}/submit`, { form: toSubmit(work, form), active_s: active.current, next: true }).then((answer) => {
-      setLast(work.assignment);
+      setLast(answer.lesson ? null : work.assignment); // a training item stays as it is: its answer is shown
       setSaid(`Submitted. ${answer.progress?.today ?? ""} today.`);
       if (answer.late) tell("This came in after its time had run out; it is kept and counts.");
       if (!answer.lesson) return after(answer);

@@ -69,7 +69,7 @@ function Invitations() {
       <Card mb="md" style={{ background: "var(--card)" }}><InviteForm onMade={() => void invitations.refetch()} /></Card>
       {open.length > 0 && (
         <Card padding={0} style={{ background: "var(--card)" }}><Table><Table.Thead><Table.Tr><Table.Th>Role</Table.Th><Table.Th>Project</Table.Th><Table.Th>Good until</Table.Th><Table.Th><span className="visually-hidden">Actions</span></Table.Th></Table.Tr></Table.Thead>
-          <Table.Tbody>{open.map((i) => <Table.Tr key={i.id}><Table.Td>{ROLE_NAMES[i.role]}</Table.Td><Table.Td>{i.project ?? "–"}</Table.Td><Table.Td>{moment(i.expires_at)}</Table.Td><Table.Td ta="right"><Button size="compact-sm" variant="default" aria-label={`Withdraw the invitation as ${ROLE_NAMES[i.role]} of ${moment(i.expires_at)}`} onClick={() => void remove(`/api/invitations/${i.id}`).then(() => invitations.refetch()).catch(tellError)}>Withdraw</Button></Table.Td></Table.Tr>)}</Table.Tbody></Table></Card>
+          <Table.Tbody>{open.map((i) => <Table.Tr key={i.id}><Table.Td>{ROLE_NAMES[i.role]}</Table.Td><Table.Td>{i.project ?? "–"}</Table.Td><Table.Td>{moment(i.expires_at)}</Table.Td><Table.Td ta="right"><Button size="compact-sm" variant="default" aria-label={`Withdraw the invitation as ${ROLE_NAMES[i.role]} of ${moment(i.expires_at)}`} onClick={() => void remove(`/api/invitations/${i.id}`).catch(tellError).then(() => invitations.refetch())}>Withdraw</Button></Table.Td></Table.Tr>)}</Table.Tbody></Table></Card>
       )}
     </>
   );
