@@ -78,6 +78,10 @@ class ConflictError(StoreError):
     """What was asked for cannot be done any more, because something else was done before."""
 
 
+class UnavailableError(StoreError):
+    """The feedback database cannot be used as things stand: its disk is full, somebody holds it, its server is down."""
+
+
 class ParkedError(AmenableError):
     """A run waits for something outside of it, and can be resumed when that is there."""
 

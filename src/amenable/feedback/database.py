@@ -18,9 +18,10 @@ import sqlalchemy as sa
 from sqlalchemy import event
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 
-from amenable.errors import MissingExtraError, StoreError
+from amenable.errors import MissingExtraError, StoreError, UnavailableError
 from amenable.feedback import account_tables, talk_tables  # noqa: F401 - Table.metadata knows every table only then
 from amenable.feedback.tables import HEAD
+from amenable.feedback.turns import Turns
 
 BUSY_TIMEOUT_S = 30.0
 WRITERS_LOCK = 0x616D656E  # "amen": any number that every writer agrees on
@@ -39,6 +40,8 @@ CURES = {
     "file is not a database": ("the file is not an amenable database", "give another path, or restore the file"),
     "malformed": ("the database is damaged", "restore it from a backup, or save what is left: sqlite3 FILE .recover"),
     "disk i/o error": ("the disk failed to read or write", "check the disk; a network drive is no place for SQLite"),
+    "no space left on device": ("the disk is full", "free some space; nothing that was saved is lost"),
+    "server closed the connection": ("the database server ended", "start it again, and look into its log"),
     "connection refused": ("the database server does not answer", "check that it runs and that the URL is right"),
     "could not translate host name": ("the database server was not found", "check the host in the URL"),
     "password authentication failed": (
@@ -57,7 +60,9 @@ def open_engine(url_or_path: str | Path, *, busy_timeout_s: float = BUSY_TIMEOUT
     try:
         url = sa.make_url(where) if "://" in where else sa.URL.create("sqlite", database=where)
         engine = sa.create_engine(
-            url, connect_args={"timeout": busy_timeout_s} if url.get_backend_name() == "sqlite" else {}
+            url,
+            connect_args={"timeout": busy_timeout_s} if url.get_backend_name() == "sqlite" else {},
+            execution_options={"amenable_turns": Turns(busy_timeout_s)},
         )
     except ModuleNotFoundError as error:
         raise MissingExtraError(str(error.name), extra="postgres", purpose="PostgreSQL") from None
@@ -73,11 +78,22 @@ def open_engine(url_or_path: str | Path, *, busy_timeout_s: float = BUSY_TIMEOUT
 
 @contextmanager
 def writing(engine: sa.Engine) -> Iterator[sa.Connection]:
-    """A transaction that writes: all of it or nothing; other writers wait."""
-    with mended(engine), engine.connect().execution_options(amenable_writes=True) as connection, connection.begin():
+    """A transaction that writes: all of it or nothing; other writers wait. It is on the disk when the context ends."""
+    turns: Turns = engine.get_execution_options()["amenable_turns"]
+    with mended(engine), turns.turn(lambda: _begin_writing(engine)) as connection:
+        yield connection
+
+
+def _begin_writing(engine: sa.Engine) -> sa.Connection:
+    connection = engine.connect().execution_options(amenable_writes=True)
+    try:
+        connection.begin()
         if engine.dialect.name == "postgresql":
             connection.execute(sa.select(sa.func.pg_advisory_xact_lock(WRITERS_LOCK)))
-        yield connection
+    except BaseException:
+        connection.close()
+        raise
+    return connection
 
 
 @contextmanager
@@ -89,7 +105,7 @@ def reading(engine: sa.Engine) -> Iterator[sa.Connection]:
 
 @contextmanager
 def mended(engine: sa.Engine) -> Iterator[None]:
-    """Turn what the database complains of, where the user can mend it, into StoreError."""
+    """Turn what the database complains of, where the user can mend it, into UnavailableError."""
     try:
         yield
     except DBAPIError as error:
@@ -97,7 +113,7 @@ def mended(engine: sa.Engine) -> Iterator[None]:
         where = engine.url.render_as_string(hide_password=True)
         for sign, (what, mend) in CURES.items():
             if sign in text:
-                raise StoreError(f"{what} ({error.orig})", where=where, mend=mend) from error
+                raise UnavailableError(f"{what} ({error.orig})", where=where, mend=mend) from error
         raise
 
 

@@ -9,7 +9,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from amenable.errors import AmenableError, ConflictError
+from amenable.errors import AmenableError, ConflictError, UnavailableError
 from amenable.feedback.conversations import NoSuch
 
 
@@ -46,6 +46,7 @@ STATUS: dict[type[AmenableError], int] = {
     SignInFirst: 401,
     TooMany: 429,
     WorkerDown: 503,
+    UnavailableError: 503,
 }
 
 
@@ -69,7 +70,7 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(AmenableError)
     def ours(request: Request, error: AmenableError) -> JSONResponse:
-        wait = {"retry-after": "10"} if isinstance(error, TooMany | WorkerDown) else {}
+        wait = {"retry-after": "10"} if isinstance(error, TooMany | WorkerDown | UnavailableError) else {}
         return answer(status_of(error), sentence(error), getattr(error, "field", None), **wait)
 
     @app.exception_handler(RequestValidationError)
