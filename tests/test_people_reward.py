@@ -50,7 +50,7 @@ def answer_all(store: Store, person: int = 1) -> int:
                 form = Form(tiers=tuple(sorted(set(lengths), reverse=True).index(n) for n in lengths))
             else:
                 form = Form(answers=(Answered(question="overall", value=min(7, lengths[0]), response=0),))
-            submissions.submit(connection, number, person, form, 1.0)
+            submissions.submit(connection, queue.own_assignment(connection, number, person), form, 1.0)
             done += 1
 
 

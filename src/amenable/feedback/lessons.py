@@ -95,12 +95,11 @@ def lesson_of(connection: sa.Connection, task: int, shown: Sequence[int], form: 
 
 def training_of(connection: sa.Connection, about: About, person: int) -> Training:
     """How far a person is with the training items of a project."""
-    passed = passed_of(connection, about.id, person, "training")
-    needed = sa.select(sa.func.count()).where(Task.project_id == about.id, Task.purpose == "training")
-    num_needed = connection.execute(needed).scalar_one()
+    needed = about.num_training
+    passed = passed_of(connection, about.id, person, "training") if needed else {}
     right = sum(passed.values())
-    is_open = len(passed) >= num_needed and right >= about.settings.training_pass * num_needed
-    return Training(needed=num_needed, done=len(passed), passed=right, open=is_open)
+    is_open = len(passed) >= needed and right >= about.settings.training_pass * needed
+    return Training(needed=needed, done=len(passed), passed=right, open=is_open)
 
 
 def passed_of(connection: sa.Connection, project: int, person: int, purpose: str) -> dict[int, bool]:

@@ -14,7 +14,7 @@ from msgspec import Meta
 from amenable.errors import StoreError, nearest
 from amenable.feedback import rows
 from amenable.feedback.forms import DEFAULT_QUESTIONS, Question, TaskKind, read_questions
-from amenable.feedback.tables import Guideline, Member, Project, Questionnaire, User
+from amenable.feedback.tables import Guideline, Member, Project, Questionnaire, Task, User
 from amenable.types import Record, Sampling
 
 
@@ -57,6 +57,8 @@ class About(Record, frozen=True):
     settings: Settings
     guideline: int | None  # id of the newest version
     questionnaire: int | None
+    num_training: int  # training items
+    num_gold: int
 
 
 def read_settings(value: Any) -> Settings:
@@ -90,22 +92,31 @@ def create(
 
 def about(connection: sa.Connection, project: int) -> About:
     """Raises StoreError if there is no such project."""
-    found = connection.execute(sa.select(Project.name, Project.settings).where(Project.id == project)).one_or_none()
+    found = connection.execute(_ABOUT, {"project": project}).one_or_none()
     if found is None:
         raise StoreError(f"there is no project number {project}")
-    newest = {
-        table: connection.execute(
-            sa.select(table.id).where(table.project_id == project).order_by(table.version.desc()).limit(1)
-        ).scalar()
-        for table in (Guideline, Questionnaire)
-    }
-    return About(
-        id=project,
-        name=found.name,
-        settings=read_settings(found.settings),
-        guideline=newest[Guideline],
-        questionnaire=newest[Questionnaire],
-    )
+    return About(**{**found._mapping, "settings": read_settings(found.settings)})
+
+
+def _newest(table: type[Guideline] | type[Questionnaire]) -> sa.ScalarSelect[int]:
+    own = sa.select(table.id).where(table.project_id == Project.id).order_by(table.version.desc()).limit(1)
+    return own.scalar_subquery()
+
+
+def _num_items(purpose: str) -> sa.ScalarSelect[int]:
+    return sa.select(sa.func.count()).where(Task.project_id == Project.id, Task.purpose == purpose).scalar_subquery()
+
+
+_ABOUT = sa.select(
+    Project.id,
+    Project.name,
+    Project.settings,
+    _newest(Guideline).label("guideline"),
+    _newest(Questionnaire).label("questionnaire"),
+    _num_items("training").label("num_training"),
+    _num_items("gold").label("num_gold"),
+).where(Project.id == sa.bindparam("project"))
+"""Made once: making a statement takes as long as running it, and this one is run at every step of a labeler."""
 
 
 def number_of(connection: sa.Connection, name: str) -> int:

@@ -20,8 +20,18 @@ import sqlalchemy as sa
 from amenable.errors import StoreError
 from amenable.feedback import lessons, projects, rows
 from amenable.feedback.forms import Form, TaskKind, read_form
-from amenable.feedback.projects import About
-from amenable.feedback.tables import Assignment, Generation, Prompt, Slot, Task, now
+from amenable.feedback.projects import About, Settings
+from amenable.feedback.tables import Assignment, Generation, Project, Prompt, Slot, Task, UtcTime, now
+from amenable.types import Record
+
+
+class Places(Record, frozen=True):
+    """How full a project is: its slots, those that are done, and the tasks with a slot that nobody holds."""
+
+    total: int
+    done: int
+    open: int
+
 
 RESPONSES = {"demonstrate": (0, 0), "rate": (1, 9), "rank": (2, 9), "compare": (2, 2), "label": (1, 9), "edit": (1, 9)}
 """How many responses a task of each kind shows: at least, at most."""
@@ -83,27 +93,24 @@ def next_assignment(connection: sa.Connection, about: About, person: int) -> int
     held = _held(connection, about, person)
     if held is not None:
         return held
-    training = _known_item(connection, about.id, person, "training")
+    training = _known_item(connection, about.id, person, "training") if about.num_training else None
     if training is not None:
         return _assign(connection, about, training, person)
     if not lessons.training_of(connection, about, person).open:
         return None
-    num_had = connection.execute(sa.select(sa.func.count()).where(Assignment.user_id == person)).scalar_one()
-    if drawn(person, num_had) < about.settings.gold_share:
-        gold = _known_item(connection, about.id, person, "gold")
-        if gold is not None:
-            return _assign(connection, about, gold, person)
+    if about.num_gold and about.settings.gold_share:
+        num_had = connection.execute(sa.select(sa.func.count()).where(Assignment.user_id == person)).scalar_one()
+        if drawn(person, num_had) < about.settings.gold_share:
+            gold = _known_item(connection, about.id, person, "gold")
+            if gold is not None:
+                return _assign(connection, about, gold, person)
     task = _lease_next(connection, about, person)
     return None if task is None else _assign(connection, about, task, person)
 
 
 def find_assignment(connection: sa.Connection, assignment: int, person: int) -> Any:
-    """The row of a person's assignment, with its task's kind, project and purpose; None if it is not theirs."""
-    wanted = sa.select(Assignment.__table__, Task.kind, Task.project_id, Task.prompt_id, Task.purpose)
-    own = wanted.join(Task, Task.id == Assignment.task_id).where(
-        Assignment.id == assignment, Assignment.user_id == person
-    )
-    return connection.execute(own).one_or_none()
+    """The row of a person's assignment, with what belongs to it (_OWN); None if it is not theirs."""
+    return connection.execute(_OWN, {"assignment": assignment, "person": person}).one_or_none()
 
 
 def own_assignment(connection: sa.Connection, assignment: int, person: int) -> Any:
@@ -124,25 +131,32 @@ def save_draft(connection: sa.Connection, assignment: int, person: int, form: Fo
         raise StoreError(f"this task is {row.state} already", mend="undo it first")
     values = {"form": msgspec.to_builtins(form), "active_time_s": float(active_s), "saved_at": now()}
     connection.execute(sa.update(Assignment).where(Assignment.id == assignment).values(values))
-    return hold(connection, row.task_id, person)
+    return hold(connection, row)
 
 
-def hold(connection: sa.Connection, task: int, person: int) -> bool:
-    """Lease a slot of this task to the person, the one that they hold if they do; False if there is none left."""
-    at = now()
-    if connection.execute(sa.select(Task.purpose).where(Task.id == task)).scalar_one() != "work":
+def hold(connection: sa.Connection, row: Any) -> bool:
+    """Lease a slot to the person of an assignment, the one that they hold if they do; False if there is none left."""
+    return _take(connection, row, done=False, expires_at=now() + lease(projects.read_settings(row.settings)))
+
+
+def fill(connection: sa.Connection, row: Any) -> bool:
+    """As hold, for what is handed in: the slot is done."""
+    return _take(connection, row, done=True, expires_at=None)
+
+
+def _take(connection: sa.Connection, row: Any, *, done: bool, expires_at: datetime | None) -> bool:
+    if row.purpose != "work":
         return True  # training and gold items have room for everyone
-    project = connection.execute(sa.select(Task.project_id).where(Task.id == task)).scalar_one()
-    until = at + lease(projects.about(connection, project))
-    own = sa.update(Slot).where(Slot.task_id == task, Slot.user_id == person, Slot.done.is_(False))
-    if connection.execute(own.values(expires_at=until)).rowcount:
+    wanted = {"task": row.task_id, "person": row.user_id, "done": done, "expires_at": expires_at}
+    if connection.execute(_TAKE_OWN, wanted).rowcount:
         return True
     free = connection.execute(
-        sa.select(Slot.id).where(Slot.task_id == task, *_free(at)).order_by(Slot.number).limit(1)
+        sa.select(Slot.id).where(Slot.task_id == row.task_id, *_free(now())).order_by(Slot.number).limit(1)
     ).scalar()
     if free is None:
         return False
-    connection.execute(sa.update(Slot).where(Slot.id == free).values(user_id=person, expires_at=until))
+    values = {"user_id": row.user_id, "done": done, "expires_at": expires_at}
+    connection.execute(sa.update(Slot).where(Slot.id == free).values(values))
     return True
 
 
@@ -152,14 +166,8 @@ def release(connection: sa.Connection, task: int, person: int) -> None:
     connection.execute(own.values(user_id=None, expires_at=None))
 
 
-def lease(about: About) -> timedelta:
-    return timedelta(minutes=about.settings.lease_minutes)
-
-
-def expires_at(connection: sa.Connection, task: int, person: int) -> datetime | None:
-    """When the person's lease of a task ends; None if they hold none."""
-    wanted = sa.select(Slot.expires_at).where(Slot.task_id == task, Slot.user_id == person, Slot.done.is_(False))
-    return connection.execute(wanted).scalar()
+def lease(settings: Settings) -> timedelta:
+    return timedelta(minutes=settings.lease_minutes)
 
 
 def draft_of(row: Any) -> Form | None:
@@ -167,30 +175,29 @@ def draft_of(row: Any) -> Form | None:
     return None if row.form is None else read_form(row.form)
 
 
-def num_waiting(connection: sa.Connection, project: int, person: int) -> int:
-    """How many tasks the person could be given now: those with a free slot, less those that they have had or hold."""
-    at = now()
-    free = sa.select(sa.func.count(sa.distinct(Slot.task_id))).where(Slot.project_id == project, *_free(at))
-    had = sa.select(Assignment.task_id).where(Assignment.user_id == person, Assignment.state != "open")
-    holds = sa.select(Slot.task_id).where(Slot.user_id == person, Slot.done.is_(False), Slot.expires_at > at)
-    closed = free.where(sa.or_(Slot.task_id.in_(had), Slot.task_id.in_(holds)))
-    return connection.execute(free).scalar_one() - connection.execute(closed).scalar_one()
+def places(connection: sa.Connection, project: int) -> Places:
+    """How full a project is. Reads every slot of it."""
+    is_free = sa.case((sa.and_(*_free(now())), Slot.task_id))
+    done = sa.func.coalesce(sa.func.sum(sa.case((Slot.done, 1), else_=0)), 0)
+    wanted = sa.select(sa.func.count(), done, sa.func.count(sa.distinct(is_free))).where(Slot.project_id == project)
+    total, num_done, num_open = connection.execute(wanted).one()
+    return Places(total=total, done=int(num_done), open=num_open)
+
+
+def num_closed(connection: sa.Connection, project: int, person: int) -> int:
+    """How many of the tasks with a free slot are not for this person: they handed them in, skipped them, or hold them."""
+    return connection.execute(_NUM_CLOSED, {"project": project, "person": person, "at": now()}).scalar_one()
 
 
 def _held(connection: sa.Connection, about: About, person: int) -> int | None:
     """What the person has begun and still holds, the lease renewed."""
-    wanted = (
-        sa.select(Assignment.id, Assignment.task_id)
-        .join(Slot, sa.and_(Slot.task_id == Assignment.task_id, Slot.user_id == Assignment.user_id))
-        .where(Slot.project_id == about.id, Slot.user_id == person, Slot.done.is_(False), Slot.expires_at > now())
-        .where(Assignment.state == "open")
-        .order_by(Assignment.id)
-        .limit(1)
-    )
-    found = connection.execute(wanted).one_or_none()
+    found = connection.execute(_HELD, {"project": about.id, "person": person, "at": now()}).one_or_none()
     if found is not None:
-        hold(connection, found.task_id, person)
+        until = now() + lease(about.settings)
+        connection.execute(sa.update(Slot).where(Slot.id == found.slot).values(expires_at=until))
         return int(found.id)
+    if not (about.num_training or about.num_gold):
+        return None
     known = (
         sa.select(Assignment.id)
         .join(Task, Task.id == Assignment.task_id)
@@ -214,38 +221,22 @@ def _known_item(connection: sa.Connection, project: int, person: int, purpose: s
 
 def _lease_next(connection: sa.Connection, about: About, person: int) -> int | None:
     at = now()
-    wanted = sa.select(Slot.id, Slot.task_id).where(*_open_to(about.id, person, at))
-    found = connection.execute(wanted.order_by(Slot.turn, Slot.task_id, Slot.number).limit(1)).one_or_none()
+    found = connection.execute(_NEXT, {"project": about.id, "person": person, "at": at}).one_or_none()
     if found is None:
         return None
-    taken = sa.update(Slot).where(Slot.id == found.id, *_free(at))
-    if not connection.execute(taken.values(user_id=person, expires_at=at + lease(about))).rowcount:
+    until = at + lease(about.settings)
+    taken = {"slot": found.id, "holder": person, "until": until, "at": at}
+    if not connection.execute(_LEASE, taken).rowcount:
         raise AssertionError("a slot was taken while this writer had its turn")
     return int(found.task_id)
 
 
-def _open_to(project: int, person: int, at: datetime) -> list[Any]:
-    """Conditions on a slot: nobody holds it, and the person has not handed in or skipped its task, nor holds it."""
-    had = sa.select(Assignment.id).where(
-        Assignment.task_id == Slot.task_id, Assignment.user_id == person, Assignment.state != "open"
-    )
-    own = Slot.__table__.alias()
-    holds = sa.select(own.c.id).where(own.c.task_id == Slot.task_id, own.c.user_id == person, own.c.id != Slot.id)
-    return [Slot.project_id == project, *_free(at), ~had.exists(), ~holds.exists()]
-
-
-def _free(at: datetime) -> list[Any]:
-    return [Slot.done.is_(False), sa.or_(Slot.user_id.is_(None), Slot.expires_at <= at)]
-
-
 def _assign(connection: sa.Connection, about: About, task: int, person: int) -> int:
     """The person's assignment of a task; the first time its responses are shuffled and what is shown is noted."""
-    known = connection.execute(
-        sa.select(Assignment.id).where(Assignment.task_id == task, Assignment.user_id == person)
-    ).scalar()
-    if known is not None:
-        return known
-    shown = list(connection.execute(sa.select(Task.generations).where(Task.id == task)).scalar_one())
+    found = connection.execute(_TO_SHOW, {"task": task, "person": person}).one()
+    if found.assignment is not None:
+        return int(found.assignment)
+    shown = list(found.generations)
     random.Random(f"{task}:{person}").shuffle(shown)
     return rows.insert(
         connection,
@@ -256,3 +247,89 @@ def _assign(connection: sa.Connection, about: About, task: int, person: int) -> 
         guideline_id=about.guideline,
         questionnaire_id=about.questionnaire,
     )
+
+
+# Statements of every step of a labeler, made once: making one takes as long as running it.
+
+
+def _free(at: Any) -> list[Any]:
+    return [Slot.done.is_(False), sa.or_(Slot.user_id.is_(None), Slot.expires_at <= at)]
+
+
+_AT = sa.bindparam("at", type_=UtcTime())
+_PERSON: sa.BindParameter[int] = sa.bindparam("person")
+_PROJECT: sa.BindParameter[int] = sa.bindparam("project")
+_OTHER = Slot.__table__.alias()
+_OWN = (
+    sa.select(
+        Assignment.__table__,
+        Task.kind,
+        Task.project_id,
+        Task.prompt_id,
+        Task.purpose,
+        Prompt.message_id,
+        Project.name.label("project_name"),
+        Project.settings,
+        Slot.expires_at,  # of the person's lease; None where they hold none
+    )
+    .join(Task, Task.id == Assignment.task_id)
+    .join(Prompt, Prompt.id == Task.prompt_id)
+    .join(Project, Project.id == Task.project_id)
+    .outerjoin(Slot, sa.and_(Slot.task_id == Task.id, Slot.user_id == Assignment.user_id, Slot.done.is_(False)))
+    .where(Assignment.id == sa.bindparam("assignment"), Assignment.user_id == _PERSON)
+)
+_TAKE_OWN = (
+    sa.update(Slot)
+    .where(Slot.task_id == sa.bindparam("task"), Slot.user_id == _PERSON, Slot.done.is_(False))
+    .values(done=sa.bindparam("done"), expires_at=sa.bindparam("expires_at"))
+)
+_HELD = (
+    sa.select(Assignment.id, Slot.id.label("slot"))
+    .join(Slot, sa.and_(Slot.task_id == Assignment.task_id, Slot.user_id == Assignment.user_id))
+    .where(Slot.project_id == _PROJECT, Slot.user_id == _PERSON, Slot.done.is_(False), Slot.expires_at > _AT)
+    .where(Assignment.state == "open")
+    .order_by(Assignment.id)
+    .limit(1)
+)
+_NEXT = (  # nobody holds it, and the person has not handed in or skipped its task, nor holds another slot of it
+    sa.select(Slot.id, Slot.task_id)
+    .where(Slot.project_id == _PROJECT, *_free(_AT))
+    .where(
+        ~sa.select(Assignment.id)
+        .where(Assignment.task_id == Slot.task_id, Assignment.user_id == _PERSON, Assignment.state != "open")
+        .exists()
+    )
+    .where(
+        ~sa.select(_OTHER.c.id)
+        .where(_OTHER.c.task_id == Slot.task_id, _OTHER.c.user_id == _PERSON, _OTHER.c.id != Slot.id)
+        .exists()
+    )
+    .order_by(Slot.turn, Slot.task_id, Slot.number)
+    .limit(1)
+)
+_LEASE = (
+    sa.update(Slot)
+    .where(Slot.id == sa.bindparam("slot"), *_free(_AT))
+    .values(user_id=sa.bindparam("holder"), expires_at=sa.bindparam("until"))
+)
+_TO_SHOW = (
+    sa.select(Task.generations, Assignment.id.label("assignment"))
+    .outerjoin(Assignment, sa.and_(Assignment.task_id == Task.id, Assignment.user_id == _PERSON))
+    .where(Task.id == sa.bindparam("task"))
+)
+_NUM_CLOSED = (  # from the person's assignments, one per task: they are fewer than the project's slots
+    sa.select(sa.func.count())
+    .select_from(Assignment)
+    .join(Task, Task.id == Assignment.task_id)
+    .where(Assignment.user_id == _PERSON, Task.project_id == _PROJECT)
+    .where(sa.select(Slot.id).where(Slot.task_id == Assignment.task_id, *_free(_AT)).exists())
+    .where(
+        sa.or_(
+            Assignment.state != "open",
+            sa.select(_OTHER.c.id)
+            .where(_OTHER.c.task_id == Assignment.task_id, _OTHER.c.user_id == _PERSON)
+            .where(_OTHER.c.done.is_(False), _OTHER.c.expires_at > _AT)
+            .exists(),
+        )
+    )
+)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -193,8 +194,12 @@ def insert_annotation(
     """As add_annotation, for parts that are known to name responses of this prompt."""
     values = {"project_id": project_id, "prompt_id": prompt, "user_id": user_id, "source": source, "meta": meta or {}}
     annotation = insert(connection, Annotation, **values, **columns)
+    kept: defaultdict[type[Table], list[dict[str, Any]]] = defaultdict(list)
     for part in parts:
-        _add_part(connection, annotation, part)
+        for table, row in _rows(part):
+            kept[table].append({"annotation_id": annotation, **row})
+    for table, all_of_it in kept.items():
+        connection.execute(sa.insert(table), all_of_it)
     return annotation
 
 
@@ -211,41 +216,50 @@ def _generations(part: Part) -> Iterable[int]:
     return () if part.generation is None else (part.generation,)
 
 
-def _add_part(connection: sa.Connection, annotation: int, part: Part) -> None:
-    def add(table: type[Table], **values: Any) -> None:
-        insert(connection, table, annotation_id=annotation, **values)
-
+def _rows(part: Part) -> Iterator[tuple[type[Table], dict[str, Any]]]:
+    """The rows that a part is kept as."""
     match part:
         case Ranked():
             if len(part.generations) != len(part.tiers) or len(part.tiers) < 2 or min(part.tiers) < 0:
                 raise StoreError(f"not a ranking: {len(part.generations)} responses and tiers {list(part.tiers)}")
             for place, (generation, tier) in enumerate(zip(part.generations, part.tiers, strict=True)):
-                add(RankEntry, generation_id=generation, place=place, tier=tier)
+                yield RankEntry, {"generation_id": generation, "place": place, "tier": tier}
         case Rated():
             if not (math.isfinite(part.low) and math.isfinite(part.high) and part.low <= part.score <= part.high):
                 raise StoreError(f"the score {part.score} is not on the scale {part.low} to {part.high}")
-            scale = {"low": part.low, "high": part.high}
-            add(Answer, generation_id=part.generation, question=part.question, value=float(part.score), **scale)
+            yield Answer, _answer(part, float(part.score), part.low, part.high)
         case Flagged():
-            add(Answer, generation_id=part.generation, question=part.question, value=part.yes)
+            yield Answer, _answer(part, part.yes)
         case Remarked():
-            add(Answer, generation_id=part.generation, question=part.question, value=part.text)
+            yield Answer, _answer(part, part.text)
         case Compared():
             if part.strength is not None and not math.isfinite(part.strength):
                 raise StoreError(f"the strength of a preference is {part.strength}")
-            add(ComparisonEntry, chosen_id=part.chosen, rejected_id=part.rejected, strength=part.strength)
+            pair = {"chosen_id": part.chosen, "rejected_id": part.rejected}
+            yield ComparisonEntry, {**pair, "strength": part.strength}
         case Written():
             _require_text(part.text)
-            add(DemonstrationEntry, text=part.text)
+            yield DemonstrationEntry, {"text": part.text}
         case Thumb():
-            add(ChatFeedback, kind="thumb", generation_id=part.generation, up=part.up)
+            yield ChatFeedback, _chat("thumb", part.generation, up=part.up)
         case Chosen():
-            add(ChatFeedback, kind="pair", generation_id=part.generation, other_id=part.over)
+            yield ChatFeedback, _chat("pair", part.generation, other_id=part.over)
         case Edited():
             _require_text(part.text)
-            add(ChatFeedback, kind="edit", generation_id=part.generation, text=part.text)
+            yield ChatFeedback, _chat("edit", part.generation, text=part.text)
         case Regenerated():
-            add(ChatFeedback, kind="regenerate", generation_id=part.generation)
+            yield ChatFeedback, _chat("regenerate", part.generation)
+
+
+def _answer(
+    part: Rated | Flagged | Remarked, value: Any, low: float | None = None, high: float | None = None
+) -> dict[str, Any]:
+    about = {"generation_id": part.generation, "question": part.question}
+    return {**about, "value": value, "low": low, "high": high}
+
+
+def _chat(kind: str, generation: int, **values: Any) -> dict[str, Any]:
+    return {"kind": kind, "generation_id": generation, "other_id": None, "up": None, "text": None, **values}
 
 
 def _require_text(text: str) -> None:

@@ -8,6 +8,7 @@ late     the lease ran out: a free slot is taken if there is one; else the annot
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 import sqlalchemy as sa
@@ -16,7 +17,7 @@ from amenable.errors import ConflictError, StoreError
 from amenable.feedback import projects, queue, rows
 from amenable.feedback.forms import Form, parts_of, read_form
 from amenable.feedback.lessons import Lesson, lesson_of
-from amenable.feedback.tables import Annotation, Assignment, Slot, Task, now
+from amenable.feedback.tables import Annotation, Assignment, Slot, now
 from amenable.types import Record
 
 
@@ -28,38 +29,36 @@ class Submitted(Record, frozen=True):
     lesson: Lesson | None = None
 
 
-def submit(connection: sa.Connection, assignment: int, person: int, form: Form, active_s: float) -> Submitted:
+def submit(connection: sa.Connection, row: Any, form: Form, active_s: float) -> Submitted:
     """Hand in a form. The same form again gives the same answer, so that a lost reply may be asked for again.
 
-    Raises StoreError if the form does not answer the task or the assignment is another's, ConflictError if another form
-    was handed in before.
+    row: the assignment, as queue.own_assignment gives it. Raises StoreError if the form does not answer the task,
+    ConflictError if another form was handed in before.
     """
-    row = queue.own_assignment(connection, assignment, person)
     if row.state == "submitted":
         if row.form is not None and read_form(row.form) == form:
-            return _done(connection, assignment, row, form, late=row.late)
+            annotation = current(connection, row.id)
+            assert annotation is not None
+            return _done(connection, annotation, row, form, late=row.late)
         raise ConflictError("this task is submitted already", mend="undo it first, then submit again")
-    about = projects.about(connection, row.project_id)
     questions = projects.questions_of(connection, row.questionnaire_id)
-    label = about.settings.label_question
+    label = projects.read_settings(row.settings).label_question
     parts = parts_of(form, row.kind, row.shown_order, questions, label_question=label)
-    rows.add_annotation(
+    annotation = rows.add_annotation(
         connection,
         row.project_id,
         row.prompt_id,
-        person,
+        row.user_id,
         parts,
-        assignment_id=assignment,
+        assignment_id=row.id,
         guideline_id=row.guideline_id,
         questionnaire_id=row.questionnaire_id,
-        supersedes_id=current(connection, assignment),
+        supersedes_id=current(connection, row.id),
     )
-    late = not queue.hold(connection, row.task_id, person)
-    slot = sa.update(Slot).where(Slot.task_id == row.task_id, Slot.user_id == person)
-    connection.execute(slot.values(done=True, expires_at=None))
+    late = not queue.fill(connection, row)
     values = {"form": msgspec.to_builtins(form), "active_time_s": float(active_s), "saved_at": now(), "late": late}
-    _set(connection, assignment, state="submitted", **values)
-    return _done(connection, assignment, row, form, late=late)
+    _set(connection, row.id, state="submitted", **values)
+    return _done(connection, annotation, row, form, late=late)
 
 
 def skip(connection: sa.Connection, assignment: int, person: int, reason: str) -> None:
@@ -88,7 +87,7 @@ def undo(connection: sa.Connection, assignment: int, person: int) -> None:
     slot = sa.update(Slot).where(Slot.task_id == row.task_id, Slot.user_id == person)
     connection.execute(slot.values(done=False))
     _set(connection, assignment, state="open", skip_reason="", late=False)
-    queue.hold(connection, row.task_id, person)
+    queue.hold(connection, row)
 
 
 def withdraw(connection: sa.Connection, assignment: int) -> int | None:
@@ -117,12 +116,9 @@ def current_of(connection: sa.Connection, assignments: Sequence[int]) -> dict[in
     return {assignment: annotation for assignment, annotation in found.tuples() if assignment is not None}
 
 
-def _done(connection: sa.Connection, assignment: int, row: sa.Row, form: Form, *, late: bool) -> Submitted:  # type: ignore[type-arg]
-    number = current(connection, assignment)
-    assert number is not None
-    purpose = connection.execute(sa.select(Task.purpose).where(Task.id == row.task_id)).scalar_one()
-    lesson = lesson_of(connection, row.task_id, row.shown_order, form) if purpose == "training" else None
-    return Submitted(annotation=number, late=late, lesson=lesson)
+def _done(connection: sa.Connection, annotation: int, row: Any, form: Form, *, late: bool) -> Submitted:
+    lesson = lesson_of(connection, row.task_id, row.shown_order, form) if row.purpose == "training" else None
+    return Submitted(annotation=annotation, late=late, lesson=lesson)
 
 
 def _set(connection: sa.Connection, assignment: int, **values: object) -> None:

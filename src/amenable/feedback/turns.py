@@ -89,7 +89,9 @@ class Turns:
             finally:
                 self._num_waiting -= 1
             if not came:
-                raise UnavailableError("another writer holds the database", mend="wait until it is done, then try again")
+                raise UnavailableError(
+                    "another writer holds the database", mend="wait until it is done, then try again"
+                )
             self._taken = True
 
     def _leave(self, group: _Group | None) -> None:

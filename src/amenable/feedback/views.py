@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from statistics import median
 from typing import Any
 
+import msgspec
 import sqlalchemy as sa
 
 from amenable.feedback import projects, queue
@@ -17,7 +18,8 @@ from amenable.feedback.exports import conversations
 from amenable.feedback.forms import Form, Question
 from amenable.feedback.lessons import Training, passed_of, training_of
 from amenable.feedback.projects import About
-from amenable.feedback.tables import Assignment, Generation, Guideline, Project, Prompt, Questionnaire, Slot, Task
+from amenable.feedback.queue import Places
+from amenable.feedback.tables import Assignment, Generation, Guideline, Prompt, Questionnaire, Task, UtcTime
 from amenable.types import Message, Record
 
 
@@ -102,18 +104,16 @@ class Own(Record, frozen=True):
 def work(connection: sa.Connection, assignment: int, person: int) -> Work:
     """Raises StoreError if the assignment is not the person's."""
     row = queue.own_assignment(connection, assignment, person)
-    found = sa.select(Project.name, Project.settings, Prompt.message_id).join(Prompt, Prompt.project_id == Project.id)
-    about = connection.execute(found.where(Prompt.id == row.prompt_id)).one()
-    settings = projects.read_settings(about.settings)
-    talk = conversations(connection, {about.message_id}) if about.message_id is not None else {}
+    settings = projects.read_settings(row.settings)
+    talk = conversations(connection, {row.message_id}) if row.message_id is not None else {}
     return Work(
         assignment=assignment,
         kind=row.kind,
         phase="training" if row.purpose == "training" else "work",
         state=row.state,
         project=row.project_id,
-        project_name=about.name,
-        messages=talk.get(about.message_id, ()),
+        project_name=row.project_name,
+        messages=talk.get(row.message_id, ()),
         responses=_responses(connection, row.shown_order),
         guideline=_guideline(connection, row.guideline_id),
         questionnaire=_questionnaire(connection, row.questionnaire_id),
@@ -121,31 +121,38 @@ def work(connection: sa.Connection, assignment: int, person: int) -> Work:
         form=queue.draft_of(row),
         saved_at=row.saved_at,
         active_s=row.active_time_s,
-        expires_at=queue.expires_at(connection, row.task_id, person),
+        expires_at=row.expires_at,
         lease_s=settings.lease_minutes * 60,
     )
 
 
-def progress(connection: sa.Connection, about: About, person: int) -> Progress:
-    """How far a project is, and a person in it."""
-    slots = sa.select(sa.func.count(), sa.func.sum(sa.case((Slot.done, 1), else_=0))).where(Slot.project_id == about.id)
-    total, done = connection.execute(slots).one()
-    mine = (
-        sa.select(sa.func.count())
-        .select_from(Assignment)
-        .join(Task, Task.id == Assignment.task_id)
-        .where(Task.project_id == about.id, Assignment.user_id == person, Assignment.state == "submitted")
-    )
+def progress(connection: sa.Connection, about: About, person: int, places: Places | None = None) -> Progress:
+    """How far a project is, and a person in it. places: as queue.places says, if somebody has counted them lately."""
+    places = places or queue.places(connection, about.id)
     midnight = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    mine, today = connection.execute(_MINE, {"project": about.id, "person": person, "midnight": midnight}).one()
     training = training_of(connection, about, person)
+    is_open = training.open and places.open > 0
     return Progress(
-        today=connection.execute(mine.where(Assignment.saved_at >= midnight)).scalar_one(),
-        mine=connection.execute(mine).scalar_one(),
-        done=int(done or 0),
-        total=total,
-        waiting=queue.num_waiting(connection, about.id, person) if training.open else 0,
+        today=today,
+        mine=mine,
+        done=places.done,
+        total=places.total,
+        waiting=max(0, places.open - queue.num_closed(connection, about.id, person)) if is_open else 0,
         training=training,
     )
+
+
+_MINE = (
+    sa.select(
+        sa.func.count(),
+        sa.func.count(sa.case((Assignment.saved_at >= sa.bindparam("midnight", type_=UtcTime()), 1))),
+    )
+    .select_from(Assignment)
+    .join(Task, Task.id == Assignment.task_id)
+    .where(Task.project_id == sa.bindparam("project"), Assignment.user_id == sa.bindparam("person"))
+    .where(Assignment.state == "submitted")
+)
 
 
 def history(
@@ -226,5 +233,7 @@ def _guideline(connection: sa.Connection, number: int | None) -> GuidelineText |
 def _questionnaire(connection: sa.Connection, number: int | None) -> Questions | None:
     if number is None:
         return None
-    version = connection.execute(sa.select(Questionnaire.version).where(Questionnaire.id == number)).scalar_one()
-    return Questions(version=version, questions=projects.questions_of(connection, number))
+    row = connection.execute(
+        sa.select(Questionnaire.version, Questionnaire.questions).where(Questionnaire.id == number)
+    ).one()
+    return Questions(version=row.version, questions=msgspec.convert(row.questions, tuple[Question, ...]))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hmac
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Annotated, Any
 from urllib.parse import urlsplit
@@ -119,8 +119,8 @@ def address(request: Request) -> str:
 Asking = Annotated[Person | None, Depends(ask)]
 
 
-def _at_least(role: Role) -> Callable[..., Person]:
-    def require(person: Asking) -> Person:
+def _at_least(role: Role) -> Callable[..., Awaitable[Person]]:
+    async def require(person: Asking) -> Person:
         if person is None:
             raise SignInFirst("nobody is signed in, or the session is over", mend="sign in")
         if ROLES.index(person.role) < ROLES.index(role):
@@ -136,7 +136,7 @@ ReviewerUp = Annotated[Person, Depends(_at_least("reviewer"))]
 AdministratorOnly = Annotated[Person, Depends(_at_least("administrator"))]
 
 
-def generating(request: Request, person: AnyOne, site: SiteDep) -> Person:
+async def generating(request: Request, person: AnyOne, site: SiteDep) -> Person:
     """Anyone, but only so often: each such request makes a model work."""
     site.rates.take("generate", f"user {person.id}")
     return person

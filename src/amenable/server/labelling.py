@@ -22,7 +22,7 @@ from amenable.feedback.tables import Member, Project
 from amenable.server.access import LabelerUp
 from amenable.server.bodies import Body, Id, Json, Limit, Offset
 from amenable.server.errors import NotFound
-from amenable.server.site import SiteDep
+from amenable.server.site import Site, SiteDep
 
 router = APIRouter(prefix="/api", tags=["labelling"])
 Seconds = Annotated[float, Field(ge=0, le=1e6)]
@@ -47,8 +47,11 @@ class Reason(Body):
 
 def project_for(connection: sa.Connection, number: int, person: Person) -> About:
     """A project that this person may label in. Raises NotFound for any other: nobody learns which there are."""
-    seen = person.role != "labeler" or projects.is_member(connection, number, person.id)
-    if not seen or connection.execute(sa.select(Project.id).where(Project.id == number)).scalar() is None:
+    if person.role == "labeler":
+        seen = projects.is_member(connection, number, person.id)
+    else:
+        seen = connection.execute(sa.select(Project.id).where(Project.id == number)).scalar() is not None
+    if not seen:
         raise NotFound(f"you have no project number {number}", mend="ask who runs it to make you a member")
     return projects.about(connection, number)
 
@@ -67,7 +70,7 @@ def own_projects(person: LabelerUp, site: SiteDep) -> Json:
                 "name": about.name,
                 "description": about.settings.description,
                 "kind": about.settings.kind,
-                "progress": msgspec.to_builtins(views.progress(connection, about, person.id)),
+                "progress": _progress(connection, about, person, site),
             }
             for about in found
         ]
@@ -79,7 +82,10 @@ def next_task(project: Id, person: LabelerUp, site: SiteDep) -> Json:
     """The task to work on now: the one that is held already, a training item, or the next; it is leased to the caller."""
     with writing(site.engine) as connection:
         about = project_for(connection, project, person)
-        return _next(connection, about, person)
+        task = _next(connection, about, person)
+    with reading(site.engine) as connection:
+        progress = _progress(connection, about, person, site)
+    return {"task": task, "reason": None if task else _why_none(progress), "progress": progress}
 
 
 @router.get("/assignments/{assignment}")
@@ -98,8 +104,7 @@ def draft(assignment: Id, body: Draft, person: LabelerUp, site: SiteDep) -> Json
         _own(connection, assignment, person)
         held = queue.save_draft(connection, assignment, person.id, form, body.active_s)
         row = queue.own_assignment(connection, assignment, person.id)
-        until = queue.expires_at(connection, row.task_id, person.id)
-    return {"held": held, "saved_at": row.saved_at, "expires_at": until}
+    return {"held": held, "saved_at": row.saved_at, "expires_at": row.expires_at}
 
 
 @router.post("/assignments/{assignment}/submit")
@@ -108,11 +113,12 @@ def submit(assignment: Id, body: Submission, person: LabelerUp, site: SiteDep) -
     form = read_form(body.form)
     with writing(site.engine) as connection:
         row = _own(connection, assignment, person)
-        done = submissions.submit(connection, assignment, person.id, form, body.active_s)
+        done = submissions.submit(connection, row, form, body.active_s)
         about = projects.about(connection, row.project_id)
-        then = _next(connection, about, person) if body.next else None
-        progress = then["progress"] if then else msgspec.to_builtins(views.progress(connection, about, person.id))
-    return {**msgspec.to_builtins(done), "next": then["task"] if then else None, "progress": progress}
+        task = _next(connection, about, person) if body.next else None
+    with reading(site.engine) as connection:
+        progress = _progress(connection, about, person, site)
+    return {**msgspec.to_builtins(done), "next": task, "progress": progress}
 
 
 @router.post("/assignments/{assignment}/skip")
@@ -158,7 +164,7 @@ def me(project: Id, person: LabelerUp, site: SiteDep) -> Json:
         about = project_for(connection, project, person)
         own = views.own_figures(connection, about.id, person.id)
         consensus = quality.consensus_of(connection, about, person.id)
-        progress = views.progress(connection, about, person.id)
+        progress = _progress(connection, about, person, site)
     return {
         "submitted": own.submitted,
         "skipped": own.skipped,
@@ -168,7 +174,7 @@ def me(project: Id, person: LabelerUp, site: SiteDep) -> Json:
         "gold": {"right": own.gold_right, "total": own.gold_total},
         "consensus": msgspec.to_builtins(consensus),
         "references": REFERENCES,
-        "progress": msgspec.to_builtins(progress),
+        "progress": progress,
     }
 
 
@@ -183,24 +189,26 @@ def work(connection: sa.Connection, assignment: int, person: Person) -> Json:
     return out
 
 
-def _next(connection: sa.Connection, about: About, person: Person) -> Json:
+def _next(connection: sa.Connection, about: About, person: Person) -> Json | None:
     number = queue.next_assignment(connection, about, person.id)
-    progress = views.progress(connection, about, person.id)
-    task = None if number is None else work(connection, number, person)
-    return {
-        "task": task,
-        "reason": None if task else _why_none(progress),
-        "progress": msgspec.to_builtins(progress),
-    }
+    return None if number is None else work(connection, number, person)
 
 
-def _why_none(progress: views.Progress) -> str:
-    training = progress.training
-    if not training.open:
-        return f"{training.passed} of {training.needed} training items are met: ask who runs the project how to go on"
-    if progress.total == 0:
+def _progress(connection: sa.Connection, about: About, person: Person, site: Site) -> Json:
+    found: Json = msgspec.to_builtins(
+        views.progress(connection, about, person.id, site.fullness.of(connection, about.id))
+    )
+    return found
+
+
+def _why_none(progress: Json) -> str:
+    training = progress["training"]
+    if not training["open"]:
+        met = f"{training['passed']} of {training['needed']} training items are met"
+        return f"{met}: ask who runs the project how to go on"
+    if progress["total"] == 0:
         return "there are no tasks yet"
-    if progress.done >= progress.total:
+    if progress["done"] >= progress["total"]:
         return "all tasks are done: thank you"
     return "you have done all that is open to you; others still hold the rest"
 

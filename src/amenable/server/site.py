@@ -11,6 +11,7 @@ from fastapi import Depends, Request
 from amenable.config.folder import WorkspaceFolder
 from amenable.feedback.database import open_engine
 from amenable.feedback.store import Store
+from amenable.server.fullness import Fullness
 from amenable.server.models import ModelWorker
 from amenable.server.rates import Rates
 from amenable.server.settings import ServerSettings
@@ -28,6 +29,7 @@ class Site:
     worker: ModelWorker
     runs: Runs
     rates: Rates = field(default_factory=Rates)
+    fullness: Fullness = field(default_factory=Fullness)
 
 
 def open_site(workspace: WorkspaceFolder, settings: ServerSettings) -> Site:
@@ -36,8 +38,8 @@ def open_site(workspace: WorkspaceFolder, settings: ServerSettings) -> Site:
     return Site(workspace, settings, engine, Store(engine), ModelWorker(workspace), Runs(workspace))
 
 
-def site_of(request: Request) -> Site:
-    """The app's site, for routes."""
+async def site_of(request: Request) -> Site:
+    """The app's site, for routes. Async, as all that waits for nothing: a plain function would be given a thread."""
     site: Site = request.app.state.site
     return site
 
