@@ -42,6 +42,8 @@ CURES = {
     "disk i/o error": ("the disk failed to read or write", "check the disk; a network drive is no place for SQLite"),
     "no space left on device": ("the disk is full", "free some space; nothing that was saved is lost"),
     "server closed the connection": ("the database server ended", "start it again, and look into its log"),
+    "terminating connection": ("the database server ended", "start it again, and look into its log"),
+    "the database system is": ("the database server is not ready", "wait until it is"),
     "connection refused": ("the database server does not answer", "check that it runs and that the URL is right"),
     "could not translate host name": ("the database server was not found", "check the host in the URL"),
     "password authentication failed": (
