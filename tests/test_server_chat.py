@@ -7,10 +7,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import sqlalchemy as sa
 
 from amenable.evals.bradley_terry import MEAN, SCALE, board, fit
+from amenable.feedback import conversations, rows
 from amenable.feedback.database import writing
 from amenable.feedback.store import Store
+from amenable.feedback.tables import User
+from amenable.feedback.talk_tables import Conversation
 from amenable.server.site import Site
 from tests.server_makers import Browser, browser, events, shared_worker, site, talking, whole
 from tests.stage_makers import toys
@@ -141,6 +145,33 @@ def test_other_peoples_chats_are_not_there(talking: Site) -> None:
     ):
         assert eve.send(method, path, body).status_code == 404, path
     assert eve.get("/api/conversations").json()["total"] == 1
+
+
+def test_conversations_are_found_by_their_words_renamed_and_removed(site: Site) -> None:
+    ada, eve = browser(site, "chat", "Ada"), browser(site, "administrator", "Eve")
+    with writing(site.engine) as connection:
+        owner = connection.execute(sa.select(User.id).where(User.name == "Ada")).scalar_one()
+        for title, content in (("Balls", "Is the 100% ball RED?"), ("Hats", "Is the hat blue?"), ("", "100 hats")):
+            values = {"title": title, "model": "m", "system": "", "settings": {}}
+            number = rows.insert(connection, Conversation, user_id=owner, **values)
+            conversations.add(connection, number, None, "user", content)
+
+    def found(who: Browser, words: str) -> list[str]:
+        return [item["title"] for item in who.get("/api/conversations", params={"q": words}).json()["items"]]
+
+    assert sorted(found(ada, "HAT")) == ["", "Hats"]
+    assert found(ada, "100%") == ["Balls"]  # a percent sign is no wildcard
+    assert found(ada, "ball red") == ["Balls"] and found(ada, "_") == []
+    assert len(found(ada, " ")) == 3 and found(eve, "ball") == []
+    assert ada.get("/api/conversations", params={"q": "x" * 201}).status_code == 422
+    assert ada.send("PATCH", "/api/conversations/2", {"title": "Headwear"}).json()["title"] == "Headwear"
+    assert found(ada, "headwear") == ["Headwear"]
+    for title in ("", " ", "x" * 201):
+        assert ada.send("PATCH", "/api/conversations/2", {"title": title}).status_code == 422, title
+    assert ada.send("DELETE", "/api/conversations/2").status_code == 200
+    assert found(ada, "blue") == []
+    trail = [entry for entry in eve.get("/api/audit").json()["items"] if entry["action"] == "delete conversation"]
+    assert [(entry["detail"], entry["user"]) for entry in trail] == [({"conversation": 2}, "Ada")]
 
 
 # Playground and arena

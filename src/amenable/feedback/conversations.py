@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.orm import InstrumentedAttribute
 
 from amenable.errors import StoreError
 from amenable.feedback import rows, said
@@ -34,6 +35,19 @@ def conversation(connection: sa.Connection, person: Person, number: int) -> sa.R
     if found is None:
         raise NoSuch("you have no such conversation")
     return found
+
+
+def holding(person: Person, words: str) -> sa.ColumnElement[bool]:
+    """Which conversations are a person's and hold the words, whatever their case, in the title or a turn. "": all."""
+    own = Conversation.user_id == person.id
+    if not words:
+        return own
+    said_so = sa.select(Turn.id).where(Turn.conversation_id == Conversation.id, _has(Turn.content, words))
+    return sa.and_(own, sa.or_(_has(Conversation.title, words), said_so.exists()))
+
+
+def _has(column: InstrumentedAttribute[str], words: str) -> sa.ColumnElement[bool]:
+    return column.icontains(words, autoescape=True)
 
 
 def turn(connection: sa.Connection, person: Person, number: int, *, role: Role = "assistant") -> sa.Row[Any]:

@@ -10,7 +10,20 @@ import anyio.to_thread
 from fastapi import Depends, FastAPI
 
 from amenable import __version__
-from amenable.server import access, chat, errors, generation, health, openai, pages, people, playground, runs, stages
+from amenable.server import (
+    access,
+    chat,
+    errors,
+    generation,
+    health,
+    openai,
+    pages,
+    people,
+    playground,
+    runs,
+    stages,
+    transfers,
+)
 from amenable.server.guard import Guard
 from amenable.server.labelling import router as labelling
 from amenable.server.projects import router as projects
@@ -44,7 +57,7 @@ def create_app(site: Site, *, static: Path = pages.STATIC) -> FastAPI:
     app.state.site = site
     errors.install(app)
 
-    for part in (people, generation, chat, playground, openai, runs, stages, health):
+    for part in (people, generation, chat, playground, openai, runs, stages, transfers, health):
         app.include_router(
             part.router, dependencies=[Depends(access.ask)]
         )  # no route goes without CSRF and rate limits

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 from fastapi import Path, Query
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
 from amenable.types import Message, Sampling
 
@@ -30,8 +30,10 @@ Id = Annotated[int, Path(ge=1, le=LARGEST_ID)]
 Number = Annotated[int, Field(ge=1, le=LARGEST_ID)]
 Short = Annotated[str, Field(max_length=200), AfterValidator(_plain)]
 Named = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_plain)]
+Title = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200), AfterValidator(_plain)]
 Text = Annotated[str, Field(max_length=100_000), AfterValidator(_plain)]
 Secret = Annotated[str, Field(min_length=1, max_length=200)]
+Words = Annotated[str, Query(max_length=200), AfterValidator(_plain)]
 Offset = Annotated[int, Query(ge=0, le=LARGEST_ID)]
 Limit = Annotated[int, Query(ge=1, le=1000)]
 

@@ -15,7 +15,7 @@ from amenable.feedback import accounts, conversations, rows, said
 from amenable.feedback.database import reading, writing
 from amenable.feedback.talk_tables import Conversation
 from amenable.server.access import AnyOne, Generating
-from amenable.server.bodies import Body, Drawing, Id, Json, Limit, Named, Number, Offset, Short, Text
+from amenable.server.bodies import Body, Drawing, Id, Json, Limit, Named, Number, Offset, Short, Text, Title, Words
 from amenable.server.errors import Conflict
 from amenable.server.generation import answers, as_json, ask_of, sse
 from amenable.server.models import Completion, model_folder
@@ -34,7 +34,7 @@ class NewConversation(Body):
 
 
 class ChangedConversation(Body):
-    title: Named | None = None
+    title: Title | None = None
     model: Named | None = None
     leaf: Number | None = None  # a message to show the conversation through
 
@@ -71,9 +71,9 @@ class Consented(Body):
 
 
 @router.get("/conversations")
-def list_(person: AnyOne, site: SiteDep, offset: Offset = 0, limit: Limit = 100) -> Json:
-    """One's own conversations, the newest first."""
-    own = Conversation.user_id == person.id
+def list_(person: AnyOne, site: SiteDep, offset: Offset = 0, limit: Limit = 100, q: Words = "") -> Json:
+    """One's own conversations, the newest first; with q those that hold these words in their title or a message."""
+    own = conversations.holding(person, q.strip())
     columns = (Conversation.id, Conversation.title, Conversation.model, Conversation.updated_at)
     with reading(site.engine) as connection:
         total = connection.execute(sa.select(sa.func.count()).where(own)).scalar()
@@ -156,6 +156,7 @@ def delete(number: Id, person: AnyOne, site: SiteDep) -> Json:
     """Remove a conversation."""
     with writing(site.engine) as connection:
         conversations.delete(connection, person, number)
+        accounts.note(connection, person.id, "delete conversation", conversation=number)
     return {}
 
 

@@ -32,15 +32,14 @@ from amenable.feedback.tables import (
 from amenable.feedback.tables import Message as Turn
 from amenable.feedback.views import beginning
 from amenable.server.access import AdministratorOnly, ReviewerUp
-from amenable.server.bodies import Body, Id, Json, Limit, Named, Number, Offset, Text, Turns
+from amenable.server.bodies import Body, Id, Json, Limit, Named, Number, Offset, Text, Turns, Words
 from amenable.server.errors import Conflict, NotFound
 from amenable.server.sampling import answer_prompts
-from amenable.server.site import SiteDep
+from amenable.server.site import Site, SiteDep
 from amenable.types import Message
 from amenable.types import Prompt as NewPrompt
 
 router = APIRouter(prefix="/api", tags=["projects"])
-Words = Annotated[str, Query(max_length=200, pattern=r"^[^\x00]*$")]
 State = Annotated[Literal["all", "open", "done", "disagreed"], Query()]
 Questions = Annotated[list[dict[str, Any]], Field(max_length=100)]
 
@@ -138,11 +137,7 @@ def default_questionnaire(person: ReviewerUp) -> Json:
 @router.get("/projects/{project}/guidelines")
 def guidelines(project: Id, person: ReviewerUp, site: SiteDep) -> Json:
     """All versions of the instructions, the newest first."""
-    with reading(site.engine) as connection:
-        require_project(connection, project)
-        found = projects.versions(connection, Guideline, project)
-    items = [{"version": row.version, "markdown": row.text, "created_at": row.created_at} for row in found]
-    return {"items": items, "total": len(items)}
+    return _versions(site, project, Guideline, text="markdown")
 
 
 @router.post("/projects/{project}/guidelines", status_code=201)
@@ -150,18 +145,14 @@ def add_guideline(project: Id, body: Markdown, person: AdministratorOnly, site: 
     """The next version of the instructions."""
     with writing(site.engine) as connection:
         require_project(connection, project)
-        number = projects.add_guideline(connection, project, body.markdown)
-        return {"version": connection.execute(sa.select(Guideline.version).where(Guideline.id == number)).scalar_one()}
+        projects.add_guideline(connection, project, body.markdown)
+        return {"version": projects.versions(connection, Guideline, project)[0].version}
 
 
 @router.get("/projects/{project}/questionnaires")
 def questionnaires(project: Id, person: ReviewerUp, site: SiteDep) -> Json:
     """All versions of the questions, the newest first."""
-    with reading(site.engine) as connection:
-        require_project(connection, project)
-        found = projects.versions(connection, Questionnaire, project)
-    items = [{"version": row.version, "questions": row.questions, "created_at": row.created_at} for row in found]
-    return {"items": items, "total": len(items)}
+    return _versions(site, project, Questionnaire, questions="questions")
 
 
 @router.post("/projects/{project}/questionnaires", status_code=201)
@@ -170,9 +161,18 @@ def add_questionnaire(project: Id, body: Asked, person: AdministratorOnly, site:
     questions = read_questions(body.questions)
     with writing(site.engine) as connection:
         require_project(connection, project)
-        number = projects.add_questionnaire(connection, project, questions)
-        wanted = sa.select(Questionnaire.version).where(Questionnaire.id == number)
-        return {"version": connection.execute(wanted).scalar_one()}
+        projects.add_questionnaire(connection, project, questions)
+        return {"version": projects.versions(connection, Questionnaire, project)[0].version}
+
+
+def _versions(site: Site, project: int, table: type[Guideline] | type[Questionnaire], **named: str) -> Json:
+    """All versions of what a project tells its labelers. named: column=name in the answer."""
+    with reading(site.engine) as connection:
+        require_project(connection, project)
+        found = [row._mapping for row in projects.versions(connection, table, project)]
+    columns = {"version": "version", **named, "created_at": "created_at"}
+    items = [{name: row[column] for column, name in columns.items()} for row in found]
+    return {"items": items, "total": len(items)}
 
 
 @router.put("/projects/{project}/members")
