@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from amenable.config.folder import init_workspace
+from amenable.server.errors import Conflict
 from amenable.server.runs import _new_rows
 from amenable.server.site import Site
+from amenable.server.starting import Runs, began_at, by_ps
 from tests.server_makers import Browser, browser, events, shared_worker, site, talking, wait_for
 from tests.stage_makers import Toys, rows, toys
 
@@ -181,3 +188,26 @@ def test_why_a_run_failed_is_shown(boss: Browser, toys: Toys) -> None:
 
     wait_for(message, 120)
     assert "nobody" in message() and boss.get("/api/runs").json()["items"][0]["status"] == "failed"
+
+
+def test_a_run_of_an_earlier_server_is_known_by_its_number_and_start(tmp_path: Path) -> None:
+    runs = Runs(init_workspace(tmp_path / "w"))
+    runs.folder.mkdir()
+    said = subprocess.PIPE
+    with subprocess.Popen([sys.executable, "-c", "print(1, flush=True); input()"], stdin=said, stdout=said) as process:
+        assert process.stdout is not None and process.stdout.readline()
+        note = {"process": process.pid, "began": began_at(process.pid)}
+        (runs.folder / "other.json").write_text(json.dumps({**note, "began": "1"}))  # its number is used again
+        (runs.folder / "mine.json").write_text(json.dumps(note))
+        assert runs.is_running("mine") and not runs.is_running("other")
+        with pytest.raises(Conflict, match="does not run"):
+            runs.cancel("other")
+        runs.cancel("mine")
+        assert process.wait(20) != 0
+    assert not runs.is_running("mine")
+
+
+def test_ps_names_a_process_as_well() -> None:
+    if shutil.which("ps") is None:
+        pytest.skip("needs ps")
+    assert by_ps(os.getpid()) == by_ps(os.getpid()) != "" == by_ps(2**22 + 1)

@@ -64,6 +64,8 @@ class Runs:
         process = self._process_id(name)
         if process is None:
             raise Conflict(f"the run {name!r} does not run, or was not started from here", mend="end it where it runs")
+        if os.name == "nt":
+            raise Conflict("on Windows a run is not cancelled from here", mend="press Ctrl-C where it runs")
         os.kill(process, signal.SIGINT)
 
     def is_running(self, name: str) -> bool:
@@ -97,13 +99,12 @@ class Runs:
         child = self._children.get(name)
         if child is not None:
             return child.pid if child.poll() is None else None
-        note = self.folder / f"{name}.json"
         try:  # an earlier server started it
-            process = int(json.loads(note.read_text())["process"])
-            words = Path(f"/proc/{process}/cmdline").read_bytes().split(b"\0")
+            noted = json.loads((self.folder / f"{name}.json").read_text())
+            process, began = int(noted["process"]), str(noted["began"])
         except (OSError, ValueError, KeyError, TypeError):
             return None
-        return process if name.encode() in words and b"amenable" in words else None
+        return process if began and began == began_at(process) else None
 
     def _free_name(self, command: str) -> str:
         taken = {path.stem for path in self.folder.glob("*.toml")} | set(self.workspace.run_names())
@@ -136,4 +137,29 @@ class Runs:
         except OSError as error:
             raise ResourceError(f"the run could not be started: {error.strerror}") from None
         self._children[name] = child
-        write_atomic(self.folder / f"{name}.json", json.dumps({"process": child.pid}).encode())
+        noted = {"process": child.pid, "began": began_at(child.pid)}
+        write_atomic(self.folder / f"{name}.json", json.dumps(noted).encode())
+
+
+def began_at(process: int) -> str:
+    """When a process began, in the system's own words; with its number this names it, since numbers are used again.
+
+    "" for one that has ended, and where the system does not say. Linux is asked through /proc, others through ps.
+    """
+    if not Path("/proc/self/stat").exists():
+        return by_ps(process)
+    try:
+        fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return ""
+    return "" if fields[0] == "Z" else fields[19]
+
+
+def by_ps(process: int) -> str:
+    """As began_at, by the program that every Unix has."""
+    try:
+        done = subprocess.run(["ps", "-o", "stat=,lstart=", "-p", str(process)], capture_output=True, text=True)
+    except OSError:
+        return ""
+    state, _, began = done.stdout.strip().partition(" ")
+    return "" if state.startswith("Z") else began.strip()
