@@ -80,7 +80,7 @@ class Server:
         while time.monotonic() < end:
             assert self.process.poll() is None, self.log.read_text()[-2000:]
             try:
-                if httpx.get(f"http://127.0.0.1:{self.port}/api/health", timeout=5).is_success:
+                if httpx.get(f"http://127.0.0.1:{self.port}/api/health", timeout=WAIT_S).is_success:
                     self.processor_s -= _processor_s(self.process.pid)
                     return
             except httpx.HTTPError:
