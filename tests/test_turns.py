@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -142,3 +144,34 @@ def test_a_writer_whose_turn_does_not_come_is_told(sqlite_url: str) -> None:
     assert "another writer holds the database" in str(thread_error[0])
     assert names(engine) == {"long"}
     engine.dispose()
+
+
+USED_AT_ONCE = """
+import sys, threading
+from typing import Annotated
+import msgspec
+from amenable.types import Record, learn_fields
+sys.setswitchinterval(1e-6)
+kinds = []
+for n in range(60):
+    many = {f"f{i}": "Annotated[int, msgspec.Meta(ge=0)] | None" for i in range(30)}
+    about = {"__module__": "__main__", **dict.fromkeys(many)}
+    globals()[f"Inner{n}"] = type(Record)(f"Inner{n}", (Record,), {"__annotations__": many, **about})
+    whole = {"__annotations__": {"inner": f"Inner{n} | None", **many}, "inner": None, **about}
+    kinds.append(type(Record)(f"Outer{n}", (Record,), whole))
+learn_fields()
+start = threading.Barrier(8)
+def use(kind):
+    start.wait()
+    msgspec.convert({"f1": 1}, kind)
+for kind in kinds:
+    threads = [threading.Thread(target=use, args=(kind,)) for _ in range(8)]
+    [thread.start() for thread in threads]
+    [thread.join() for thread in threads]
+"""
+
+
+def test_records_are_first_used_by_many_threads() -> None:
+    """Without learn_fields this segfaults: a server that had just started under load did."""
+    done = subprocess.run([sys.executable, "-c", USED_AT_ONCE], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

@@ -6,6 +6,8 @@ in JSONL files; the field names here are the field names there. Tensors live in 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import suppress
 from typing import Annotated, Any, Literal, Self
 
 import msgspec
@@ -41,6 +43,23 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     def replace(self, **changes: Any) -> Self:
         """A copy with some fields changed."""
         return msgspec.structs.replace(self, **changes)
+
+
+def learn_fields() -> None:
+    """Have msgspec look at the fields of every record that is known so far. Call it before threads are at work.
+
+    It looks at a record's fields at the record's first use, and two threads that both use a record with records in it
+    for the first time crash the process (msgspec 0.22).
+    """
+
+    def below(kind: type[Record]) -> Iterator[type[Record]]:
+        for one in kind.__subclasses__():
+            yield one
+            yield from below(one)
+
+    for record in below(Record):
+        with suppress(TypeError):  # of a kind that JSON does not know; nothing reads it from JSON either
+            msgspec.json.Decoder(record)
 
 
 class Message(Record, frozen=True):
@@ -147,6 +166,25 @@ class Ranking(Record, frozen=True):
         """All (better, worse) index pairs; ties give none."""
         spots = range(len(self.tiers))
         return tuple((i, j) for i in spots for j in spots if self.tiers[i] < self.tiers[j])
+
+    def comparisons(self) -> Iterator[Comparison]:
+        """A comparison for each pair; its id names the ranking and both responses.
+
+        >>> ranking = Ranking(id="r", prompt=(user("Hi"),), responses=("a", "b", "c"), tiers=(1, 0, 1))
+        >>> [(c.id, c.chosen, c.rejected) for c in ranking.comparisons()]
+        [('r/1>0', 'b', 'a'), ('r/1>2', 'b', 'c')]
+        """
+        for better, worse in self.pairs():
+            yield Comparison(
+                id=f"{self.id}/{better}>{worse}",
+                prompt=self.prompt,
+                chosen=self.responses[better],
+                rejected=self.responses[worse],
+                labeler=self.labeler,
+                source=self.source,
+                split=self.split,
+                meta=self.meta,
+            )
 
 
 class Rating(Record, frozen=True):

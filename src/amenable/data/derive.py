@@ -50,17 +50,7 @@ def _prompts(record: AnyRecord) -> Iterator[AnyRecord]:
 
 def _comparisons(record: AnyRecord) -> Iterator[AnyRecord]:
     assert isinstance(record, Ranking)
-    for better, worse in record.pairs():
-        yield Comparison(
-            id=f"{record.id}/{better}>{worse}",
-            prompt=record.prompt,
-            chosen=record.responses[better],
-            rejected=record.responses[worse],
-            labeler=record.labeler,
-            source=record.source,
-            split=record.split,
-            meta=record.meta,
-        )
+    return record.comparisons()
 
 
 def _rankings(record: AnyRecord) -> Iterator[AnyRecord]:

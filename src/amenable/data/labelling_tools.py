@@ -159,11 +159,8 @@ def _order(kind: str, prompt: Messages, tiers: Mapping[str, int], about: dict[st
     ranking = Ranking(prompt=prompt, responses=tuple(tiers), tiers=tuple(tiers.values()), **about)
     if kind == "rankings":
         yield ranking
-        return
-    for better, worse in ranking.pairs():
-        chosen, rejected = ranking.responses[better], ranking.responses[worse]
-        own = {**about, "id": f"{about['id']}/{better}>{worse}"}
-        yield Comparison(prompt=prompt, chosen=chosen, rejected=rejected, **own)
+    else:
+        yield from ranking.comparisons()
 
 
 def _single(

@@ -193,9 +193,7 @@ def _comparisons(case: _Case) -> Iterator[Comparison]:
         name = case.name("comparisons", number)
         yield Comparison(id=name, chosen=chosen, rejected=rejected, margin=margin, **case.both())
     for ranking in _rankings(case):
-        for better, worse in ranking.pairs():
-            chosen, rejected = ranking.responses[better], ranking.responses[worse]
-            yield Comparison(id=f"{ranking.id}/{better}>{worse}", chosen=chosen, rejected=rejected, **case.both())
+        yield from ranking.comparisons()
 
 
 def _demonstrations(case: _Case) -> Iterator[Demonstration]:
