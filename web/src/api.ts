@@ -60,6 +60,13 @@ async function request<T>(method: string, path: string, body?: unknown): Promise
   return (text ? JSON.parse(text) : null) as T;
 }
 
+/** Sends a file as it is. */
+export async function upload<T>(path: string, file: File): Promise<T> {
+  const options = init("POST");
+  const response = await send(path, { ...options, headers: { ...options.headers, "Content-Type": "application/x-ndjson" }, body: file });
+  return (await response.json()) as T;
+}
+
 export const get = <T>(path: string) => request<T>("GET", path);
 export const post = <T>(path: string, body: unknown = {}) => request<T>("POST", path, body);
 export const put = <T>(path: string, body: unknown) => request<T>("PUT", path, body);

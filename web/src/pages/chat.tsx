@@ -1,35 +1,19 @@
 /** Chat: conversations kept, answers streamed, and what people say about them. */
-import { ActionIcon, Alert, Box, Button, Drawer, Group, NavLink, ScrollArea, Select, Stack, Switch, Text, Textarea } from "@mantine/core";
+import { Alert, Box, Button, Drawer, Group, ScrollArea, Select, Stack, Switch, Text, Textarea } from "@mantine/core";
 import { useMediaQuery } from "@mantine/hooks";
 import { useQuery, useQueryClient } from "@tanstack/react-query";
 import { useEffect, useRef, useState } from "react";
-import { Link, useNavigate, useParams, useSearchParams } from "react-router";
-import { ApiError, get, list, patch, post, remove, stream } from "../api";
+import { useNavigate, useParams, useSearchParams } from "react-router";
+import { ApiError, get, patch, post, stream } from "../api";
 import { Icon } from "../icons";
 import { Prose } from "../parts/prose";
 import { Failed, Nothing, Waiting } from "../parts/states";
-import { moment, tellError } from "../parts/tell";
+import { tellError } from "../parts/tell";
 import { ConsentLine } from "../talk/consent";
+import { Conversations } from "../talk/conversations";
 import { AssistantMessage } from "../talk/message";
 import { useModels } from "../talk/models";
-import type { Conversation, Delta, WholeConversation } from "../types";
-
-function Conversations({ here, onPick }: { here?: string; onPick?: () => void }) {
-  const navigate = useNavigate();
-  const all = useQuery({ queryKey: ["conversations"], queryFn: () => list<Conversation>("/api/conversations") });
-  const drop = (id: number) => void remove(`/api/conversations/${id}`).then(() => (void all.refetch(), String(id) === here && navigate("/chat"))).catch(tellError);
-  return (
-    <nav aria-label="Conversations">
-      <Button component={Link} to="/chat" variant="default" fullWidth leftSection={<Icon name="plus" size={15} />} mb="sm" onClick={onPick}>New conversation</Button>
-      {(all.data ?? []).map((c) => (
-        <Group key={c.id} gap={0} wrap="nowrap">
-          <NavLink component={Link} to={`/chat/${c.id}`} active={String(c.id) === here} label={<Text size="sm" truncate>{c.title || "Untitled"}</Text>} description={moment(c.updated_at)} onClick={onPick} variant="subtle" style={{ borderRadius: 8 }} styles={{ description: { color: "var(--ink-soft)" } }} />
-          <ActionIcon variant="subtle" color="gray" c="dimmed" aria-label={`Delete ${c.title || "Untitled"}`} onClick={() => drop(c.id)}><Icon name="trash" size={15} /></ActionIcon>
-        </Group>
-      ))}
-    </nav>
-  );
-}
+import type { Delta, WholeConversation } from "../types";
 
 /** The answer or the two answers that are being written now. */
 interface Writing { question: string | null; a: string; b: string; pair: boolean; regenerates: number | null }

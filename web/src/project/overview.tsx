@@ -3,6 +3,7 @@ import { Card, Code, Progress as Bar, SimpleGrid, Stack, Text, Title } from "@ma
 import type { TabProps } from "../pages/project";
 import { Figure } from "../parts/interval";
 import type { WholeProject } from "../types";
+import { Files } from "./files";
 
 const quoted = (name: string) => (/^[\w-]+$/.test(name) ? name : `"${name}"`);
 
@@ -16,7 +17,7 @@ function commands({ name, settings }: WholeProject): string {
   return `amenable reward ${on}${scored} --name people\namenable ppo ${on} reward=run:people --name taught`;
 }
 
-export function OverviewTab({ project }: TabProps) {
+export function OverviewTab({ project, mayChange, onChanged }: TabProps) {
   const name = quoted(project.name);
   return (
     <Stack>
@@ -33,9 +34,10 @@ export function OverviewTab({ project }: TabProps) {
       </Card>
       <Card style={{ background: "var(--card)" }}>
         <Title order={2} mb="xs">Take it out</Title>
-        <Text size="sm" c="dimmed" mb="sm">Every judgement, with who, when and under which guideline:</Text>
+        <Text size="sm" c="dimmed" mb="sm">As records for training, on the command line:</Text>
         <Code block style={{ whiteSpace: "pre-wrap" }}>{`amenable feedback export ${name} rankings.jsonl --kind rankings`}</Code>
       </Card>
+      <Files project={project} mayChange={mayChange} onChanged={onChanged} />
     </Stack>
   );
 }
