@@ -287,6 +287,39 @@ def test_chat_keeps_thumbs_and_choices(open_page: Any) -> None:
     assert ("/api/messages/2/thumb", {"up": False, "reasons": ["made up"], "text": ""}) in sent
 
 
+def test_conversations_are_searched_renamed_and_deleted(open_page: Any) -> None:
+    world = World("chat")
+    page = settled(open_page(world, "/chat/2"))
+    with page.expect_request("**/api/conversations?q=sky"):
+        page.get_by_label("Search conversations").fill("sky")
+    page.get_by_role("button", name="Rename A letter to the landlord").click()
+    page.get_by_label("Title").fill("  The landlord ")
+    page.keyboard.press("Enter")
+    page.get_by_role("button", name="Delete A letter to the landlord").click()
+    page.get_by_role("dialog").get_by_role("button", name="Delete").click()
+    page.wait_for_url("**/chat")
+    changed = [seen for seen in world.seen if seen[0] in ("PATCH", "DELETE")]
+    assert changed == [
+        ("PATCH", "/api/conversations/2", {"title": "The landlord"}),
+        ("DELETE", "/api/conversations/2", None),
+    ]
+
+
+def test_feedback_goes_in_and_out_as_files(open_page: Any) -> None:
+    world = World("administrator")
+    page = settled(open_page(world, "/project/1?tab=overview", PHONE))
+    assert page.get_by_role("link", name="Download").get_attribute("href") == (
+        "/api/projects/1/records?kind=rankings&shape=own"
+    )
+    page.locator("input[type=file]").set_input_files(
+        {"name": "../../x.jsonl", "mimeType": "text/plain", "buffer": b'{"id": 1}\n{"id": 2}\n'}
+    )
+    page.get_by_role("button", name="Import").click()
+    page.get_by_text("118 records added, 2 known before, 1 row rejected").wait_for()
+    assert page.get_by_role("cell", name="7", exact=True).count() == 1
+    assert [seen[1] for seen in world.seen if seen[0] == "POST"] == ["/api/projects/1/import"]
+
+
 def test_a_run_is_checked_before_it_starts(open_page: Any) -> None:
     world = World(role="administrator")
     page = open_page(world, "/runs/new")

@@ -50,7 +50,8 @@ class World:
             return route.abort()
         if not parts.path.startswith("/api/"):
             return self._file(route, parts.path)
-        body = json.loads(request.post_data) if request.post_data else None
+        is_json = request.headers.get("content-type") == "application/json"
+        body = json.loads(request.post_data) if request.post_data and is_json else request.post_data
         if request.method != "GET":
             self.seen.append((request.method, parts.path, body))
             assert request.headers.get("x-csrf-token"), f"{request.method} {parts.path} carries no CSRF token"
@@ -324,6 +325,11 @@ def conversations(world: World, query: Any, body: Any) -> Answer:
     return items([{"id": i + 1, "title": t, "model": "run:ppo-1", "updated_at": NOW} for i, t in enumerate(titles)])
 
 
+def imported(world: World, query: Any, body: Any, project: str) -> Answer:
+    reject = {"line": 7, "reason": world.name("Expected `array`, got `str` - at `$.prompt`"), "start": '{"id": "r7"'}
+    return 200, {"added": 118, "known": 2, "moved": 0, "rejected": 1, "duplicates": 0, "rejects": [reject]}
+
+
 def reply(world: World, query: Any, body: Any, number: str) -> Answer:
     return 200, events(world.name("Then take the bus; it leaves at the bridge."), user_message=3, message=4, other=5)
 
@@ -429,6 +435,8 @@ ROUTES: list[tuple[str, str, Callable[..., Answer]]] = [
     ("POST", r"/api/projects/(\d+)/tasks", say({"added": 4, "waiting": 0})),
     ("POST", r"/api/projects/(\d+)/fill", fill),
     ("PATCH", r"/api/conversations/(\d+)", say({})),
+    ("DELETE", r"/api/conversations/(\d+)", say({})),
+    ("POST", r"/api/projects/(\d+)/import", imported),
     ("GET", r"/api/projects/(\d+)/tasks", tasks),
     ("GET", r"/api/projects/(\d+)/quality", lambda w, q, b, p: (200, quality())),
     ("GET", r"/api/tasks/(\d+)", whole_task),

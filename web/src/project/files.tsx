@@ -14,25 +14,26 @@ interface Imported { added: number; known: number; rejected: number; duplicates:
 export function Files({ project, mayChange, onChanged }: TabProps) {
   return (
     <>
-      {mayChange && <TakeOut project={project} />}
+      <TakeOut project={project} mayChange={mayChange} />
       {mayChange && <BringIn project={project} onChanged={onChanged} />}
     </>
   );
 }
 
-function TakeOut({ project }: Pick<TabProps, "project">) {
+function TakeOut({ project, mayChange }: Pick<TabProps, "project" | "mayChange">) {
   const [kind, setKind] = useState("rankings");
   const [shape, setShape] = useState("own");
   const fits = shape !== "oasst" || kind === "rankings" || kind === "demonstrations";
   return (
     <Card style={{ background: "var(--card)" }}>
-      <Title order={2} mb="xs">Take records out</Title>
-      <Text size="sm" c="dimmed" mb="sm">A JSONL file that trains elsewhere, or that another tool reads. Whoever has it has what people said: erasing a person cannot reach it.</Text>
-      <Group align="flex-end">
+      <Title order={2} mb="xs">Take it out</Title>
+      <Text size="sm" c="dimmed" mb="sm">Every judgement with who, when and under which guideline; or records of one kind, for training elsewhere and for other tools. Erasing a person does not reach a file that was downloaded.</Text>
+      {mayChange && <Group align="flex-end" mb="md">
         <Select label="Records" data={KINDS} value={kind} onChange={(to) => to && setKind(to)} allowDeselect={false} w={180} />
         <Select label="Shape" data={SHAPES} value={shape} onChange={(to) => to && setShape(to)} allowDeselect={false} w={180} error={fits ? undefined : "holds rankings or demonstrations"} />
         <Button component="a" href={fits ? `/api/projects/${project.id}/records?kind=${kind}&shape=${shape}` : undefined} data-disabled={!fits || undefined} download leftSection={<Icon name="download" size={15} />}>Download</Button>
-      </Group>
+      </Group>}
+      <Button component="a" variant="default" href={`/api/projects/${project.id}/export`} download leftSection={<Icon name="download" size={15} />}>Every judgement</Button>
     </Card>
   );
 }
@@ -50,7 +51,7 @@ function BringIn({ project, onChanged }: Pick<TabProps, "project" | "onChanged">
   };
   return (
     <Card style={{ background: "var(--card)" }}>
-      <Title order={2} mb="xs">Bring records in</Title>
+      <Title order={2} mb="xs">Bring it in</Title>
       <Text size="sm" c="dimmed" mb="sm">A JSONL file of at most 64 MiB. What the project holds already stays as it is; nothing is taken where more than 2 % of the rows cannot be read.</Text>
       <Group align="flex-end">
         <FileInput label="File" placeholder="Choose a file" accept=".jsonl,.ndjson,.json,.txt" value={file} onChange={setFile} w={240} clearable />

@@ -32,11 +32,6 @@ export function OverviewTab({ project, mayChange, onChanged }: TabProps) {
         <Text size="sm" c="dimmed" mb="sm">What people said here trains with one setting, <Code>data.train</Code>:</Text>
         <Code block style={{ whiteSpace: "pre-wrap" }}>{commands(project)}</Code>
       </Card>
-      <Card style={{ background: "var(--card)" }}>
-        <Title order={2} mb="xs">Take it out</Title>
-        <Text size="sm" c="dimmed" mb="sm">As records for training, on the command line:</Text>
-        <Code block style={{ whiteSpace: "pre-wrap" }}>{`amenable feedback export ${name} rankings.jsonl --kind rankings`}</Code>
-      </Card>
       <Files project={project} mayChange={mayChange} onChanged={onChanged} />
     </Stack>
   );
