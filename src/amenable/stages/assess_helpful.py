@@ -94,11 +94,13 @@ def _summaries(kept: Kept, bench: Bench, name: str) -> list[Figure]:
     scores = [best_rouge(t, refs) for (_, t), refs in zip(told, references, strict=True)]
     lead = [best_rouge(_lead(r, name), refs)["rouge-l"] for (r, _), refs in zip(told, references, strict=True)]
     found: list[Figure] = []
+    told_of = dict.fromkeys(scores[0] if scores else (), "how far words go with people's ratings stands at ROUGE-L")
+    told_of["rouge-l"] = people["rouge"]
     for kind in ("rouge-1", "rouge-2", "rouge-l"):
         found += sheet.mean(
             f"{name}: {kind.upper()}",
             [s[kind] for s in scores],
-            limits=f"{part}words shared with people's summaries; {people['rouge']}",
+            limits=f"{part}words shared with people's summaries; {told_of[kind]}",
             ruler=(("the text's first 60 words", statistics.fmean(lead)),) if kind == "rouge-l" and lead else (),
         )
     if bench.reward is not None and told:

@@ -83,7 +83,8 @@ def stories(kept: Kept, bench: Bench) -> list[Figure]:
     figures += sheet.mean(
         "words shared with a person's answer (F1)",
         [max(rouge_n(t, a, 1) for a in r.meta["answers"]) for r, _, _, t in told],
-        limits="by words: what is meant alike and said otherwise counts as wrong",
+        limits="by words: what is meant alike and said otherwise counts as wrong"
+        + ("" if said else "; no answer has a content word, so that nothing was made up"),
     )
     return figures + _unanswerable(kept, bench, [(r, q) for r, (_, q) in zip(records, parts, strict=True)], parts)
 
