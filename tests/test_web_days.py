@@ -1,0 +1,272 @@
+"""Days of an administrator and of labelers in a browser, against `amenable serve` as a process on a real workspace."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.server_makers import PASSWORD, Browser
+from tests.stage_makers import Toys, toys
+from tests.test_web import chromium, press
+from tests.web_town import Town, build_town, served
+
+__all__ = ["chromium", "toys"]
+pytestmark = pytest.mark.browser
+
+GOOD, FAIR, POOR, BAD = "Yes, it is red.", "It may be red.", "No idea at all.", "Red red red."
+BEST_FIRST = (GOOD, FAIR, POOR, BAD)
+
+
+@pytest.fixture(scope="module")
+def shared_town(chromium: Any, toys: Toys, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Town]:
+    workspace = build_town(tmp_path_factory.mktemp("days") / "town", toys)
+    with served(workspace, chromium) as town:
+        town.administrator()
+        yield town
+
+
+@pytest.fixture
+def town(shared_town: Town) -> Iterator[Town]:
+    """The town, in which nothing may fail that a test does not expect to."""
+    shared_town.faults.clear()
+    yield shared_town
+    shared_town.send_home()
+    assert shared_town.faults == []
+
+
+def tab_to(page: Any, name: str) -> None:
+    """Go by the Tab key alone to a link or button."""
+    for _ in range(60):
+        page.keyboard.press("Tab")
+        if page.evaluate("document.activeElement.textContent").startswith(name):
+            return
+    raise AssertionError(f"Tab never came to {name!r}")
+
+
+def shown(page: Any, prompt: str | None = None) -> list[str]:
+    """The responses of the task on the page, A first; prompt: waits until it is the one."""
+    section = page.get_by_role("region", name="Prompt")
+    (section.get_by_text(prompt, exact=True) if prompt else section).wait_for()
+    return list(page.locator("article.response .prose").all_inner_texts())
+
+
+def said(records: list[Any]) -> dict[str, dict[str, int]]:
+    """{prompt: {response: tier}} of rankings as they would train."""
+    return {r.prompt[-1].content: dict(zip(r.responses, r.tiers, strict=True)) for r in records}
+
+
+def answer(person: Browser, project: int, order: tuple[str, ...]) -> dict[str, Any]:
+    """Do one's next task as a program does it: the responses in this order, best first."""
+    work = person.post(f"/api/projects/{project}/next").json()["task"]
+    texts = [response["text"] for response in work["responses"]]
+    answers = [{"response": i, "question": "overall", "value": 7 - order.index(text)} for i, text in enumerate(texts)]
+    form = {"tiers": [order.index(text) for text in texts], "answers": answers, "said_no": True}
+    done = person.post(f"/api/assignments/{work['assignment']}/submit", {"form": form, "active_s": 20})
+    assert done.status_code == 200, done.text
+    return dict(work)
+
+
+def test_an_administrators_day(town: Town) -> None:
+    """One-time link, invitations, an account closed, a person erased."""
+    late = town.visit(town.link.removeprefix(town.url))
+    late.get_by_role("heading", name="This invitation does not open").wait_for()
+    town.expect_fault("404 GET")
+    project = town.project("errands", [("Is the cup red?", BEST_FIRST), ("Is the cup blue?", BEST_FIRST)], overlap=1)
+
+    page = town.visit("/people")
+    page.get_by_label("Name").fill("Nadia")
+    page.locator("input[type=password]").fill(PASSWORD)
+    page.get_by_role("button", name="Sign in").click()
+    page.get_by_role("tab", name="Invitations").click()
+    page.get_by_role("button", name="Make a link").click()
+    link = page.locator("code").inner_text()
+    kofi = town.sign_up(link, "Kofi")
+    assert kofi.get_by_role("navigation", name="Main").get_by_role("link").all_inner_texts() == [
+        "Home",
+        "Chat",
+        "Arena",
+    ]
+    again = town.visit(link.removeprefix(town.url))
+    again.get_by_role("heading", name="This invitation does not open").wait_for()
+    town.expect_fault("404 GET")
+    page.reload()  # Kofi's is used by now
+    page.get_by_role("tab", name="Invitations").click()
+    page.get_by_role("button", name="Make a link").click()
+    withdrawn = page.locator("code").inner_text()
+    page.get_by_role("button", name="Withdraw the invitation as Labeler").click()
+    expect(page.get_by_role("button", name="Withdraw the invitation as Labeler")).to_have_count(0)
+    town.visit(withdrawn.removeprefix(town.url)).get_by_role("heading", name="This invitation does not open").wait_for()
+    town.expect_fault("404 GET")
+
+    page.goto(f"{town.url}/project/{project}?tab=people")
+    page.locator("input").and_(page.get_by_label("People", exact=True)).first.click()
+    page.get_by_role("option", name="Kofi").click()
+    page.keyboard.press("Escape")
+    page.get_by_role("button", name="Keep").click()
+    page.get_by_text("Kept.").wait_for()
+    kofi.reload()
+    kofi.get_by_role("link", name="Label: 2 waiting").wait_for()
+    answer(town.as_program(kofi), project, BEST_FIRST)
+    assert said(town.records("errands", "rankings")).popitem()[1] == dict(zip(BEST_FIRST, range(4), strict=True))
+
+    page.goto(f"{town.url}/people")
+    page.get_by_role("button", name="Close the account of Kofi").click()
+    page.get_by_text("closed", exact=True).wait_for()
+    kofi.reload()
+    kofi.get_by_role("heading", name="Sign in").wait_for()
+    page.get_by_role("button", name="Erase everything of Kofi").click()
+    dialog = page.get_by_role("dialog")
+    assert dialog.get_by_role("button", name="Erase").is_disabled()
+    dialog.get_by_label("Type Kofi to confirm").fill("Kofi")
+    dialog.get_by_role("button", name="Erase").click()
+    dialog.get_by_text("No model learned from that person.").wait_for()
+    dialog.get_by_role("button", name="Close").last.click()
+    expect(page.get_by_text("Kofi")).to_have_count(0)
+    assert town.records("errands", "rankings") == []
+    assert b"Kofi" not in Path(town.workspace.database).read_bytes()
+
+
+def test_a_labelers_day_by_keyboard_alone(town: Town) -> None:
+    """A training item, then rate, flag and rank with ties; skip with a reason; undo after submit. No key too many."""
+    asked = ["Is the cat red?", "Is the hat red?", "Is the boat red?", "Is the door red?"]
+    project = town.project("colours", [(prompt, BEST_FIRST) for prompt in asked], overlap=2)
+    boss = town.administrator()
+    tasks = {task["prompt"]: task["id"] for task in boss.get(f"/api/projects/{project}/tasks").json()["items"]}
+    known = {"purpose": "training", "form": {"tiers": [0, 1, 2, 2]}, "explanation": "It says *what it knows*."}
+    assert boss.post(f"/api/tasks/{tasks[asked[0]]}/known", known).status_code == 200
+    page = town.invite("labeler", "Amina", "colours")
+
+    tab_to(page, "Training: 1 item to go")
+    press(page, "Enter")
+    page.get_by_role("dialog").get_by_text("Be fair.").wait_for()
+    press(page, "Escape")
+    page.wait_for_selector("[role=dialog]", state="detached")
+    texts = rate(page, {GOOD: 1, FAIR: 2, POOR: 6, BAD: 7}, asked[0])
+    press(page, "Enter")
+    page.get_by_text("Not quite as expected").wait_for()
+    page.get_by_text("It says what it knows.").wait_for()
+    worst, best = ("ABCD"[texts.index(text)] for text in (BAD, GOOD))
+    page.get_by_text(f"response {best} is better than response {worst}").wait_for()
+    press(page, "Enter")
+
+    # rated, one flagged by its letter, ranked with a tie: two keys a response, one to submit, one for the flag
+    first = now_shown(page)
+    page.evaluate("window.pressed = 0; addEventListener('keydown', () => window.pressed++)")
+    texts = rate(page, {GOOD: 7, FAIR: 4, POOR: 4, BAD: 1}, flag={BAD: "m"})
+    rank(page, texts, {GOOD: 1, FAIR: 2, POOR: 2, BAD: 3})
+    press(page, "Enter")
+    expect(page.get_by_test_id("today")).to_have_text(re.compile("^2 "))
+    assert page.evaluate("window.pressed") == 2 * 4 + 1 + 1
+
+    second = now_shown(page, but=first)
+    press(page, ".")
+    page.get_by_role("dialog").wait_for()
+    press(page, "Space Enter")
+    third = now_shown(page, but=second)
+    assert {first, second, third} == set(asked[1:])
+
+    # submitted, taken back, changed, submitted again: only the last counts
+    texts = rate(page, {GOOD: 6, FAIR: 5, POOR: 3, BAD: 2})
+    press(page, "Enter")
+    page.get_by_text("All done for now").wait_for()
+    press(page, "Control+z")
+    page.wait_for_selector("[data-tier='0'] [data-position]")
+    assert list(page.locator("[data-tier='0'] .prose").all_inner_texts()) == [GOOD]
+    rank(page, texts, {GOOD: 2, FAIR: 1, POOR: 3, BAD: 3})
+    page.get_by_text("If you mean it, just submit").wait_for()
+    press(page, "Enter")
+    page.get_by_text("All done for now").wait_for()
+
+    assert said(town.records("colours", "rankings")) == {
+        first: {GOOD: 0, FAIR: 1, POOR: 1, BAD: 2},
+        third: {GOOD: 1, FAIR: 0, POOR: 2, BAD: 2},
+    }
+    flags = {(r.prompt[-1].content, r.response) for r in town.records("colours", "labels") if r.label}
+    assert flags == {(first, BAD)}
+    scores = {(r.prompt[-1].content, r.response): r.score for r in town.records("colours", "ratings")}
+    assert [scores[first, text] for text in BEST_FIRST] == [7, 4, 4, 1]
+    whole = boss.get(f"/api/tasks/{tasks[second]}").json()
+    assert whole["skipped"] == [["Amina", "I do not know enough about this"]] and whole["annotations"] == []
+
+    tab_to(page, "What you did")
+    press(page, "Enter")
+    page.get_by_role("heading", name="Your work").wait_for()
+    rows = page.get_by_role("row").filter(has_text=re.compile("submitted|skipped"))
+    expect(rows).to_have_count(4)
+    assert sum("skipped" in row for row in rows.all_inner_texts()) == 1
+    assert sum("training" in row for row in rows.all_inner_texts()) == 1
+
+
+def now_shown(page: Any, but: str = "") -> str:
+    """The prompt of the task on the page, once it is another than `but`."""
+    prompt = page.get_by_role("region", name="Prompt").locator(".prose").first
+    if but:
+        expect(prompt).not_to_have_text(but)
+    return str(prompt.inner_text())
+
+
+def rate(
+    page: Any, ratings: dict[str, int], prompt: str | None = None, flag: dict[str, str] | None = None
+) -> list[str]:
+    """Rate each response as it comes, by one digit; returns their texts, A first, when all are laid out to be ranked."""
+    seen = []
+    for number in range(len(ratings)):
+        page.get_by_role("article", name=f"Response {'ABCDEFGHI'[number]}").wait_for()
+        seen += shown(page, prompt)
+        if flag and seen[-1] in flag:
+            press(page, flag[seen[-1]])
+        press(page, str(ratings[seen[-1]]))
+    page.wait_for_selector("[data-tier] [data-position]")
+    assert set(seen) == set(ratings)
+    return seen
+
+
+def rank(page: Any, texts: list[str], places: dict[str, int]) -> None:
+    """Type each response's place, A first."""
+    page.wait_for_selector("[data-position='0']:focus")
+    press(page, " ".join(str(places[text]) for text in texts))
+
+
+def test_ranking_by_mouse(town: Town) -> None:
+    """Ratings by clicks, cards dragged by their heads: one to another's place, one out of the ranking; and undone."""
+    project = town.project("sorting", [("Is the leaf red?", BEST_FIRST)])
+    page = town.invite("labeler", "Joonas", "sorting")
+    page.get_by_role("link", name="Label: 1 waiting").click()
+    page.get_by_role("dialog").get_by_role("button").first.click()  # closes the guidelines
+    page.wait_for_selector("[role=dialog]", state="detached")
+    texts = []
+    ratings = {GOOD: 7, FAIR: 5, POOR: 3, BAD: 1}
+    for number in range(4):
+        page.get_by_role("article", name=f"Response {'ABCD'[number]}").wait_for()
+        texts += shown(page)
+        page.get_by_role("radiogroup", name="Overall quality").locator("label").nth(ratings[texts[-1]] - 1).click()
+        page.get_by_role("button", name=re.compile("Next response|To the ranking")).click()
+    page.wait_for_selector("[data-tier='3'] [data-position]")
+    drag(page, f"[data-position='{texts.index(POOR)}'] .handle", "[data-tier='0']")
+    page.wait_for_selector(f"[data-tier='0'] [data-position='{texts.index(POOR)}']")
+    drag(page, f"[data-position='{texts.index(BAD)}'] .handle", "[data-tier='none']")
+    page.wait_for_selector(f"[data-tier='none'] [data-position='{texts.index(BAD)}']")
+    page.get_by_role("button", name="Submit").click()
+    page.get_by_text("All done for now").wait_for()
+    assert said(town.records("sorting", "rankings")) == {"Is the leaf red?": {GOOD: 0, FAIR: 1, POOR: 0}}
+    page.get_by_role("button", name="Undo").click()
+    page.wait_for_selector(f"[data-tier='none'] [data-position='{texts.index(BAD)}']")
+    assert town.records("sorting", "rankings") == []
+    assert town.administrator().get(f"/api/projects/{project}").json()["done"] == 0
+
+
+def drag(page: Any, what: str, onto: str) -> None:
+    """Take a card by its head and let it fall; `onto` may come into being only while something is dragged."""
+    start = page.locator(what).bounding_box()
+    page.mouse.move(start["x"] + 60, start["y"] + 10)
+    page.mouse.down()
+    page.mouse.move(start["x"] + 75, start["y"] + 25, steps=4)
+    page.locator(onto).scroll_into_view_if_needed()
+    end = page.locator(onto).bounding_box()
+    page.mouse.move(end["x"] + end["width"] / 2, end["y"] + 40, steps=8)
+    page.mouse.up()
