@@ -18,7 +18,6 @@ function commands({ name, settings }: WholeProject): string {
 }
 
 export function OverviewTab({ project, mayChange, onChanged }: TabProps) {
-  const name = quoted(project.name);
   return (
     <Stack>
       <Card style={{ background: "var(--card)" }}>
