@@ -44,8 +44,8 @@ from amenable.feedback.tables import Annotation, Assignment, RankEntry, Slot
 from amenable.server.access import SESSION, csrf_of
 from amenable.types import Prompt, user
 
-WAIT_S = 300.0
-"""For the server to answer again after a kill."""
+WAIT_S = 900.0
+"""For the server to answer again after a kill: a machine that does much else takes minutes."""
 FULL_S = 5.0
 """How long the disk stays full."""
 LARGEST_DISK = 1 << 30
