@@ -66,6 +66,9 @@ def test_rejected_rows_are_shown_and_too_many_stop_it(boss: Browser) -> None:
     assert worse.status_code == 400 and "upload.jsonl:4" in worse.json()["detail"]
     assert "/tmp" not in worse.text and "amenable-import" not in worse.text
     assert upload(boss, 1, b"").status_code in (400, 422)
+    zero = upload(boss, 1, jsonl([{**LINES[0], "response": "a\0b"}]))
+    assert zero.status_code == 400 and "zero characters" in zero.json()["detail"]
+    assert upload(boss, 1, jsonl([{**LINES[0], "id": "other", "response": "a\\u0000b"}])).status_code == 200
     assert upload(boss, 1, b"\x80\xff not text").status_code == 400
 
 

@@ -31,6 +31,7 @@ from amenable.server.site import SiteDep
 router = APIRouter(prefix="/api", tags=["transfers"])
 Kind = Literal["rankings", "comparisons", "ratings", "labels", "demonstrations", "prompts"]
 Shape = Literal["own", "argilla", "label-studio", "oasst"]
+ZERO = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 MOST_SHOWN = 100
 """Rejected rows that an answer lists; their number is always told."""
 
@@ -45,6 +46,8 @@ def import_(
     max_reject_share: Annotated[float, Query(ge=0, le=1)] = 0.02,
 ) -> Json:
     """Put the records of a JSONL file into a project: all of them, or none where too many rows cannot be read."""
+    if ZERO.search(lines):
+        raise DataError("the file holds zero characters, which not every database keeps", mend="leave them out")
     with reading(site.engine) as connection:
         name = require_project(connection, project)
     with tempfile.TemporaryDirectory(prefix="amenable-import-") as folder:
