@@ -238,7 +238,7 @@ async def run(
         if marks and num_done >= marks[0]:
             marks.pop(0)
             print(f"{time.monotonic() - started:7.1f} s  {num_done} submitted, server killed", file=sys.stderr)
-            await asyncio.to_thread(server.kill)
+            server.kill()  # at once, while work is left
             await asyncio.to_thread(server.start)
     for task in work:
         task.result()

@@ -28,6 +28,12 @@ SCRIPT = "<script>alert(1)</script><img src=x onerror=alert(1)>"
 SQL = ("'; DROP TABLE users; --", '" OR 1=1 --', "1); DELETE FROM accounts; --", "%' UNION SELECT password_hash FROM accounts --")  # fmt: skip
 
 
+@schemathesis.serializer("application/x-ndjson")
+def as_lines(context: Any, value: Any) -> bytes:
+    """What is sent as a file of rows: any bytes or text at all."""
+    return value if isinstance(value, bytes) else str(value).encode()
+
+
 class NoRuns(Runs):
     """Starts nothing: random requests must not train models."""
 
