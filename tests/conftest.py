@@ -11,8 +11,14 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-# A busy machine is slow, and that is no failure; what is generated does not depend on the clock.
-hypothesis.settings.register_profile("amenable", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+# A busy machine is slow, and that is no failure; what is generated does not depend on the clock. The same cases each time:
+# to look for new ones, HYPOTHESIS_SEARCH=1.
+hypothesis.settings.register_profile(
+    "amenable",
+    deadline=None,
+    derandomize="HYPOTHESIS_SEARCH" not in os.environ,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
 hypothesis.settings.load_profile("amenable")
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")

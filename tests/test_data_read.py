@@ -381,6 +381,12 @@ def test_ten_rows_with_one_bad_one_stop_at_the_end(tmp_path: Path) -> None:
         list(read(path, "demonstrations", rejects=Rejects()))
 
 
+def test_a_header_with_a_bare_carriage_return_is_refused(tmp_path):
+    (tmp_path / "x.csv").write_bytes(b"prompt,comp\rletion\na,b\n")
+    with pytest.raises(DataError, match="first line is not CSV"):
+        list(read(tmp_path / "x.csv", "demonstrations", rejects=Rejects()))
+
+
 @settings(max_examples=150, deadline=None)
 @given(st.binary(max_size=400), st.sampled_from([".jsonl", ".json", ".csv", ".txt", ".jsonl.gz", ".parquet"]))
 def test_no_bytes_whatsoever_give_anything_but_records_and_data_errors(

@@ -194,7 +194,8 @@ def test_a_run_of_an_earlier_server_is_known_by_its_number_and_start(tmp_path: P
     runs = Runs(init_workspace(tmp_path / "w"))
     runs.folder.mkdir()
     said = subprocess.PIPE
-    with subprocess.Popen([sys.executable, "-c", "print(1, flush=True); input()"], stdin=said, stdout=said) as process:
+    waiting = "import signal as s; s.signal(s.SIGINT, s.default_int_handler); print(1, flush=True); input()"
+    with subprocess.Popen([sys.executable, "-c", waiting], stdin=said, stdout=said) as process:
         assert process.stdout is not None and process.stdout.readline()
         note = {"process": process.pid, "began": began_at(process.pid)}
         (runs.folder / "other.json").write_text(json.dumps({**note, "began": "1"}))  # its number is used again

@@ -278,7 +278,12 @@ def _csv(stream: io.BufferedReader, file: Path, rejects: Rejects, limits: Limits
     delimiter = "\t" if suffix_of(file) == ".tsv" else (";" if b";" in first_line and b"," not in first_line else ",")
     csv.field_size_limit(max(csv.field_size_limit(), limits.line_bytes))
     reader = csv.reader(text_lines(), delimiter=delimiter)
-    header = next(reader, [])
+    try:
+        header = next(reader, [])
+    except csv.Error as error:
+        raise DataError(
+            f"the first line is not CSV ({error})", where=str(file), mend="end lines by LF or CRLF"
+        ) from error
     if not any(header) or len(set(header)) != len(header):
         raise DataError(f"the first line must name the columns, each once: {header}", where=str(file))
     while True:
