@@ -167,6 +167,7 @@ def test_a_labelers_day_by_keyboard_alone(town: Town) -> None:
     press(page, ".")
     page.get_by_role("dialog").wait_for()
     press(page, "Space Enter")
+    page.wait_for_selector("[role=dialog]", state="detached")
     third = now_shown(page, but=second)
     assert {first, second, third} == set(asked[1:])
 
