@@ -84,22 +84,7 @@ def _of_ratings(reward: Reward, ratings: list[Rating], seed: int) -> dict[str, A
 def all_comparisons(records: Sequence[AnyRecord]) -> list[Comparison]:
     """The comparisons among records, those within rankings too."""
     return [r for r in records if isinstance(r, Comparison)] + [
-        c for r in records if isinstance(r, Ranking) for c in as_comparisons(r)
-    ]
-
-
-def as_comparisons(ranking: Ranking) -> list[Comparison]:
-    """All ordered pairs of a ranking."""
-    return [
-        Comparison(
-            id=f"{ranking.id}:{i}>{j}",
-            prompt=ranking.prompt,
-            chosen=ranking.responses[i],
-            rejected=ranking.responses[j],
-            labeler=ranking.labeler,
-            source=ranking.source,
-        )
-        for i, j in ranking.pairs()
+        c for r in records if isinstance(r, Ranking) for c in r.comparisons()
     ]
 
 

@@ -17,7 +17,7 @@ from msgspec import Meta
 from amenable.errors import ConfigError, DataError
 from amenable.evals.statistics import seeds_interval
 from amenable.rewards.model import RewardModel
-from amenable.stages.reward_measure import as_comparisons, scored
+from amenable.stages.reward_measure import scored
 from amenable.studies.findings import Findings, Line, Panel
 from amenable.studies.study import Study, StudyConfig, grid
 from amenable.types import Comparison, Ranking
@@ -82,7 +82,7 @@ def _make(config: Config, study: Study, seed: int, size: int, together: bool, na
         raise ConfigError(
             f"seed {seed} has {len(rankings)} rankings and {size} are asked for", where="sizes", mend=mend
         )
-    pairs = [pair for ranking in rankings for pair in as_comparisons(ranking)]
+    pairs = [pair for ranking in rankings for pair in ranking.comparisons()]
     records: Sequence[Ranking | Comparison] = rankings if together else pairs
     per_step = config.prompts_per_step if together else round(config.prompts_per_step * len(pairs) / size)
     settings = {
@@ -98,7 +98,7 @@ def _make(config: Config, study: Study, seed: int, size: int, together: bool, na
         },
     }
     reward = RewardModel.load(study.run("reward", name, settings) / "model")
-    held_out = [p for r in study.rankings(seed, split="test", noise=0.0) for p in as_comparisons(r)]
+    held_out = [p for r in study.rankings(seed, split="test", noise=0.0) for p in r.comparisons()]
     if not held_out:
         raise DataError(
             "the labeler told no two held-out responses apart",

@@ -36,7 +36,6 @@ from amenable.stages.build import Policy, open_policy, set_up
 from amenable.stages.events import Event, OnEvent, RunResult, ignore
 from amenable.stages.generate import best_of, generate
 from amenable.stages.ladder import measured_kl
-from amenable.stages.reward_measure import as_comparisons
 from amenable.stages.steps import make_run
 from amenable.stages.verdict import LabelerVerdict
 from amenable.studies import catalog
@@ -277,7 +276,7 @@ class Study(Grid):
 
     def comparisons(self, seed: int) -> list[Comparison]:
         """All pairs of a seed's rankings in an order drawn by the seed: the first n are a sample of them all."""
-        pairs = [pair for ranking in self.rankings(seed) for pair in as_comparisons(ranking)]
+        pairs = [pair for ranking in self.rankings(seed) for pair in ranking.comparisons()]
         random.Random(seed).shuffle(pairs)
         return pairs
 
