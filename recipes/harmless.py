@@ -16,15 +16,23 @@ from reviews import arguments, finish, once  # the script beside this one
 from amenable import Workspace
 from amenable.cli.progress import progress
 
+RECIPE = Path(__file__).with_name("harmless.toml")
+
 
 def main() -> None:
     """Train the base model if it is not there, then the reward model; print the table."""
     options = arguments(__doc__)
     workspace = Workspace(options.workspace)
     with progress(quiet=False) as show:
-        once(workspace, "pretrain", "reviews-pretrain", show, {"train.steps": 12} if options.quick else {})
-        reviews.RECIPE = Path(__file__).with_name("harmless.toml")
-        once(workspace, "reward", "harmless-reward", show, {"train.steps": 8} if options.quick else {})
+        once(
+            workspace,
+            reviews.RECIPE,
+            "pretrain",
+            "reviews-pretrain",
+            show,
+            {"train.steps": 12} if options.quick else {},
+        )
+        once(workspace, RECIPE, "reward", "harmless-reward", show, {"train.steps": 8} if options.quick else {})
     found = json.loads((workspace.folder.runs / "harmless-reward" / "reward.json").read_text())
     rows = [{"model": "reward model", **{k: found["accuracy"][k] for k in ("value", "low", "high")}}]
     for baseline in found["baselines"]:

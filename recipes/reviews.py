@@ -43,12 +43,17 @@ def main() -> None:
     with progress(quiet=False) as show:
         for stage in ("pretrain", "reward", "ppo"):
             less = {"train.steps": {"pretrain": 12, "reward": 10, "ppo": 3}[stage]} if quick else {}
-            once(workspace, stage, f"reviews-{stage}", show, less)
+            once(workspace, RECIPE, stage, f"reviews-{stage}", show, less)
         pairs = Path(options.workspace) / "reviews-pairs.jsonl"
         if not pairs.exists():
             export(sampled_pairs(workspace.folder, 64 if quick else 2000), pairs)
         once(
-            workspace, "dpo", "reviews-dpo", show, {"data.train": [str(pairs)], **({"train.steps": 3} if quick else {})}
+            workspace,
+            RECIPE,
+            "dpo",
+            "reviews-dpo",
+            show,
+            {"data.train": [str(pairs)], **({"train.steps": 3} if quick else {})},
         )
     result = measure(workspace.folder, 100 if quick else 1000)
     finish(options.workspace, "reviews", result)
@@ -151,13 +156,13 @@ def perplexity_by(base: Policy, rollouts: list[Rollout]) -> float:
     return math.exp(-(own - found.per_token * found.num_tokens) / found.num_tokens)
 
 
-def once(workspace: Workspace, stage: str, name: str, show: Any, settings: dict[str, Any]) -> None:
-    """Run a stage of the recipe unless its run is finished; go on with it if it was interrupted."""
+def once(workspace: Workspace, recipe: Path, stage: str, name: str, show: Any, settings: dict[str, Any]) -> None:
+    """Run a stage of a recipe unless its run is finished; go on with it if it was interrupted."""
     if name in workspace.folder.run_names():
         if not (workspace.folder.runs / name / "model" / "config.json").exists():
             workspace.resume(name, on_event=show)
         return
-    workspace.run(stage, RECIPE, settings, name=name, on_event=show)
+    workspace.run(stage, recipe, settings, name=name, on_event=show)
 
 
 def arguments(text: str | None) -> argparse.Namespace:

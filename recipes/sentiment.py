@@ -9,9 +9,11 @@ sentence-polarity. Reported: accuracy on held-out sentences with its interval.
 
 from __future__ import annotations
 
-import argparse
 import json
 from pathlib import Path
+from typing import Any
+
+from reviews import arguments, once  # the script beside this one
 
 from amenable import Workspace
 from amenable.cli.progress import progress
@@ -22,10 +24,7 @@ OBJECTIVES = {"decoder": "pretrain", "encoder": "masked_word", "encoder-decoder"
 
 def main() -> None:
     """Run what is not there yet, write sentiment.json into the workspace and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--workspace", default="work", help="folder of the runs")
-    parser.add_argument("--quick", action="store_true", help="a few steps of each run")
-    options = parser.parse_args()
+    options = arguments(__doc__)
     workspace = Workspace(options.workspace)
     rows = []
     with progress(quiet=False) as show:
@@ -41,25 +40,17 @@ def main() -> None:
 def measured(workspace: Workspace, family: str, objective: str, *, quick: bool) -> dict[str, object]:
     """The row of one family."""
     few = {"train.steps": 4, "train.validate_every": 0} if quick else {}
-    own: dict[str, object] = {"algorithm.name": objective, **few}
+    own: dict[str, Any] = {"algorithm.name": objective, **few}
     if family != "decoder":  # the decoder comes first, and all read its tokens
         own["tokenizer"] = str(workspace.folder.runs / "sentiment-decoder" / "model")
-    base = once(workspace, "pretrain", f"sentiment-{family}", own)
-    tuned = once(workspace, "finetune", f"sentiment-{family}-tuned", {"model": base, **few})
+    base, tuned = f"sentiment-{family}", f"sentiment-{family}-tuned"
+    once(workspace, RECIPE, "pretrain", base, workspace.on_event, own)
+    once(workspace, RECIPE, "finetune", tuned, workspace.on_event, {"model": f"run:{base}", **few})
     found = workspace.evaluate(
-        models=[tuned], data="sentence-polarity", held_out_share=0.1, limit=100 if quick else 2000
+        models=[f"run:{tuned}"], data="sentence-polarity", held_out_share=0.1, limit=100 if quick else 2000
     )
     (row,) = found.details["tuned"]
     return {"family": family, "objective": objective, **row}
-
-
-def once(workspace: Workspace, stage: str, name: str, settings: dict[str, object]) -> str:
-    """The model of a run, which is made if it is not there, and gone on with if it was interrupted."""
-    if name not in workspace.folder.run_names():
-        workspace.run(stage, RECIPE, settings, name=name)
-    elif not (workspace.folder.runs / name / "model").exists():
-        workspace.resume(name)
-    return f"run:{name}"
 
 
 def shown(row: dict[str, object]) -> str:

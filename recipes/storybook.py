@@ -25,15 +25,23 @@ from amenable.stages.build import open_policy
 from amenable.stages.ladder import Rung, ask, measured_kl
 from amenable.types import Demonstration, Prompt, Rollout, Sampling
 
+RECIPE = Path(__file__).with_name("storybook.toml")
+
 
 def main() -> None:
     """Train what is not there, measure, print the table."""
     options = arguments(__doc__)
     workspace = Workspace(options.workspace)
     with progress(quiet=False) as show:
-        once(workspace, "pretrain", "reviews-pretrain", show, {"train.steps": 12} if options.quick else {})
-        reviews.RECIPE = Path(__file__).with_name("storybook.toml")
-        once(workspace, "sft", "storybook-sft", show, {"train.steps": 8} if options.quick else {})
+        once(
+            workspace,
+            reviews.RECIPE,
+            "pretrain",
+            "reviews-pretrain",
+            show,
+            {"train.steps": 12} if options.quick else {},
+        )
+        once(workspace, RECIPE, "sft", "storybook-sft", show, {"train.steps": 8} if options.quick else {})
     finish(options.workspace, "storybook", measure(workspace.folder, 40 if options.quick else 600))
 
 
