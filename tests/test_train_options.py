@@ -269,6 +269,11 @@ def test_betas_and_schedule_reach_the_run(sft):
             "train.optimizer.warmup_share=0.0",
         )  # fmt: skip
         assert column(run, "learning_rate") == pytest.approx(rates)
+    late = sft(
+        "late", "train.optimizer.schedule=trapezoid", "train.optimizer.fall_share=0.5",
+        "train.optimizer.final_share=0", "train.optimizer.warmup_share=0",
+    )  # fmt: skip
+    assert column(late, "learning_rate") == pytest.approx([3e-4, 3e-4, 3e-4, 2.25e-4, 1.5e-4, 0.75e-4])
     warm = sft("warm", "train.optimizer.schedule=constant", "train.optimizer.warmup_share=0.5")
     assert column(warm, "learning_rate") == pytest.approx([1e-4, 2e-4, 3e-4, 3e-4, 3e-4, 3e-4])
 
@@ -278,6 +283,21 @@ def test_the_cosine_by_hand():
     assert schedule(config, 1, 10) == 1.0
     assert schedule(config, 6, 10) == pytest.approx(0.1 + 0.9 * 0.5)  # half-way of 1..11
     assert schedule(config, 11, 10) == pytest.approx(0.1)
+
+
+def test_the_trapezoid_by_hand():
+    config = OptimizerConfig(schedule="trapezoid", final_share=0.0, warmup_share=0.2, fall_share=0.4)
+    shares = [schedule(config, step, 10) for step in range(1, 11)]
+    assert shares == pytest.approx([0.5, 1, 1, 1, 1, 1, 0.8, 0.6, 0.4, 0.2])
+    lengthened = [schedule(config, step, 20) for step in range(4, 13)]
+    assert lengthened == [1.0] * 9
+
+
+def test_a_trapezoid_that_falls_all_the_way_is_linear():
+    shared = {"final_share": 0.1, "warmup_share": 0.1}
+    linear = OptimizerConfig(schedule="linear", **shared)
+    trapezoid = OptimizerConfig(schedule="trapezoid", fall_share=1.0, **shared)
+    assert [schedule(trapezoid, s, 30) for s in range(1, 31)] == [schedule(linear, s, 30) for s in range(1, 31)]
 
 
 def test_the_critic_has_a_step_size_of_its_own(sft):

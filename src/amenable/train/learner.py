@@ -216,14 +216,18 @@ def schedule(config: OptimizerConfig, step: int, steps: int) -> float:
     >>> linear = OptimizerConfig(schedule="linear", final_share=0.0, warmup_share=0.2)
     >>> [round(schedule(linear, s, 10), 3) for s in (1, 2, 6, 10)]
     [0.5, 1.0, 0.556, 0.111]
+
+    A trapezoid (Zhai et al. 2022) is constant up to its fall, so that a run can be lengthened without a loss from any
+    checkpoint before that.
     """
     warmup = config.warmup_share * steps
     if step < warmup:
         return step / warmup
     if config.schedule == "constant":
         return 1.0
-    done = (step - max(warmup, 1)) / max(steps + 1 - max(warmup, 1), 1)
-    fall = 1 - done if config.schedule == "linear" else 0.5 * (1 + math.cos(math.pi * done))
+    begin = max(warmup, 1, steps * (1 - config.fall_share) if config.schedule == "trapezoid" else 0)
+    done = max(0.0, (step - begin) / max(steps + 1 - begin, 1))
+    fall = 0.5 * (1 + math.cos(math.pi * done)) if config.schedule == "cosine" else 1 - done
     return config.final_share + (1 - config.final_share) * fall
 
 

@@ -25,11 +25,15 @@ class OptimizerConfig(Record, frozen=True):
     ] = "adamw"
     learning_rate: Annotated[float, Meta(gt=0, description="peak step size")] = 3e-4
     schedule: Annotated[
-        Literal["constant", "linear", "cosine"],
-        Meta(description="course after warm-up; both falls end at final_share"),
+        Literal["constant", "linear", "cosine", "trapezoid"],
+        Meta(description="course after warm-up; falls end at final_share; trapezoid: constant, then a linear fall"),
     ] = "cosine"
     final_share: Annotated[float, Meta(ge=0, le=1, description="last learning rate as a share of the peak")] = 0.1
     warmup_share: Annotated[float, Meta(ge=0, lt=1, description="share of all steps spent warming up linearly")] = 0.05
+    fall_share: Annotated[
+        float,
+        Meta(gt=0, le=1, description="share of all steps over which a trapezoid falls; no other schedule reads it"),
+    ] = 0.3
     beta1: Annotated[float, Meta(ge=0, lt=1, description="decay of the gradient's mean")] = 0.9
     beta2: Annotated[float, Meta(ge=0, lt=1, description="decay of the gradient's square")] = 0.95
     epsilon: Annotated[float, Meta(gt=0, description="added to the denominator")] = 1e-8
