@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -84,6 +85,13 @@ class Stream:
     @property
     def num_units(self) -> int:
         return sum(len(units) for units in self.units.values())
+
+    def measured(self, limit: int) -> list[Unit]:
+        """At most so many held-out units, drawn from all of them: the first of a file may be of one kind."""
+        if len(self.validation) <= limit:
+            return self.validation
+        chosen = random.Random(0).sample(range(len(self.validation)), limit)
+        return [self.validation[i] for i in sorted(chosen)]
 
     def loader(self, *, units_per_step: int, seed: int) -> Units:
         """All units in one shuffled order, or a mixture by weight."""

@@ -93,7 +93,7 @@ def _validate(
 ) -> Any:
     if not stream.validation:
         return None
-    batch = collate_stream(stream.validation[:256], name)
+    batch = collate_stream(stream.measured(256), name)
     first = Progress(algorithm_state=algorithm.initial_state(), generator=torch.Generator().manual_seed(seed))
     # reference columns do not change over the run; the policy's own (KTO) are those at the start
     ready, _ = prepare_batches(algorithm, learner, {name: batch}, first, scorers)

@@ -113,7 +113,7 @@ def _run(config: Config, workspace: WorkspaceFolder, job: Job) -> RunResult:
     learner = policy_learner(make_actor(policy.model, algorithm.trains["policy"]), config.train, compute)
     loader = stream.loader(units_per_step=config.train.units_per_step, seed=config.train.seed)
     collated = collate_stream if algorithm.name == "pretrain" else with_vocabulary(policy.tokenizer)
-    held_out = [collated(stream.validation[:64], kind)] if stream.validation else []
+    held_out = [collated(stream.measured(64), kind)] if stream.validation else []
     hiding = torch.Generator().manual_seed(config.train.seed)
     held_out = [algorithm.arrange(batch, hiding) for batch in held_out]  # once, so that figures compare between steps
 

@@ -108,7 +108,7 @@ def _run(config: Config, workspace: WorkspaceFolder, job: Job) -> RunResult:
     actor, reward, adapter = recipe.make(job.name, seed, policy)
     steps = announce(stream, config.train, job.say, adapter)
     learner = recipe.learner(actor, seed)
-    held_out = [collate_stream(stream.validation[:256], stream_name)] if stream.validation else []
+    held_out = [collate_stream(stream.measured(256), stream_name)] if stream.validation else []
 
     def save(folder: Path, metadata: dict[str, Any], learns_on: bool) -> None:
         if learns_on:  # neither shifted nor measured yet

@@ -74,7 +74,7 @@ def _run(config: Config, workspace: WorkspaceFolder, job: Job) -> RunResult:
     steps = announce(stream, config.train, job.say, add_lora(policy.model, config.lora, config.train.seed))
     learner = policy_learner(make_actor(policy.model, algorithm.trains["policy"]), config.train, compute)
     loader = stream.loader(units_per_step=config.train.units_per_step, seed=config.train.seed)
-    held_out = [collate_stream(stream.validation[:256], "demonstrations")] if stream.validation else []
+    held_out = [collate_stream(stream.measured(256), "demonstrations")] if stream.validation else []
     return job.train(
         algorithm,
         learner,
