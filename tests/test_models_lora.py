@@ -13,7 +13,7 @@ from torch import Tensor
 from amenable.batch import Inputs
 from amenable.errors import ModelError
 from amenable.models.decoder import Decoder, DecoderConfig
-from amenable.models.folder import load_model, new_model, save_model
+from amenable.models.folder import load_model, model_hash, new_model, save_model
 from amenable.models.lora import (
     LoraConfig,
     adapter_off,
@@ -159,3 +159,41 @@ def test_an_auto_model_takes_an_adapter(tmp_path: Path) -> None:
         again = load_model(tmp_path / "base")
         load_adapter(again, tmp_path / "adapter")
         assert torch.equal(again.hidden(inputs), on) and not torch.equal(on, base)
+
+
+# An adapter's folder as a model
+
+
+@pytest.mark.parametrize("config", [LLAMA, GPT2], ids=["llama", "gpt2"])
+def test_an_adapters_folder_loads_as_the_adapted_model(config, tmp_path):
+    model = new_model(config, seed=0)
+    save_model(model, tmp_path / "base")
+    add_lora(model, LoraConfig(rank=4))
+    wanted = logits(trained(model))
+    save_adapter(model, tmp_path / "adapter", base="../base")  # from where the adapter lies
+    loaded = load_model(tmp_path / "adapter")
+    assert torch.allclose(logits(loaded), wanted, atol=1e-4)
+    assert not any("lora_" in name for name, _ in loaded.named_parameters())
+    save_adapter(model, tmp_path / "far" / "adapter", base=str(tmp_path / "base"))
+    assert torch.equal(logits(load_model(tmp_path / "far" / "adapter")), logits(loaded))
+
+
+def test_an_adapters_identity_covers_its_base(tmp_path):
+    model = new_model(LLAMA, seed=0)
+    save_model(model, tmp_path / "base")
+    add_lora(model, LoraConfig(rank=4))
+    save_adapter(trained(model), tmp_path / "adapter", base="../base")
+    before = model_hash(tmp_path / "adapter")
+    save_model(new_model(LLAMA, seed=1), tmp_path / "base")
+    assert model_hash(tmp_path / "adapter") != before
+
+
+@pytest.mark.parametrize("base", [None, "", "somebody/some-model", "../nowhere", "."])
+def test_an_adapter_without_its_base_says_what_to_do(base, tmp_path):
+    model = new_model(LLAMA, seed=0)
+    add_lora(model, LoraConfig(rank=4))
+    save_adapter(model, tmp_path / "adapter", base=base)
+    with pytest.raises(ModelError, match="its base model") as error:
+        load_model(tmp_path / "adapter")
+    assert "base_model_name_or_path" in error.value.mend
+    assert "adapter_config.json" in error.value.where

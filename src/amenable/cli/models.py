@@ -29,7 +29,7 @@ def command() -> None:
     """List, show, verify and export models.
 
     A MODEL is a folder in Hugging Face layout, a name under models/, run:NAME (what a run made), run:NAME@STEP, or
-    starter, the base model of the package.
+    a model of the package: starter, a base model, or assistant, the same instructed.
     """
 
 
@@ -38,11 +38,11 @@ def command() -> None:
 @workspace_option
 def list_(as_json: bool, workspace_dir: Path | None) -> None:
     """List the models of the workspace and of its runs, and the package's own."""
-    from amenable.config.folder import STARTER, is_model
+    from amenable.config.folder import is_model, packaged_names
 
     workspace = open_workspace(workspace_dir)
     names = workspace.model_names()
-    names += [STARTER.name] if is_model(STARTER) and STARTER.name not in names else []
+    names += [name for name in packaged_names() if name not in names]
     for name in workspace.run_names():
         names += [f"run:{name}"] if is_model(workspace.runs / name / "model") else []
         names += [f"run:{name}@{step}" for step in workspace.kept_models(name)]

@@ -7,7 +7,7 @@
     data/           fetched and imported data
 
 A model is named by a path, by its name under models/, as `run:NAME` (what the run made) or `run:NAME@STEP` (its state
-after that step, where it was kept); `starter` is the base model that the package brings.
+after that step, where it was kept); the package brings two: `starter`, a base model, and `assistant`, the same instructed.
 """
 
 from __future__ import annotations
@@ -31,7 +31,9 @@ from amenable.types import Record
 SETTINGS_FILE = "amenable.toml"
 CACHE_VARIABLE = "AMENABLE_CACHE"
 STARTER = Path(__file__).parent.parent / "starter"
-"""The base model of the package, named `starter`; recipes/starter.py makes it."""
+ASSISTANT = STARTER.with_name("assistant")
+PACKAGED = {folder.name: folder for folder in (STARTER, ASSISTANT)}
+"""The models of the package by name: a base model and an adapter that makes an assistant of it. recipes/starter.py makes both."""
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
@@ -82,7 +84,7 @@ class WorkspaceFolder:
 
     def model_names(self) -> list[str]:
         """Names of the models under models/, sorted."""
-        return _folders_with(self.models, "config.json")
+        return sorted(path.name for path in self.models.glob("*") if is_model(path))
 
     def run_names(self) -> list[str]:
         """Names of the runs, oldest first."""
@@ -175,9 +177,9 @@ def check_name(name: str) -> None:
 
 
 def resolve_model(reference: str, workspace: WorkspaceFolder | None) -> Path:
-    """The folder of a model: a path, a name under models/, `run:NAME`, `run:NAME@STEP`, or `starter`.
+    """The folder of a model: a path, a name under models/, `run:NAME`, `run:NAME@STEP`, `starter` or `assistant`.
 
-    A model of one's own that is called starter comes before that of the package. Raises ModelError naming the nearest model.
+    A model of one's own of the same name comes before that of the package. Raises ModelError naming the nearest model.
     """
     if reference.startswith("run:"):
         return _resolve_run(reference, workspace)
@@ -186,24 +188,30 @@ def resolve_model(reference: str, workspace: WorkspaceFolder | None) -> Path:
         return path.resolve()
     if workspace is not None and is_model(workspace.models / reference):
         return workspace.models / reference
-    if reference == STARTER.name:
-        if is_model(STARTER):
-            return STARTER
-        mend = "name another model, or make it in a copy of the project: python recipes/starter.py --workspace work"
+    if reference in PACKAGED:
+        if is_model(PACKAGED[reference]):
+            return PACKAGED[reference]
         raise ModelError(
-            "this installation brings no starter model: its weights are missing", where=str(STARTER), mend=mend
+            f"this installation brings no {reference} model: its weights are missing",
+            where=str(PACKAGED[reference]),
+            mend="name another model, or make it in a copy of the project: python recipes/starter.py --workspace work",
         )
     if path.is_dir():
         raise ModelError("the folder holds no model: config.json is missing", where=str(path))
-    names = [STARTER.name] if is_model(STARTER) else []
+    names = packaged_names()
     names += [] if workspace is None else [*workspace.model_names(), *(f"run:{n}" for n in _runs_with_model(workspace))]
     where = str(workspace.models) if workspace is not None else "no workspace here"
     raise ModelError(f"there is no model {reference!r}", where=where, mend=_choices(reference, names, "models list"))
 
 
+def packaged_names() -> list[str]:
+    """The models of the package that this installation has."""
+    return [name for name, folder in PACKAGED.items() if is_model(folder)]
+
+
 def is_model(folder: Path) -> bool:
-    """Whether the folder holds a model in Hugging Face layout."""
-    return (folder / "config.json").is_file()
+    """Whether the folder holds a model in Hugging Face layout, or a LoRA adapter in peft's."""
+    return (folder / "config.json").is_file() or (folder / "adapter_config.json").is_file()
 
 
 def write_atomic(path: Path, data: bytes) -> None:
@@ -271,10 +279,6 @@ def _resolve_run(reference: str, workspace: WorkspaceFolder | None) -> Path:
 
 def _runs_with_model(workspace: WorkspaceFolder) -> list[str]:
     return [name for name in workspace.run_names() if is_model(workspace.runs / name / "model")]
-
-
-def _folders_with(folder: Path, file: str) -> list[str]:
-    return sorted(p.parent.name for p in folder.glob(f"*/{file}"))
 
 
 def _choices(name: str, known: list[str], command: str) -> str:

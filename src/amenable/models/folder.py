@@ -23,6 +23,7 @@ from amenable.models.heads import Head, build, describe
 from amenable.models.weights import (
     INDEX,
     SINGLE,
+    adapted,
     cast,
     model_hash,
     read_json,
@@ -76,10 +77,15 @@ def load_model(
     """The model of a folder, in eval mode.
 
     Llama, Mistral, Qwen2, Qwen3 and GPT-2 load as our Decoder, every other architecture through transformers (AutoModel).
+    The folder of a LoRA adapter gives its base model with the adapter merged in.
     trust_code: let transformers run a model's own code, if it brings some. native=False: use transformers in any case.
     Raises ModelError.
     """
     folder = Path(folder)
+    if base := adapted(folder):
+        return _load_adapted(
+            base, folder, dtype=dtype, device=device, attention=attention, trust_code=trust_code, native=native
+        )
     raw = read_json(folder / "config.json")
     if not native or raw.get("model_type") not in FAMILIES:
         from amenable.models.auto import load_auto
@@ -91,6 +97,15 @@ def load_model(
     state = _checked(_renamed(tensors(folder), config, dtype), model, folder)
     model.load_state_dict(state, assign=True)
     return model.to(device).eval()
+
+
+def _load_adapted(base: Path, folder: Path, **how: Any) -> Decoder | AutoModel:
+    from amenable.models.lora import load_adapter, merge
+
+    model = load_model(base, **how)
+    load_adapter(model, folder)
+    merge(model)
+    return model.eval()
 
 
 def save_model(

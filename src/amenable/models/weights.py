@@ -21,6 +21,7 @@ from torch import Tensor
 from amenable.errors import ModelError, ResourceError
 
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
+ADAPTER = "adapter_config.json"
 PICKLES = ("pytorch_model.bin", "pytorch_model.bin.index.json", "model.pt", "pytorch_model.pt")
 
 
@@ -119,11 +120,35 @@ def full_disk(error: Exception, path: Path) -> Exception:
     return error
 
 
+def adapted(folder: Path) -> Path | None:
+    """The folder of the model that an adapter's folder adapts; None for a folder that has weights of its own.
+
+    The base is named in adapter_config.json, by a path from there or an absolute one. Raises ModelError if it is not there.
+    """
+    if not (folder / ADAPTER).is_file() or any((folder / name).is_file() for name in (SINGLE, INDEX)):
+        return None
+    named = read_json(folder / ADAPTER).get("base_model_name_or_path")
+    base = (folder / named).resolve() if isinstance(named, str) and named else None
+    if base is None or not (base / "config.json").is_file() or (base / ADAPTER).is_file():
+        raise ModelError(
+            f"this is an adapter, and its base model {named!r} is not there",
+            where=str(folder / ADAPTER),
+            mend="put the path of the base model's folder into base_model_name_or_path",
+        )
+    return base
+
+
 def model_hash(folder: Path | str) -> str:
-    """SHA-256 of config.json and all safetensors files of a folder, names included: the model's identity."""
+    """SHA-256 of config.json and all safetensors files of a folder, names included: the model's identity.
+
+    That of an adapter covers its base too.
+    """
     folder = Path(folder)
     digest = hashlib.sha256()
-    for path in [folder / "config.json", *sorted(folder.glob("*.safetensors"))]:
+    base = adapted(folder)
+    if base is not None:
+        digest.update(model_hash(base).encode())
+    for path in [folder / (ADAPTER if base else "config.json"), *sorted(folder.glob("*.safetensors"))]:
         if not path.is_file():
             raise ModelError(f"there is no {path.name}", where=str(folder))
         digest.update(f"{path.name}\0{path.stat().st_size}\0".encode())

@@ -16,7 +16,7 @@ from fastapi import APIRouter
 from fastapi.responses import StreamingResponse
 from pydantic import Field
 
-from amenable.config.folder import STARTER
+from amenable.config.folder import PACKAGED
 from amenable.errors import AmenableError
 from amenable.server.access import AnyOne, Generating
 from amenable.server.bodies import Drawing, Json, Named, Text, Turns, messages
@@ -168,7 +168,7 @@ def about(name: str, folder: Path) -> Json:
     """What a model is. chat: whether it can answer (a reward model or an encoder cannot)."""
     metadata, config = _read(folder / "amenable.json"), _read(folder / "config.json")
     run, _, step = name.removeprefix("run:").partition("@") if name.startswith("run:") else ("", "", "")
-    kind = "step" if step else "run" if run else "package" if folder == STARTER else "model"
+    kind = "step" if step else "run" if run else "package" if folder in PACKAGED.values() else "model"
     writes = any(str(name).endswith(WRITERS) for name in config.get("architectures") or ())
     return {
         "name": name,

@@ -22,7 +22,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from amenable.config.folder import STARTER, WorkspaceFolder, is_model, resolve_model
+from amenable.config.folder import WorkspaceFolder, is_model, packaged_names, resolve_model
 from amenable.errors import AmenableError, ModelError
 from amenable.server.errors import WorkerDown
 from amenable.types import Messages, Record, Sampling
@@ -245,7 +245,7 @@ def model_folder(reference: str, workspace: WorkspaceFolder) -> Path:
 def model_names(workspace: WorkspaceFolder) -> list[str]:
     """Every model that the server offers: of the workspace, of its runs and their kept steps, and of the package."""
     names = workspace.model_names()
-    names += [STARTER.name] if is_model(STARTER) and STARTER.name not in names else []
+    names += [name for name in packaged_names() if name not in names]
     for run in workspace.run_names():
         names += [f"run:{run}"] if is_model(workspace.runs / run / "model") else []
         names += [f"run:{run}@{step}" for step in workspace.kept_models(run)]
