@@ -12,6 +12,9 @@ NAMES = {
 }  # fmt: skip
 
 
+OPTIMIZERS = {"adamw": "AdamW", "muon": "Muon for the matrices of the layers, AdamW for the rest"}
+
+
 def corpus_table(corpus: dict[str, Any], shares: dict[str, float] | None = None, tokens: int = 0) -> str:
     """One line a source: what was kept and what went. shares, tokens: of a training, for share and epochs."""
     head = ["source", "documents", "bytes", "tokens", "bytes a token", "cleaned away", "doubles", "held out", "licence"]
@@ -37,6 +40,14 @@ def shares(settings: dict[str, Any]) -> dict[str, float]:
     return {Path(path).stem: weight / total for path, weight in zip(data["train"], data["weights"], strict=True)}
 
 
+def course(optimizer: dict[str, Any]) -> str:
+    """The course of the learning rate after warm-up, in words."""
+    end = f"{optimizer['final_share']:g} of it"
+    if optimizer["schedule"] == "trapezoid":
+        return f"constant, and a linear fall to {end} over the last {optimizer['fall_share']:.0%} of the steps"
+    return f"{optimizer['schedule']} decay to {end}"
+
+
 def summary(figures: dict[str, Any]) -> str:
     """One line: size and bits per byte."""
     bits = "; ".join(f"{name} {found['value']:.3f}" for name, found in figures["bits_per_byte"].items())
@@ -53,7 +64,7 @@ def card(figures: dict[str, Any]) -> str:
         for name, b in figures["bits_per_byte"].items()
     )
     samples = "\n\n".join(
-        f"{number}. **{_plain(s['prompt'])}**{_plain(s['text'])}" for number, s in enumerate(figures["samples"], 1)
+        f"{number}. **{plain(s['prompt'])}**{plain(s['text'])}" for number, s in enumerate(figures["samples"], 1)
     )
     return f"""# starter
 
@@ -74,8 +85,8 @@ pair of request and answer. Cleaning and de-duplication: docs/starter.md.
 ## How it was trained
 
 {training["steps"]:,} steps, {training["tokens"] / 1e6:.1f} M tokens in {training["minutes"]:.0f} minutes ({training["tokens_per_second"]:,.0f} tokens/s), {settings["train"]["units_per_step"]} rows of
-{figures["context"]} tokens a step; AdamW, peak learning rate {optimizer["learning_rate"]:g}, {optimizer["warmup_share"]:.0%} warm-up, {optimizer["schedule"]} decay to
-{optimizer["final_share"]:g} of the peak, weight decay {optimizer["weight_decay"]:g}, seed {settings["train"]["seed"]}. Recipe: recipes/starter.toml.
+{figures["context"]} tokens a step; {OPTIMIZERS[optimizer["name"]]}, learning rate {optimizer["learning_rate"]:g}, {optimizer["warmup_share"]:.0%} warm-up, then
+{course(optimizer)}, weight decay {optimizer["weight_decay"]:g}, seed {settings["train"]["seed"]}. Recipe: recipes/starter.toml.
 
 ![training curve](curve.svg)
 
@@ -104,7 +115,7 @@ sections of the held-out books. What was given is in bold.
 """
 
 
-def _plain(said: str) -> str:
+def plain(said: str) -> str:
     """Text on one line, so that it stays in its item; signs that Markdown reads are kept as they are."""
     return " ".join(said.split(" ")).replace("\n", " / ").replace("*", "\\*").replace("_", "\\_")
 
