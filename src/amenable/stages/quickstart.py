@@ -1,4 +1,6 @@
-"""The whole road in one go, on text that the package carries: pre-train, instruct, collect preferences, reward, PPO, measure.
+"""The whole road in one go, on what the package carries: pre-train, instruct, collect preferences, reward, PPO, measure.
+
+With a base model (model=starter) the road begins at instruction and leads over the primer; stages/grounds.py has data and settings.
 
 Preferences come from the simulated labeler, which is named so wherever its figures show. Every stage is a run of its
 own, so an interrupted quickstart goes on where it stood; the same seed gives the same figures.
@@ -8,7 +10,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,7 +18,6 @@ from msgspec import Meta
 
 from amenable.config.folder import WorkspaceFolder, write_atomic
 from amenable.config.settings import dump_toml, load_toml
-from amenable.data.world import showcase_prompts, world_records
 from amenable.evals.curves import read_curves, thin
 from amenable.evals.diagnose import diagnose
 from amenable.evals.report.page import write_report
@@ -28,6 +29,7 @@ from amenable.rewards.model import RewardModel
 from amenable.stages.build import open_policy, set_up
 from amenable.stages.events import Event, OnEvent, RunResult, ignore
 from amenable.stages.generate import generate
+from amenable.stages.grounds import Ground, Primer, World
 from amenable.stages.ladder import (
     Climb,
     Rung,
@@ -43,27 +45,40 @@ from amenable.stages.steps import make_run
 from amenable.stages.verdict import LabelerVerdict
 from amenable.train.run_folder import RunFolder
 from amenable.train.settings import TrainConfig
-from amenable.types import Document, Ranking, Record, Sampling
+from amenable.types import Ranking, Record
 
 PROJECT = "quickstart"
-SAMPLING = Sampling(temperature=1.0, max_tokens=64)
 TIE = 0.5  # rating points within which the labeler calls it a tie
 
 
 class Config(Record, frozen=True):
     """Settings of `amenable quickstart`."""
 
+    model: Annotated[
+        str | None,
+        Meta(description="base model to instruct on the primer; null: a small one is pre-trained on generated text"),
+    ] = None
     seed: Annotated[int, Meta(ge=0, description="same seed, same figures")] = 0
     effort: Annotated[
         float, Meta(gt=0, description="multiplies the steps of every stage; below 1 is quicker and worse")
     ] = 1.0
-    prompts: Annotated[int, Meta(ge=2, description="held-out prompts of the ladder")] = 600
-    labelled: Annotated[int, Meta(ge=8, description="prompts whose responses the simulated labeler ranks")] = 3000
+    prompts: Annotated[
+        Annotated[int, Meta(ge=2)] | None,
+        Meta(description="held-out prompts of the ladder; null: all of the primer's, or 600 generated ones"),
+    ] = None
+    labelled: Annotated[
+        Annotated[int, Meta(ge=8)] | None,
+        Meta(description="prompts whose responses the simulated labeler ranks; null: 600 of the primer's, or 3,000"),
+    ] = None
     responses: Annotated[int, Meta(ge=2, description="responses ranked per prompt")] = 4
     noise: Annotated[float, Meta(ge=0, description="of the simulated labeler, in rating points of 1 to 7")] = 0.2
     careless: Annotated[
         int,
-        Meta(ge=0, le=100, description="percent of demonstrations written as in a hurry: wandering, repeating, cut"),
+        Meta(
+            ge=0,
+            le=100,
+            description="of generated text: percent of demonstrations written as in a hurry, wandering, repeating, cut",
+        ),
     ] = 40
 
 
@@ -74,15 +89,9 @@ def run(
     clock = _Clock(folder := _open(config, workspace, name))
     road = _Road(config, workspace, folder, on_event)
     try:
-        base = road.stage("pretrain", pretrain_settings(config))
-        clock.note()
-        road.stage("sft", sft_settings(config, base))
-        clock.note()
-        road.collect_preferences()
-        clock.note()
-        road.stage("reward", _reward(road))
-        clock.note()
-        road.stage("ppo", _ppo(road))
+        for step in road.steps():
+            step()
+            clock.note()
     finally:
         clock.note()
     report = road.measure(clock)
@@ -123,18 +132,34 @@ class _Road:
 
     def __init__(self, config: Config, workspace: WorkspaceFolder, folder: Path, on_event: OnEvent) -> None:
         self.config, self.workspace, self.folder, self.on_event = config, workspace, folder, on_event
+        self.ground = ground_of(config)
+        self.stages = ("pretrain",) * (config.model is None) + ("sft", "reward", "ppo")
 
-    def model(self, stage: str) -> Path:
-        return self.run_folder(stage) / "model"
+    def steps(self) -> Iterator[Callable[[], object]]:
+        """What is to be done, in order."""
+        ground, project = self.ground, self.folder.name
+        if settings := ground.pretrain():
+            yield lambda: self.stage("pretrain", settings)
+        yield lambda: self.stage("sft", ground.sft(self.base))
+        yield self.collect_preferences
+        yield lambda: self.stage("reward", ground.reward(self.model("sft"), project))
+        yield lambda: self.stage("ppo", ground.ppo(self.model("sft"), self.model("reward")))
+
+    @property
+    def base(self) -> str:
+        """The base model: that of the settings, else the one pre-trained here."""
+        return self.config.model or self.model("pretrain")
+
+    def model(self, stage: str) -> str:
+        return str(self.run_folder(stage) / "model")
 
     def run_folder(self, stage: str) -> Path:
         return self.workspace.runs / f"{self.folder.name}-{stage}"
 
-    def stage(self, stage: str, settings: Mapping[str, Any]) -> Path:
-        """Run a stage, or what is left of it. Returns its model's folder."""
+    def stage(self, stage: str, settings: Mapping[str, Any]) -> None:
+        """Run a stage, or what is left of it."""
         name, where = self.run_folder(stage).name, f"quickstart, {stage}"
-        folder = make_run(stage, name, settings, workspace=self.workspace, on_event=self.on_event, where=where)
-        return folder / "model"
+        make_run(stage, name, settings, workspace=self.workspace, on_event=self.on_event, where=where)
 
     def collect_preferences(self) -> None:
         """Sample from the SFT model, have the simulated labeler rank the samples beside a good answer, keep the rankings."""
@@ -142,16 +167,12 @@ class _Road:
         with Store.open(self.workspace.database) as store:
             if project in store.projects():
                 return
-        policy = open_policy(str(self.model("sft")), self.workspace)
-        prompts = _of(
-            world_records(
-                "prompts", seed=self.config.seed + 1, size=_scaled(self.config, self.config.labelled), split="train"
-            )
-        )
+        policy = open_policy(self.model("sft"), self.workspace)
+        prompts = self.ground.to_rank(self.config.labelled)
         groups = generate(
             policy,
             prompts,
-            SAMPLING,
+            self.ground.sampling,
             seed=self.config.seed,
             responses_per_prompt=self.config.responses,
             on_event=self.on_event,
@@ -162,7 +183,8 @@ class _Road:
         for prompt, group in zip(prompts, groups, strict=True):
             sound = [r for r in group if r.finish != "failed"]
             texts = {r.text: r.finish == "stop" for r in sound if r.text.strip()}  # equal responses are ranked once
-            texts.setdefault(prompt.references[-1], True)
+            for good in prompt.references[-1:]:
+                texts.setdefault(good, True)
             if len(texts) < 2:
                 continue
             tiers = labeler.rank(prompt, list(texts), list(texts.values()))
@@ -190,9 +212,10 @@ class _Road:
         """The ladder and everything else on the report's page."""
         config = self.config
         half = set_up(TrainConfig(seed=config.seed)).half
-        base, assistant, tuned = (open_policy(str(self.model(s)), self.workspace) for s in ("pretrain", "sft", "ppo"))
+        opened = (self.base, self.model("sft"), self.model("ppo"))
+        base, assistant, tuned = (open_policy(model, self.workspace) for model in opened)
         scorer = RewardModel.load(self.model("reward"))
-        shots = tuple(_of(world_records("demonstrations", seed=config.seed + 2, size=4, split="train")))
+        shots = tuple(self.ground.shots())
         rungs = [
             Rung("base", base, raw=True),
             Rung("few-shot base", base, raw=True, shots=shots),
@@ -200,16 +223,14 @@ class _Road:
             Rung("best-of-4", assistant, best_of=4, reward=scorer),
             Rung("PPO", tuned),
         ]
-        prompts = _of(world_records("prompts", seed=config.seed + 3, size=config.prompts, split="test"))
-        documents: list[Document] = _of(world_records("documents", seed=config.seed + 4, size=60_000, split="test"))
         found = climb(
             rungs,
-            prompts,
+            self.ground.held_out(config.prompts),
             against="SFT",
             judge=LabelerVerdict(),
-            sampling=SAMPLING,
+            sampling=self.ground.sampling,
             seed=config.seed,
-            documents=documents,
+            documents=self.ground.documents(),
             precision=half,
             on_event=self.on_event,
         )
@@ -217,7 +238,7 @@ class _Road:
 
     def _report(self, found: Climb, seconds: float) -> Report:
         best, worst = highlights(found, "PPO")
-        runs = [self.run_folder(s) for s in ("pretrain", "sft", "reward", "ppo")]
+        runs = [self.run_folder(s) for s in self.stages]
         quality = json.loads((self.run_folder("reward") / "reward.json").read_text())
         ppo = RunFolder(self.run_folder("ppo"))
         return Report(
@@ -228,7 +249,7 @@ class _Road:
             against="SFT",
             judge="the simulated labeler (a rubric in code, without noise); no person judged these responses",
             sentences=tuple(w.sentence() for w in reversed(list(found.comparisons.values()))),
-            samples=sample_sets(found.rungs, showcase_prompts(), SAMPLING, self.config.seed),
+            samples=sample_sets(found.rungs, self.ground.showcase(), self.ground.sampling, self.config.seed),
             best=best,
             worst=worst,
             texts=text_rows(found),
@@ -241,82 +262,15 @@ class _Road:
             settings={folder.name.rsplit("-", 1)[1]: load_toml(folder / "config.toml") for folder in runs},
             environment=ppo.read_json("environment.json"),
             notes=(
-                "The text is generated by amenable from a seed; the model knows nothing else of the world.",
+                self.ground.note,
                 *(f"PPO: {f.trouble}: {f.evidence}" for f in diagnose(ppo.folder) if f.trouble == "over-optimisation"),
             ),
         )
 
 
-def pretrain_settings(config: Config) -> dict[str, Any]:
-    """Settings of the quickstart's `amenable pretrain`."""
-    return {
-        "data": {"train": [f"world:seed={config.seed}"]},
-        "shape": {"hidden_size": 128, "num_layers": 4, "num_heads": 4, "context": 256, "vocab_size": 4096},
-        "train": {
-            "seed": config.seed,
-            "steps": _scaled(config, 200),
-            "units_per_step": 128,
-            "save_every": 100,
-            "optimizer": {
-                "name": "muon",
-                "learning_rate": 1e-2,
-                "weight_decay": 0.1,
-                "schedule": "linear",
-                "final_share": 0.0,
-            },
-        },
-    }
-
-
-def sft_settings(config: Config, base: Path) -> dict[str, Any]:
-    """Settings of the quickstart's `amenable sft`."""
-    return {
-        "model": str(base),
-        "data": {"train": [f"world:seed={config.seed},size=12000,careless={config.careless}"]},
-        "train": {
-            "seed": config.seed,
-            "steps": _scaled(config, 150),
-            "units_per_step": 64,
-            "save_every": 50,
-            "validate_every": 50,
-            "optimizer": {"name": "muon", "learning_rate": 7e-3, "schedule": "linear", "final_share": 0.0},
-        },
-    }
-
-
-def _reward(road: _Road) -> dict[str, Any]:
-    return {
-        "model": str(road.model("sft")),
-        "data": {"train": [f"feedback:{road.folder.name}"], "held_out_share": 0.1},
-        "algorithm": {"name": "reward_ranking"},
-        "train": {
-            "seed": road.config.seed,
-            "epochs": 2.0,
-            "units_per_step": 16,
-            "save_every": 50,
-            "optimizer": {"name": "muon", "learning_rate": 1e-3},
-        },
-    }
-
-
-def _ppo(road: _Road) -> dict[str, Any]:
-    config = road.config
-    return {
-        "model": str(road.model("sft")),
-        "reward": str(road.model("reward")),
-        "data": {"train": [f"world:seed={config.seed + 1},size=4000"]},
-        "algorithm": {"name": "ppo", "kl_coef": 0.15},
-        "sampling": {"temperature": SAMPLING.temperature, "max_tokens": SAMPLING.max_tokens},
-        "train": {
-            "seed": config.seed,
-            "steps": _scaled(config, 36),
-            "units_per_step": 256,
-            "minibatches": 4,
-            "inner_epochs": 2,
-            "save_every": 20,
-            "optimizer": {"learning_rate": 1e-4, "critic_learning_rate": 1e-3},
-        },
-    }
+def ground_of(config: Config) -> Ground:
+    """What a quickstart of these settings walks on."""
+    return Primer(config.seed, config.effort) if config.model else World(config.seed, config.effort, config.careless)
 
 
 def _open(config: Config, workspace: WorkspaceFolder, name: str | None) -> Path:
@@ -335,14 +289,6 @@ def _open(config: Config, workspace: WorkspaceFolder, name: str | None) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     write_atomic(folder / "config.toml", text.encode())
     return folder
-
-
-def _scaled(config: Config, amount: int) -> int:
-    return max(2, round(amount * config.effort))
-
-
-def _of(records: Any) -> Any:
-    return list(records)
 
 
 def _curves(folder: Path) -> CurveGroup:

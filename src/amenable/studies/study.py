@@ -31,10 +31,10 @@ from amenable.evals.statistics import Interval, seeds_interval
 from amenable.evals.winrate import compare
 from amenable.feedback.simulated import SimulatedLabeler
 from amenable.rewards.model import RewardModel
-from amenable.stages import quickstart
 from amenable.stages.build import Policy, open_policy, set_up
 from amenable.stages.events import Event, OnEvent, RunResult, ignore
 from amenable.stages.generate import best_of, generate
+from amenable.stages.grounds import World
 from amenable.stages.ladder import measured_kl
 from amenable.stages.steps import make_run
 from amenable.stages.verdict import LabelerVerdict
@@ -52,7 +52,9 @@ JUDGE = "the simulated labeler (a rubric in code, without noise); no person judg
 class GroundConfig(Record, frozen=True):
     """The models that a study starts from, and the labeler's work."""
 
-    base: Annotated[str | None, Meta(description="pre-trained model; null: made as by quickstart")] = None
+    base: Annotated[str | None, Meta(description="pre-trained model; null: made as by quickstart with model=null")] = (
+        None
+    )
     assistant: Annotated[str | None, Meta(description="SFT model; null: made as by quickstart, from the base")] = None
     seed: Annotated[int, Meta(ge=0, description="of base and SFT model, where they are made")] = 0
     effort: Annotated[float, Meta(gt=0, description="multiplies the steps of base and SFT model")] = 1.0
@@ -184,13 +186,13 @@ class Study(Grid):
         """The pre-trained model's folder."""
         if self.ground.base:
             return str(resolve_model(self.ground.base, self.workspace))
-        return str(self._world_run("pretrain", quickstart.pretrain_settings(self._quickstart())) / "model")
+        return str(self._world_run("pretrain", self._world().pretrain()) / "model")
 
     def assistant(self) -> str:
         """The SFT model's folder."""
         if self.ground.assistant:
             return str(resolve_model(self.ground.assistant, self.workspace))
-        return str(self._world_run("sft", quickstart.sft_settings(self._quickstart(), Path(self.base()))) / "model")
+        return str(self._world_run("sft", self._world().sft(self.base())) / "model")
 
     def open_model(self, model: str) -> Policy:
         """A model and its tokenizer. The SFT model stays in memory, being the reference of all others."""
@@ -330,8 +332,8 @@ class Study(Grid):
                 rankings += [record] if len(set(tiers)) > 1 else []
         return rankings
 
-    def _quickstart(self) -> quickstart.Config:
-        return quickstart.Config(seed=self.ground.seed, effort=self.ground.effort)
+    def _world(self) -> World:
+        return World(self.ground.seed, self.ground.effort)
 
     def _world_run(self, stage: str, settings: Mapping[str, Any]) -> Path:
         """Base and SFT model have a name of their own, so that all studies of a workspace share them."""
