@@ -73,6 +73,11 @@ def test_own_data_from_python_runs_as_the_readme_has_it(files: Path, capsys: pyt
         ("own_data", 0.01, "preferred to before on"),
         ("own_reward", 0.01, "FewLetters  score"),
         ("own_algorithm", 0.01, "power 1.0:"),
+        pytest.param("instruct_starter", 0.01, "assistant: ", marks=pytest.mark.slow),
+        pytest.param("rubric_ppo", 0.03, "after: ", marks=pytest.mark.slow),
+        pytest.param("preferences", 0.03, "is preferred to assistant on", marks=pytest.mark.slow),
+        ("own_labels", 0.05, "What do horses eat? →"),
+        ("tictactoe", 0.01, "200 games"),
         pytest.param("four_ways", 0.01, "instruction-tuned, 4 shots:", marks=pytest.mark.slow),
         pytest.param("quickstart_in_python", 0.01, "What is the capital of France? →", marks=pytest.mark.slow),
     ],
@@ -92,3 +97,20 @@ def test_every_example_is_run() -> None:
         case[0] if isinstance(case, tuple) and isinstance(case[0], str) else case.values[0] for case in marks.args[1]
     }
     assert tried == {path.stem for path in (ROOT / "examples").glob("*.py")}
+
+
+@pytest.mark.slow
+def test_the_notebook_runs_from_top_to_bottom(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    notebook = json.loads((ROOT / "examples" / "first_evening.ipynb").read_text("utf-8"))
+    assert notebook["nbformat"] == 4 and all(cell["metadata"] == {} for cell in notebook["cells"])
+    cells = ["".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    assert all(cell["outputs"] == [] for cell in notebook["cells"] if cell["cell_type"] == "code")
+    known: dict[str, object] = {}
+    for number, cell in enumerate(cells):
+        less = cell.replace("effort = 0.2", "effort = 0.01")
+        assert (less != cell) == (number == 0)
+        exec(compile(less, f"cell {number}", "exec"), known)
+    assert "the page with everything side by side" in capsys.readouterr().out
