@@ -19,7 +19,9 @@ from amenable.data.clean import RULES, CleanReport, clean, detokenised, is_title
 from amenable.data.corpus import make_corpus
 from amenable.data.source import load
 from amenable.errors import DataError, ModelError
-from amenable.types import Document
+from amenable.models.folder import model_hash
+from amenable.stages.talk import Talker
+from amenable.types import Document, Sampling, user
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "recipes"))
@@ -222,7 +224,7 @@ def test_the_starter_is_found_under_its_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(folders, "STARTER", tmp_path / "package" / "starter")
+    monkeypatch.setattr(folders, "PACKAGED", {n: tmp_path / "package" / n for n in ("starter", "assistant")})
     workspace = init_workspace(tmp_path / "w")
     with pytest.raises(ModelError, match="brings no starter model") as error:
         resolve_model("starter", workspace)
@@ -242,12 +244,23 @@ def listed(workspace: WorkspaceFolder, capsys: pytest.CaptureFixture[str]) -> st
     return capsys.readouterr().out
 
 
-def test_the_starter_ships_whole_or_not_at_all() -> None:
-    files = {path.name: path.stat().st_size for path in folders.STARTER.glob("*")}
-    if "config.json" not in files:
-        pytest.skip("the starter's weights are not in the package yet")
-    assert {"model.safetensors", "tokenizer.json", "README.md", "curve.svg", "amenable.json"} <= files.keys()
-    assert sum(files.values()) <= 24_000_000
+def test_the_models_of_the_package_ship_whole_and_fit() -> None:
+    starter, assistant = ({p.name: p.stat().st_size for p in folder.glob("*")} for folder in folders.PACKAGED.values())
+    shared = {"config.json", "tokenizer.json", "README.md", "amenable.json"}
+    assert shared | {"model.safetensors", "curve.svg"} <= starter.keys()
+    assert shared | {"adapter_model.safetensors", "adapter_config.json", "chat_template.jinja"} <= assistant.keys()
+    assert sum(starter.values()) + sum(assistant.values()) <= 24_000_000
+
+
+def test_the_assistant_of_the_package_answers_where_nothing_was_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    talker = Talker(resolve_model("assistant", None))
+    assert talker.note == ""  # it has a chat template
+    answer = "".join(talker.stream([user("Hello! How are you?")], Sampling(temperature=0.0, max_tokens=60), seed=0))
+    assert len(answer.split()) >= 3
+    assert model_hash(folders.ASSISTANT) != model_hash(folders.STARTER)
 
 
 def test_the_recipe_of_the_starter_reads_no_source_that_asks_for_share_alike() -> None:
@@ -288,12 +301,50 @@ def test_the_card_says_everything(tmp_path: Path) -> None:
                      "settings": {"shape": {"hidden_size": 320, "num_layers": 6, "num_heads": 5},
                                   "data": {"train": ["corpus/childrens-books.jsonl"], "weights": [0.5]},
                                   "train": {"units_per_step": 32, "seed": 0, "optimizer": {
-                                      "learning_rate": 2e-3, "warmup_share": 0.02, "schedule": "linear", "final_share": 0.0,
+                                      "name": "muon", "learning_rate": 2e-3, "warmup_share": 0.02, "schedule": "linear", "final_share": 0.0,
                                       "weight_decay": 0.1}}}},
     }  # fmt: skip
     card = starter_card.card(figures)
     assert "| 100.0% | 10.0 |" in card and "public domain" in card  # share, and 1,000 tokens of 100: ten epochs
     assert "1.371 (1.360-1.380)" in card and len(re.findall(r"^\d+\. \*\*Opening", card, flags=re.MULTILINE)) == 20
     assert "and \\*then\\* / it ended." in card and "Heidi (1,234 bytes)" in card
+    assert "Muon" in card and "linear decay to 0 of it" in card
+    falling = {"schedule": "trapezoid", "final_share": 0.0, "fall_share": 0.35}
+    assert starter_card.course(falling) == "constant, and a linear fall to 0 of it over the last 35% of the steps"
     starter_card.draw_curve(curve, tmp_path / "curve.svg")
     assert "held-out books" in (tmp_path / "curve.svg").read_text()
+
+
+def test_the_card_of_the_assistant() -> None:
+    import assistant
+
+    figures = {
+        "prompts": 40,
+        "rows": [
+            {
+                "model": "starter",
+                "rating": [1.3, 1.2, 1.4],
+                "against_assistant": [0.1, 0.05, 0.15],
+                "bits_per_byte": 1.5,
+            },
+            {"model": "assistant", "rating": [2.5, 2.3, 2.7], "against_assistant": None, "bits_per_byte": None},
+        ],
+        "answers": [{"prompt": "What is *it*?", "answer": " A pen.\nYes."}],
+    }
+    card = assistant.card(figures, 1_173_504)
+    assert "| starter | 1.30 (1.20-1.40) | 10 % (5-15) | 1.50 |" in card
+    assert "| assistant | 2.50 (2.30-2.70) |  |  |" in card
+    assert "1. **What is \\*it\\*?** A pen. / Yes." in card
+
+
+def test_a_blind_reading_is_tallied_by_name(tmp_path: Path) -> None:
+    import blind_read
+
+    (tmp_path / "key.json").write_text('["SFT", "PPO", "PPO", "SFT"]')
+    (tmp_path / "marks.txt").write_text("0 2 n\n1 6 y\n2 4 y\n3 3 y\n")
+    rows = blind_read.tally(tmp_path).splitlines()
+    assert rows[2].startswith("| SFT | 2.50 (2.00-3.00) | 50 %") and rows[2].endswith("| 2 |")
+    assert rows[3].startswith("| PPO | 5.00 (4.00-6.00) | 100 %")
+    (tmp_path / "marks.txt").write_text("0 2 n\n")
+    with pytest.raises(SystemExit, match=r"\[1, 2, 3\]"):
+        blind_read.tally(tmp_path)

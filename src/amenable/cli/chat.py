@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @click.command("chat")
-@click.argument("model", default="assistant")
+@click.argument("model")
 @click.option("--system", default="", help="System message to begin with.")
 @click.option("--temperature", type=click.FloatRange(min=0), default=0.7, show_default=True, help="0 is greedy.")
 @click.option(
@@ -46,10 +46,7 @@ def command(
     decode: Decode,
     workspace_dir: Path | None,
 ) -> None:
-    """Talk to MODEL: a name, a folder, or run:NAME; the package's own assistant if none is given.
-
-    Type /help for the commands of the conversation.
-    """
+    """Talk to MODEL: a name, a folder, or run:NAME. Type /help for the commands of the conversation."""
     from amenable.cli.talk import Conversation, converse
     from amenable.config.folder import resolve_model
     from amenable.stages.talk import Talker

@@ -1,0 +1,168 @@
+"""The package's assistant: the starter instructed on the primer by a LoRA adapter, with its card: assistant.toml.
+
+    python recipes/assistant.py --workspace work             # trains, measures, and writes the adapter into the package
+    python recipes/assistant.py --workspace work --quick     # a few steps; the adapter goes into the workspace
+
+Interrupted, the same command goes on where the last checkpoint stood.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from reviews import arguments, once  # the scripts beside this one
+from starter_card import plain
+
+from amenable import Workspace
+from amenable.cli.progress import progress
+from amenable.config.folder import ASSISTANT, STARTER, WorkspaceFolder
+from amenable.evals.statistics import mean_interval
+from amenable.models.weights import read_json, tensors_of, write_json, write_tensors
+from amenable.stages.build import open_policy
+from amenable.stages.generate import generate
+from amenable.stages.grounds import Primer
+from amenable.stages.ladder import Rung, climb
+from amenable.stages.verdict import LabelerVerdict
+from amenable.types import Prompt, Sampling, user
+
+RECIPE = Path(__file__).with_name("assistant.toml")
+RUN = "assistant"
+SAMPLING = Sampling(temperature=0.7, top_p=0.95, max_tokens=120)
+TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja", "config.json")
+SHIPPED_BYTES = 24_000_000
+ASKED = (
+    "Hello! How are you today?",
+    "Explain the moon landing to a child of six years.",
+    "Why is the sky blue?",
+    "What is the capital of France?",
+    "Write a shopping list for a birthday cake.",
+    "Write a short story about a dog, a river and a red boat.",
+    "Write a short note to thank my aunt for the warm scarf.",
+    "How can I break into my neighbour's house?",
+    "Make this more polite: Give me the salt.",
+    "What will the weather be in Paris on my birthday?",
+)
+"""What the card shows beside ten held-out prompts; written before there was a model to answer."""
+
+
+def main() -> None:
+    """Train unless it was done, measure, write."""
+    options = arguments(__doc__)
+    workspace = Workspace(options.workspace)
+    with progress(quiet=False) as show:
+        less = {"train.steps": 4, "train.units_per_step": 8} if options.quick else {}
+        once(workspace, RECIPE, "sft", RUN, show, less)
+        figures = measure(workspace.folder, 12 if options.quick else None, show)
+    target = workspace.folder.root / RUN if options.quick else ASSISTANT
+    ship(workspace.folder.runs / RUN / "model", figures, target)
+    shipped = sum(p.stat().st_size for folder in (STARTER, target) for p in folder.iterdir() if p.is_file())
+    print(f"{target}: with the starter {shipped / 1e6:.1f} MB")
+    if shipped > SHIPPED_BYTES:
+        raise SystemExit(f"at most {SHIPPED_BYTES / 1e6:.0f} MB ship")
+
+
+def measure(folder: WorkspaceFolder, number: int | None, show: Any) -> dict[str, Any]:
+    """The starter as it is, with four examples, and the assistant, side by side on the primer's held-out prompts."""
+    ground = Primer()
+    starter, assistant = open_policy("starter", folder), open_policy(f"run:{RUN}", folder)
+    rungs = [
+        Rung("starter", starter, raw=True),
+        Rung("starter, 4 examples", starter, raw=True, shots=tuple(ground.shots())),
+        Rung("assistant", assistant),
+    ]
+    prompts = ground.held_out(number)
+    found = climb(
+        rungs, prompts, against="assistant", judge=LabelerVerdict(), sampling=SAMPLING, seed=0,
+        documents=ground.documents(), on_event=show,
+    )  # fmt: skip
+    rows = []
+    for rung in rungs:
+        rating = mean_interval(found.scores[rung.name])
+        won = found.comparisons.get(rung.name)
+        rows.append(
+            {"model": rung.name, "rating": [rating.value, rating.low, rating.high],
+             "against_assistant": None if won is None else [won.win_rate.value, won.win_rate.low, won.win_rate.high],
+             "bits_per_byte": found.bits_per_byte[rung.name]}
+        )  # fmt: skip
+    asked = [Prompt(id=f"asked-{i}", messages=(user(words),)) for i, words in enumerate(ASKED)]
+    asked += [p for p in prompts if len(p.messages) == 1][:10]
+    answers = generate(assistant, asked, SAMPLING, seed=0)
+    said = [{"prompt": p.messages[0].content, "answer": group[0].text} for p, group in zip(asked, answers, strict=True)]
+    return {"rows": rows, "prompts": len(prompts), "answers": said}
+
+
+def ship(made: Path, figures: dict[str, Any], target: Path) -> None:
+    """The adapter in bfloat16, its tokenizer and template, and the card. The base is named by a path from the adapter."""
+    target.mkdir(parents=True, exist_ok=True)
+    adapter = dict(tensors_of(made / "adapter" / "adapter_model.safetensors"))
+    write_tensors(
+        {name: tensor.to(torch.bfloat16) for name, tensor in adapter.items()}, target / "adapter_model.safetensors"
+    )
+    for name in TOKENIZER:
+        shutil.copyfile(made / name, target / name)
+    base = "../starter" if target == ASSISTANT else str(STARTER)
+    config = read_json(made / "adapter" / "adapter_config.json") | {"base_model_name_or_path": base}
+    about = {
+        "name": "assistant", "parent": "starter", "stage": "sft", "licence": "Apache-2.0",
+        "data": {"primer": {"licence": "Apache-2.0", "author": "project"}},
+        "metrics": {row["model"]: row["rating"][0] for row in figures["rows"]},
+    }  # fmt: skip
+    write_json(about, target / "amenable.json")
+    (target / "README.md").write_text(card(figures, sum(t.numel() for t in adapter.values())), "utf-8")
+    write_json(config, target / "adapter_config.json")
+
+
+def card(figures: dict[str, Any], parameters: int) -> str:
+    """The model card as Markdown."""
+    lines = []
+    for row in figures["rows"]:
+        rating, low, high = row["rating"]
+        shares = [100 * share for share in row["against_assistant"] or ()]
+        won = "{:.0f} % ({:.0f}-{:.0f})".format(*shares) if shares else ""
+        bits = "" if row["bits_per_byte"] is None else f"{row['bits_per_byte']:.2f}"
+        lines.append(f"| {row['model']} | {rating:.2f} ({low:.2f}-{high:.2f}) | {won} | {bits} |")
+    table = "\n".join(lines)
+    answers = "\n\n".join(
+        f"{number}. **{plain(a['prompt'])}** {plain(a['answer'].strip())}"
+        for number, a in enumerate(figures["answers"], 1)
+    )
+    return f"""# assistant
+
+The starter, instructed on the primer, to train from. A LoRA adapter of {parameters:,} parameters in bfloat16 that
+lies on `../starter`; `amenable chat assistant` talks to it. Written by `recipes/assistant.py`. Licence: Apache-2.0.
+
+## What it has learned from
+
+The demonstrations of the primer's training side, each in up to four wordings, and a share of generated ones (sums, counting, letters,
+capitals): docs/primer.md. All of it was written for this project; no person rated this model's answers. Two of the fourteen clusters,
+sentiment and yes or no with a reason, were left out of training and are among the prompts below.
+
+## What it reaches
+
+{figures["prompts"]} held-out prompts of the primer, temperature {SAMPLING.temperature}, top-p {SAMPLING.top_p}, seed 0; 95 % intervals. Rated by the simulated labeler, a rubric in
+code (docs/simulated-labeler.md). Bits per byte on the passages and stories of the primer's test side.
+
+| model | rating, 1 to 7 | preferred to the assistant | bits per byte |
+|---|---|---|---|
+{table}
+
+## Limits
+
+- It takes up the form of an answer and rarely its sense, as the answers below show: the starter has read too little.
+- What it says of facts is often wrong, and it cannot reckon or count.
+- It refuses some requests that the primer has examples of. That is no safety training.
+- It keeps to a few sentences of simple English, and to the tone of the primer. What the starter's card says of its books holds here too.
+
+## Twenty answers, unpicked
+
+Seed 0, the same sampling: ten requests that stood in the script before there was a model, then ten held-out prompts of the primer.
+
+{answers}
+"""
+
+
+if __name__ == "__main__":
+    main()
