@@ -178,13 +178,14 @@ def test_sparklines() -> None:
 
 
 def test_models_are_listed_shown_and_missing_ones_named(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert "no models yet" in out(capsys, "models", "list")
+    assert "no models of your own yet" in out(capsys, "models", "list")
     folder = workspace / "models" / "base"
     folder.mkdir()
     (folder / "config.json").write_text('{"model_type": "llama", "hidden_size": 64}')
     (folder / "amenable.json").write_text('{"parent": "seed", "metrics": {"loss": 2.5}, "run": "pretrain-1"}')
     (folder / "model.safetensors").write_bytes(b"0" * 1500)
-    [listed] = out_json(capsys, "models", "list")
+    listed, *others = out_json(capsys, "models", "list")
+    assert [m["name"] for m in others] == ["starter", "assistant"]
     assert (listed["name"], listed["type"], listed["bytes"], listed["parent"]) == ("base", "llama", 1500, "seed")
     shown = out(capsys, "models", "show", "base")
     assert "hidden_size\t64" in shown and "loss\t2.5" in shown and "bytes: 1.5 kB" in shown

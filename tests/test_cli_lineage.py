@@ -67,7 +67,9 @@ def test_kept_models_are_listed_and_answer(toys, workspace, capsys):
     start("sft", toys.mapping("sft", "train.keep_models_every=3"), workspace, "a")
     capsys.readouterr()
     assert run(["models", "list", "--json", "--workspace", str(workspace.root)]) == 0
-    assert [m["name"] for m in json.loads(capsys.readouterr().out)] == ["run:a", "run:a@3", "run:a@6"]
+    assert [m["name"] for m in json.loads(capsys.readouterr().out)] == [
+        *("run:a", "run:a@3", "run:a@6"), *("starter", "assistant"),
+    ]  # fmt: skip
     args = ["sample", "model=run:a@3", "prompts=Hi", "sampling.max_tokens=3", "--workspace", str(workspace.root)]
     assert run(args) == 0
 

@@ -144,7 +144,8 @@ def test_what_cannot_be_gone_back_to_is_said(
 
 def test_models_are_listed_verified_and_exported(at: Path, tmp_path: Path) -> None:
     names = [m["name"] for m in as_json("models", "list")]
-    assert names == [f"run:{s}-1" for s in ("pretrain", "sft", "reward", "ppo", "dpo", "kto")]
+    made = [f"run:{s}-1" for s in ("pretrain", "sft", "reward", "ppo", "dpo", "kto")]
+    assert names == [*made, "starter", "assistant"]
     assert as_json("models", "verify", "run:ppo-1")["passed"] is True
     assert as_json("models", "show", "run:ppo-1")["run"] == "ppo-1"
     assert as_json("models", "export", "run:ppo-1", str(tmp_path / "out"))["bytes"] > 0

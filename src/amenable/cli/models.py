@@ -42,20 +42,22 @@ def list_(as_json: bool, workspace_dir: Path | None) -> None:
 
     workspace = open_workspace(workspace_dir)
     names = workspace.model_names()
-    names += [name for name in packaged_names() if name not in names]
     for name in workspace.run_names():
         names += [f"run:{name}"] if is_model(workspace.runs / name / "model") else []
         names += [f"run:{name}@{step}" for step in workspace.kept_models(name)]
+    own = bool(names)
+    names += [name for name in packaged_names() if name not in names]
     found = [about for name in names if (about := _about_if_sound(name, workspace))]
     if as_json:
         print_json(found)
-    elif not found:
-        click.echo("no models yet: `amenable quickstart` or `amenable pretrain` makes one")
-    else:
+        return
+    if found:
         columns = ["name", "type", "size", "parent", "licence"]
         print_table(
             columns, [[m["name"], m["type"], size(m["bytes"]), m["parent"] or "-", m["licence"] or "-"] for m in found]
         )
+    if not own:
+        click.echo("no models of your own yet: `amenable quickstart` or `amenable pretrain` makes one")
 
 
 @command.command("show")

@@ -33,7 +33,7 @@ CACHE_VARIABLE = "AMENABLE_CACHE"
 STARTER = Path(__file__).parent.parent / "starter"
 ASSISTANT = STARTER.with_name("assistant")
 PACKAGED = {folder.name: folder for folder in (STARTER, ASSISTANT)}
-"""The models of the package by name: a base model and an adapter that makes an assistant of it. recipes/starter.py makes both."""
+"""The models of the package by name: a base model and an adapter that makes an assistant of it (docs/starter.md)."""
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
@@ -194,7 +194,7 @@ def resolve_model(reference: str, workspace: WorkspaceFolder | None) -> Path:
         raise ModelError(
             f"this installation brings no {reference} model: its weights are missing",
             where=str(PACKAGED[reference]),
-            mend="name another model, or make it in a copy of the project: python recipes/starter.py --workspace work",
+            mend=f"name another model, or make it in a copy of the project: python recipes/{reference}.py --workspace work",
         )
     if path.is_dir():
         raise ModelError("the folder holds no model: config.json is missing", where=str(path))

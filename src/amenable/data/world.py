@@ -1,7 +1,7 @@
 """A small world in simple English, generated from a seed: text to pre-train on, demonstrations to copy, prompts to answer.
 
-`amenable quickstart` and the studies walk the whole road on it, so it must be easy enough for a model of two million parameters and
-still leave something to improve. Everything is made by the project's own templates (world_facts.py, world_stories.py,
+`amenable quickstart` and the studies walk the whole road on it, so it must be easy enough for a model of two million
+parameters and still leave something to improve. Everything is made by the project's own templates (world_facts.py, world_stories.py,
 world_tasks.py, world_texts.py). Same seed, kind, size and split: same records.
 
 Demonstrations and prompts are cut into train, validation and test by a hash that does not depend on the seed: stories,

@@ -245,11 +245,10 @@ def model_folder(reference: str, workspace: WorkspaceFolder) -> Path:
 def model_names(workspace: WorkspaceFolder) -> list[str]:
     """Every model that the server offers: of the workspace, of its runs and their kept steps, and of the package."""
     names = workspace.model_names()
-    names += [name for name in packaged_names() if name not in names]
     for run in workspace.run_names():
         names += [f"run:{run}"] if is_model(workspace.runs / run / "model") else []
         names += [f"run:{run}@{step}" for step in workspace.kept_models(run)]
-    return names
+    return names + [name for name in packaged_names() if name not in names]
 
 
 def _error_of(told: dict[str, Any]) -> AmenableError:

@@ -172,12 +172,17 @@ def _check_room(connection: sa.Connection, table: type[Preset] | type[Share], pe
 
 @router.post("/arena", status_code=201)
 def battle(new: NewBattle, person: Generating, site: SiteDep) -> Json:
-    """Begin a battle between two models drawn at random. Which they are is said after the vote."""
+    """Begin a battle between two models drawn at random. Which they are is said after the vote.
+
+    Those of the package take part where they are named, or where the workspace has fewer than two.
+    """
     turns = messages([*new.messages, *([Said(role="user", content=new.prompt)] if new.prompt else [])])
     if not turns:
         raise ConfigError("there is nothing to answer", mend="give a prompt or messages")
     folders = {name: model_folder(name, site.workspace) for name in new.models or model_names(site.workspace)}
-    able = [name for name, folder in folders.items() if about(name, folder)["chat"]]
+    kinds = {name: told["kind"] for name, folder in folders.items() if (told := about(name, folder))["chat"]}
+    own = [name for name, kind in kinds.items() if kind != "package"]
+    able = own if len(own) > 1 and not new.models else list(kinds)
     if len(able) < 2:
         raise ConfigError("a battle needs two models that chat", mend="train or add another one")
     a, b = random.SystemRandom().sample(able, 2)
