@@ -76,7 +76,7 @@ def test_own_data_from_python_runs_as_the_readme_has_it(files: Path, capsys: pyt
         pytest.param("instruct_starter", 0.01, "assistant: ", marks=pytest.mark.slow),
         pytest.param("rubric_ppo", 0.03, "after: ", marks=pytest.mark.slow),
         pytest.param("preferences", 0.03, "is preferred to assistant on", marks=pytest.mark.slow),
-        ("own_labels", 0.05, "What do horses eat? →"),
+        pytest.param("own_labels", 0.05, "What do horses eat? →", marks=pytest.mark.slow),
         ("tictactoe", 0.01, "200 games"),
         pytest.param("four_ways", 0.01, "instruction-tuned, 4 shots:", marks=pytest.mark.slow),
         pytest.param("quickstart_in_python", 0.01, "What is the capital of France? →", marks=pytest.mark.slow),
