@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from reviews import arguments, once  # the scripts beside this one
+from starter import SHIPPED_BYTES
 from starter_card import plain
 
 from amenable import Workspace
@@ -32,7 +33,6 @@ RECIPE = Path(__file__).with_name("assistant.toml")
 RUN = "assistant"
 SAMPLING = Sampling(temperature=0.7, top_p=0.95, max_tokens=120)
 TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja", "config.json")
-SHIPPED_BYTES = 24_000_000
 ASKED = (
     "Hello! How are you today?",
     "Explain the moon landing to a child of six years.",

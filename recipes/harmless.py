@@ -10,8 +10,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import reviews
-from reviews import arguments, finish, once  # the script beside this one
+from reviews import arguments, finish, once, pretrained  # the script beside this one
 
 from amenable import Workspace
 from amenable.cli.progress import progress
@@ -24,14 +23,7 @@ def main() -> None:
     options = arguments(__doc__)
     workspace = Workspace(options.workspace)
     with progress(quiet=False) as show:
-        once(
-            workspace,
-            reviews.RECIPE,
-            "pretrain",
-            "reviews-pretrain",
-            show,
-            {"train.steps": 12} if options.quick else {},
-        )
+        pretrained(workspace, options.quick, show)
         once(workspace, RECIPE, "reward", "harmless-reward", show, {"train.steps": 8} if options.quick else {})
     found = json.loads((workspace.folder.runs / "harmless-reward" / "reward.json").read_text())
     rows = [{"model": "reward model", **{k: found["accuracy"][k] for k in ("value", "low", "high")}}]

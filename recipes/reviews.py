@@ -28,8 +28,10 @@ from amenable.stages.build import Policy, open_policy
 from amenable.stages.data import prefix_prompt
 from amenable.stages.generate import best_of, generate
 from amenable.stages.ladder import measured_kl
+from amenable.stages.steps import make_run
 from amenable.train.sources import scored
 from amenable.types import Comparison, Prompt, Rollout, Sampling
+from amenable.workspace import overlay, read_recipe
 
 RECIPE = Path(__file__).with_name("reviews.toml")
 SAMPLING = Sampling(temperature=1.0, max_tokens=24)
@@ -41,8 +43,9 @@ def main() -> None:
     workspace = Workspace(options.workspace)
     quick = options.quick
     with progress(quiet=False) as show:
-        for stage in ("pretrain", "reward", "ppo"):
-            less = {"train.steps": {"pretrain": 12, "reward": 10, "ppo": 3}[stage]} if quick else {}
+        pretrained(workspace, quick, show)
+        for stage, few in (("reward", 10), ("ppo", 3)):
+            less = {"train.steps": few} if quick else {}
             once(workspace, RECIPE, stage, f"reviews-{stage}", show, less)
         pairs = Path(options.workspace) / "reviews-pairs.jsonl"
         if not pairs.exists():
@@ -158,11 +161,13 @@ def perplexity_by(base: Policy, rollouts: list[Rollout]) -> float:
 
 def once(workspace: Workspace, recipe: Path, stage: str, name: str, show: Any, settings: dict[str, Any]) -> None:
     """Run a stage of a recipe unless its run is finished; go on with it if it was interrupted."""
-    if name in workspace.folder.run_names():
-        if not (workspace.folder.runs / name / "model" / "config.json").exists():
-            workspace.resume(name, on_event=show)
-        return
-    workspace.run(stage, recipe, settings, name=name, on_event=show)
+    mapping, where = read_recipe(recipe, stage)
+    make_run(stage, name, overlay(mapping, settings), workspace=workspace.folder, on_event=show, where=where)
+
+
+def pretrained(workspace: Workspace, quick: bool, show: Any) -> None:
+    """The base model of this recipe, which two others start from."""
+    once(workspace, RECIPE, "pretrain", "reviews-pretrain", show, {"train.steps": 12} if quick else {})
 
 
 def arguments(text: str | None) -> argparse.Namespace:

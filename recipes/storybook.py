@@ -13,8 +13,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import reviews
-from reviews import arguments, finish, once  # the script beside this one
+from reviews import arguments, finish, once, pretrained  # the script beside this one
 
 from amenable import Workspace
 from amenable.cli.progress import progress
@@ -33,14 +32,7 @@ def main() -> None:
     options = arguments(__doc__)
     workspace = Workspace(options.workspace)
     with progress(quiet=False) as show:
-        once(
-            workspace,
-            reviews.RECIPE,
-            "pretrain",
-            "reviews-pretrain",
-            show,
-            {"train.steps": 12} if options.quick else {},
-        )
+        pretrained(workspace, options.quick, show)
         once(workspace, RECIPE, "sft", "storybook-sft", show, {"train.steps": 8} if options.quick else {})
     finish(options.workspace, "storybook", measure(workspace.folder, 40 if options.quick else 600))
 

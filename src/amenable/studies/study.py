@@ -52,9 +52,7 @@ JUDGE = "the simulated labeler (a rubric in code, without noise); no person judg
 class GroundConfig(Record, frozen=True):
     """The models that a study starts from, and the labeler's work."""
 
-    base: Annotated[str | None, Meta(description="pre-trained model; null: made as by quickstart with model=null")] = (
-        None
-    )
+    base: Annotated[str | None, Meta(description="pre-trained model; null: made as by quickstart")] = None
     assistant: Annotated[str | None, Meta(description="SFT model; null: made as by quickstart, from the base")] = None
     seed: Annotated[int, Meta(ge=0, description="of base and SFT model, where they are made")] = 0
     effort: Annotated[float, Meta(gt=0, description="multiplies the steps of base and SFT model")] = 1.0
