@@ -226,6 +226,11 @@ async def run(
     while not all(task.done() for task in work):
         await asyncio.sleep(0.05)
         num_done = len(load.acknowledged)
+        if marks and num_done >= marks[0]:
+            marks.pop(0)
+            print(f"{time.monotonic() - started:7.1f} s  {num_done} submitted, server killed", file=sys.stderr)
+            server.kill()  # before all else of this turn, while work is left
+            await asyncio.to_thread(server.start)
         if not is_copied and num_done >= places // 2:
             is_copied = True
             sure = set(load.acknowledged)
@@ -235,11 +240,6 @@ async def run(
         if not is_filled and num_done >= places // 4:
             is_filled = True
             await fill_disk(server.log.parent)
-        if marks and num_done >= marks[0]:
-            marks.pop(0)
-            print(f"{time.monotonic() - started:7.1f} s  {num_done} submitted, server killed", file=sys.stderr)
-            server.kill()  # at once, while work is left
-            await asyncio.to_thread(server.start)
     for task in work:
         task.result()
     return load

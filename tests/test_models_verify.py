@@ -8,6 +8,7 @@ import pytest
 import torch
 import transformers
 
+from amenable.config.folder import PACKAGED
 from amenable.models.decoder import DecoderConfig
 from amenable.models.folder import new_model, save_model
 from amenable.models.verify import verify
@@ -35,3 +36,9 @@ def test_a_difference_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     )
     report = verify(tmp_path)
     assert not report.passed and 1e-4 < report.difference < 1
+
+
+@pytest.mark.parametrize("name", PACKAGED)
+def test_the_models_of_the_package_pass(name: str) -> None:
+    """One is an adapter: transformers is given its merged weights."""
+    assert verify(PACKAGED[name]).passed

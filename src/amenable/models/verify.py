@@ -6,16 +6,18 @@ cached: four ways of reading the same tokens that must agree.
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from amenable.batch import Inputs, pad
 from amenable.errors import ModelError
 from amenable.models.decoder import Decoder
-from amenable.models.folder import load_model
+from amenable.models.folder import load_model, save_model
+from amenable.models.weights import adapted
 from amenable.types import Record
 
 TOLERANCE = 1e-4
@@ -42,16 +44,17 @@ class VerifyReport(Record, frozen=True):
 
 @torch.no_grad()
 def verify(folder: Path | str, *, num_rows: int = 4, max_tokens: int = 48, seed: int = 0) -> VerifyReport:
-    """Compare a folder's logits with transformers'. Raises ModelError if it is of no native family or cannot be read."""
-    from transformers import AutoModelForCausalLM
+    """Compare a folder's logits with transformers'. Raises ModelError if it is of no native family or cannot be read.
 
+    An adapter is merged into its base, and transformers is given the merged weights.
+    """
     folder = Path(folder)
     ours = load_model(folder)
     if not isinstance(ours, Decoder):
         raise ModelError(
             "only native families can be verified; this one runs in transformers itself", where=str(folder)
         )
-    theirs = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, local_files_only=True).eval()
+    theirs = _theirs(ours, folder)
     generator = torch.Generator().manual_seed(seed)
     longest = min(max_tokens, ours.context)
     lengths = [*torch.randint(1, longest + 1, (num_rows - 1,), generator=generator).tolist(), longest]
@@ -67,6 +70,19 @@ def verify(folder: Path | str, *, num_rows: int = 4, max_tokens: int = 48, seed:
         },
         largest_logit=max(float(want.abs().max()) for want in wanted),
     )
+
+
+def _theirs(ours: Decoder, folder: Path) -> nn.Module:
+    """What transformers makes of the same weights."""
+    from transformers import AutoModelForCausalLM
+
+    if adapted(folder):
+        with tempfile.TemporaryDirectory() as merged:
+            save_model(ours, merged)
+            theirs = AutoModelForCausalLM.from_pretrained(merged, dtype=torch.float32, local_files_only=True)
+    else:
+        theirs = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
+    return theirs.eval()
 
 
 def _padded(model: Decoder, rows: Sequence[Tensor]) -> list[Tensor]:
