@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from amenable.config.runs import about
 from amenable.errors import CheckpointError, ResumeError
 from amenable.stages.events import Event
 from amenable.stages.job import Interrupted
@@ -274,8 +275,9 @@ def test_threads_of_the_first_run_are_used_again(toys, workspace):
 def test_what_is_no_run_is_refused(toys, workspace):
     folder = workspace.runs / "empty"
     folder.mkdir()
-    with pytest.raises(ResumeError, match="holds no run"):
+    with pytest.raises(ResumeError, match="no run that had begun"):
         resume(folder)
+    assert about(folder)["status"] == "preparing"  # what a run killed among its data looks like, too
     (folder / "config.toml").write_text('stage = "sample"\n')
     with pytest.raises(CheckpointError, match="cannot be resumed"):
         resume(folder)

@@ -62,10 +62,11 @@ def about(folder: Path) -> dict[str, Any]:
         last = row.get("step", last)
     checkpoints = sorted(p.parent.name for p in folder.glob("checkpoints/step-*/COMPLETE"))
     model = folder / "model"
+    settings = settings_of(folder)
     return {
         "run": folder.name,
-        "stage": settings_of(folder).get("stage"),
-        "status": status.get("status", "unknown"),
+        "stage": settings.get("stage"),
+        "status": status.get("status", "unknown" if settings else "preparing"),
         "why": status.get("why", ""),
         "step": last,
         "checkpoints": checkpoints,

@@ -40,7 +40,11 @@ def replay(folder: Path, step: int, *, on_event: OnEvent = ignore) -> RunResult:
 def _again(folder: Path, mode: str, on_event: OnEvent) -> RunResult:
     file = folder / "config.toml"
     if not file.exists():
-        raise ResumeError("this folder holds no run", where=str(folder), mend="`amenable runs list` shows the runs")
+        raise ResumeError(
+            "this folder holds no run that had begun: there are no settings in it",
+            where=str(folder),
+            mend="if nothing works on it any more, delete it and start the run anew; nothing of it is lost",
+        )
     mapping: dict[str, Any] = load_toml(file)
     stage = mapping.pop("stage", None)
     if stage not in RESUMABLE:
