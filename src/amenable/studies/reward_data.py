@@ -19,7 +19,7 @@ from amenable.evals.statistics import seeds_interval
 from amenable.rewards.model import RewardModel
 from amenable.stages.reward_measure import scored
 from amenable.studies.findings import Findings, Line, Panel
-from amenable.studies.study import Study, StudyConfig, grid
+from amenable.studies.study import REWARD_OPTIMIZER, Study, StudyConfig, grid
 from amenable.types import Comparison, Ranking
 
 DESIGNS = ("all pairs of a prompt together", "shuffled pairs")
@@ -94,7 +94,7 @@ def _make(config: Config, study: Study, seed: int, size: int, together: bool, na
             "steps": max(1, math.ceil(config.epochs * size / config.prompts_per_step)),
             "units_per_step": per_step,
             "save_every": 0,
-            "optimizer": {"learning_rate": 3e-4},
+            "optimizer": REWARD_OPTIMIZER,
         },
     }
     reward = RewardModel.load(study.run("reward", name, settings) / "model")

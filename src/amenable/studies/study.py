@@ -46,6 +46,7 @@ from amenable.types import Comparison, Prompt, Ranking, Record, Rollout, Samplin
 
 K = TypeVar("K")
 TIE = 0.5  # rating points within which the labeler calls it a tie, as in quickstart
+REWARD_OPTIMIZER = {"name": "muon", "learning_rate": 1e-3}  # as in quickstart, too
 JUDGE = "the simulated labeler (a rubric in code, without noise); no person judged these responses"
 
 
@@ -59,7 +60,7 @@ class GroundConfig(Record, frozen=True):
     prompts: Annotated[int, Meta(ge=2, description="held-out prompts that every model answers, per seed")] = 150
     labelled: Annotated[int, Meta(ge=4, description="prompts whose responses the simulated labeler ranks")] = 800
     responses: Annotated[int, Meta(ge=2, description="responses of the SFT model ranked per prompt")] = 4
-    noise: Annotated[float, Meta(ge=0, description="of the labeler's rankings, in rating points of 1 to 7")] = 0.5
+    noise: Annotated[float, Meta(ge=0, description="of the labeler's rankings, in rating points of 1 to 7")] = 0.2
     max_tokens: Annotated[int, Meta(ge=1, description="tokens per response at most")] = 48
     reward_steps: Annotated[
         int, Meta(ge=1, description="fewest steps of a reward model; two passes over its data where that is more")
@@ -209,7 +210,7 @@ class Study(Grid):
                 "steps": max(self.ground.reward_steps, 2 * num_comparisons // 32),
                 "units_per_step": 32,
                 "save_every": 0,
-                "optimizer": {"learning_rate": 3e-4},
+                "optimizer": REWARD_OPTIMIZER,
             },
         }
         return str(self.run("reward", name, settings) / "model")
