@@ -121,6 +121,7 @@ def test_our_worker_takes_turns(work, made):
     assert worker.process.returncode == 0
 
 
+@pytest.mark.slow
 def test_a_worker_that_fails_says_why(made):
     with pytest.raises(WorkerError, match="no-such-folder"):
         our_worker(Path("no-such-folder"), "T", "sft", threads=1)

@@ -173,7 +173,8 @@ def test_chat_reads_a_pipe(at: Path) -> None:
     assert "temperature 0" in done.stderr and "there is no command /nonsense" in done.stderr
 
 
-@pytest.mark.parametrize("how", [pytest.param(signal.SIGKILL, marks=pytest.mark.slow), signal.SIGINT])
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
 def test_a_broken_run_is_resumed_by_name(how: signal.Signals, at: Path) -> None:
     name = how.name.lower()
     more = ("train.steps=200", "train.save_every=5", "train.keep_models_every=100")

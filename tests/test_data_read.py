@@ -414,7 +414,7 @@ KEYS = ["prompt", "chosen", "rejected", "messages", "conversations", "mapping", 
         "preference", "prediction 1", "chat", "history", "id", "tiers"]  # fmt: skip
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(
     st.lists(st.dictionaries(st.sampled_from(KEYS), json_values, min_size=1, max_size=6), min_size=1, max_size=3),
     st.sampled_from(sorted(KINDS)),

@@ -69,7 +69,7 @@ PROVOKED: dict[str, tuple[str, tuple[str, ...]]] = {
 }  # fmt: skip
 
 
-LONG = ("KL explosion", "length hacking", "entropy collapse")
+LONG = ("KL explosion", "length hacking", "entropy collapse", "overfitting", "value not learning")
 
 
 @pytest.mark.parametrize("trouble", [pytest.param(t, marks=[pytest.mark.slow] * (t in LONG)) for t in PROVOKED])

@@ -59,6 +59,7 @@ def test_own_data_walks_the_road_by_the_readmes_commands(
     assert (files / "runs" / "check" / "report.html").stat().st_size > 10_000
 
 
+@pytest.mark.slow
 def test_own_data_from_python_runs_as_the_readme_has_it(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source = block("runs: own data")
     assert len([line for line in source.splitlines() if line.strip()]) <= 10

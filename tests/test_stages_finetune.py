@@ -216,6 +216,7 @@ def test_a_dumped_step_replays(files, models, workspace):
     assert replay(run.path, 2).metrics["loss"] == rows(run.path)[1]["loss"]
 
 
+@pytest.mark.slow
 def test_evaluate_gives_intervals_on_another_file(files, models, workspace):
     run = start("finetune", recipe(files, models, "classification", train={"steps": 30}), workspace, "classes")
     lines = ["text,label", '"The cat is red.",bright', '"The cat is black.",dark', '"The cat is blue.",purple']

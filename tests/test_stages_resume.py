@@ -53,7 +53,6 @@ CASES: dict[str, tuple[str, tuple[str, ...]]] = {
     "ppo-overlap": ("ppo", ("overlap=true", "responses_per_prompt=2")),
     "ppo-lora": ("ppo", ("lora.rank=2", "critic=REWARD")),
 }
-QUICK = ("ppo-own-ptx-adaptive",)
 
 
 def recipe(toys, case):
@@ -89,7 +88,8 @@ def kill_somewhere(stage, mapping, workspace, name, *, after, jitter_s):
     assert not (workspace.runs / name / "model" / "config.json").exists()
 
 
-@pytest.mark.parametrize("case", [c if c in QUICK else pytest.param(c, marks=pytest.mark.slow) for c in CASES])
+@pytest.mark.slow
+@pytest.mark.parametrize("case", CASES)
 def test_a_killed_run_goes_on_bit_for_bit(case, toys, workspace):
     stage, mapping = recipe(toys, case)
     mapping["train"]["steps"] = 16

@@ -25,6 +25,7 @@ print(min(faults_of_a_pass() for _ in range(12)))
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc can be told")
+@pytest.mark.slow
 def test_blocks_are_used_again_unless_the_plain_paths_are_asked_for() -> None:
     def faults(paths: str) -> int:
         done = subprocess.run([sys.executable, "-c", FAULTS, paths], capture_output=True, text=True, check=True)
