@@ -15,7 +15,7 @@ from msgspec import Meta
 from amenable.cli.main import run
 from amenable.cli.progress import Lines, Meter, progress
 from amenable.cli.talk import COMMANDS, HELP, Conversation, converse
-from amenable.config.folder import WorkspaceFolder
+from amenable.config.folder import WorkspaceFolder, init_workspace
 from amenable.config.settings import describe, undocumented
 from amenable.errors import AmenableError
 from amenable.stages.catalog import RESUMABLE, STAGES, find
@@ -314,3 +314,21 @@ def test_help_names_every_command_and_typos_the_nearest(capsys: pytest.CaptureFi
     seen = capsys.readouterr()
     assert all(name in HELP for name in COMMANDS) and HELP in seen.out
     assert "did you mean /regenerate?" in seen.err and "nothing was said yet" in seen.err
+
+
+def test_chat_without_a_model_takes_the_newest_instructed_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And the package's assistant where there is none: a reward model or a base model is not talked to."""
+    asked: list[str] = []
+    monkeypatch.setattr("amenable.cli.talk.converse", lambda conversation: asked.append(conversation.model))
+    monkeypatch.setattr("amenable.stages.talk.Talker", lambda *_, **__: type("Talker", (), {"note": ""}))
+    workspace = init_workspace(tmp_path)
+    for name, stage in {"none": None, "old": "sft", "new": "dpo", "base": "pretrain", "judge": "reward"}.items():
+        if stage:
+            (workspace.runs / name / "model").mkdir(parents=True)
+            (workspace.runs / name / "model" / "config.json").write_text("{}")
+            (workspace.runs / name / "config.toml").write_text(f'stage = "{stage}"\n')
+        assert run(["chat", "--workspace", str(tmp_path)]) == 0
+    assert asked == ["assistant", "run:old", "run:new", "run:new", "run:new"]
+    assert "talking to run:new" in capsys.readouterr().err

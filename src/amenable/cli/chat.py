@@ -10,11 +10,15 @@ import click
 from amenable.cli.common import workspace_if_any, workspace_option
 
 if TYPE_CHECKING:
+    from amenable.config.folder import WorkspaceFolder
     from amenable.types import Decode
+
+INSTRUCTED = ("sft", "ppo", "dpo", "kto")
+"""The stages whose models are there to be talked to."""
 
 
 @click.command("chat")
-@click.argument("model")
+@click.argument("model", required=False)
 @click.option("--system", default="", help="System message to begin with.")
 @click.option("--temperature", type=click.FloatRange(min=0), default=0.7, show_default=True, help="0 is greedy.")
 @click.option(
@@ -37,7 +41,7 @@ if TYPE_CHECKING:
 )
 @workspace_option
 def command(
-    model: str,
+    model: str | None,
     system: str,
     temperature: float,
     top_p: float,
@@ -46,13 +50,17 @@ def command(
     decode: Decode,
     workspace_dir: Path | None,
 ) -> None:
-    """Talk to MODEL: a name, a folder, or run:NAME. Type /help for the commands of the conversation."""
+    """Talk to MODEL: a name, a folder, or run:NAME. Type /help for the commands of the conversation.
+
+    Without MODEL: to the newest model of the workspace that was instructed, else to the package's assistant.
+    """
     from amenable.cli.talk import Conversation, converse
-    from amenable.config.folder import resolve_model
+    from amenable.config.folder import ASSISTANT, resolve_model
     from amenable.stages.talk import Talker
     from amenable.types import Sampling
 
     workspace = workspace_if_any(workspace_dir)
+    model = model or _newest(workspace) or ASSISTANT.name
 
     def load(reference: str) -> Talker:
         talker = Talker(resolve_model(reference, workspace), decode=decode)
@@ -64,3 +72,17 @@ def command(
     conversation = Conversation(model, load, sampling=sampling, seed=seed, system=system)
     click.echo(f"talking to {model}; /help for commands, /quit or Ctrl-D to end", err=True)
     converse(conversation)
+
+
+def _newest(workspace: WorkspaceFolder | None) -> str | None:
+    """The last run that instructed a model, by name."""
+    from amenable.config.folder import is_model
+    from amenable.config.runs import settings_of
+
+    if workspace is None:
+        return None
+    for name in reversed(workspace.run_names()):
+        folder = workspace.runs / name
+        if is_model(folder / "model") and settings_of(folder).get("stage") in INSTRUCTED:
+            return f"run:{name}"
+    return None

@@ -38,15 +38,10 @@ def command() -> None:
 @workspace_option
 def list_(as_json: bool, workspace_dir: Path | None) -> None:
     """List the models of the workspace and of its runs, and the package's own."""
-    from amenable.config.folder import is_model, packaged_names
+    from amenable.config.folder import every_model
 
     workspace = open_workspace(workspace_dir)
-    names = workspace.model_names()
-    for name in workspace.run_names():
-        names += [f"run:{name}"] if is_model(workspace.runs / name / "model") else []
-        names += [f"run:{name}@{step}" for step in workspace.kept_models(name)]
-    own = bool(names)
-    names += [name for name in packaged_names() if name not in names]
+    names = every_model(workspace)
     found = [about for name in names if (about := _about_if_sound(name, workspace))]
     if as_json:
         print_json(found)
@@ -56,7 +51,7 @@ def list_(as_json: bool, workspace_dir: Path | None) -> None:
         print_table(
             columns, [[m["name"], m["type"], size(m["bytes"]), m["parent"] or "-", m["licence"] or "-"] for m in found]
         )
-    if not own:
+    if not workspace.model_names() and not any(name.startswith("run:") for name in names):
         click.echo("no models of your own yet: `amenable quickstart` or `amenable pretrain` makes one")
 
 

@@ -209,6 +209,15 @@ def packaged_names() -> list[str]:
     return [name for name, folder in PACKAGED.items() if is_model(folder)]
 
 
+def every_model(workspace: WorkspaceFolder) -> list[str]:
+    """What can be named there: the workspace's models, those of its runs and of their kept steps, the package's."""
+    names = workspace.model_names()
+    for run in workspace.run_names():
+        names += [f"run:{run}"] if is_model(workspace.runs / run / "model") else []
+        names += [f"run:{run}@{step}" for step in workspace.kept_models(run)]
+    return names + [name for name in packaged_names() if name not in names]
+
+
 def is_model(folder: Path) -> bool:
     """Whether the folder holds a model in Hugging Face layout, or a LoRA adapter in peft's."""
     return (folder / "config.json").is_file() or (folder / "adapter_config.json").is_file()

@@ -16,12 +16,12 @@ from fastapi import APIRouter
 from fastapi.responses import StreamingResponse
 from pydantic import Field
 
-from amenable.config.folder import PACKAGED
+from amenable.config.folder import PACKAGED, every_model
 from amenable.errors import AmenableError
 from amenable.server.access import AnyOne, Generating
 from amenable.server.bodies import Drawing, Json, Named, Text, Turns, messages
 from amenable.server.errors import WorkerDown, sentence
-from amenable.server.models import Ask, Completion, model_folder, model_names
+from amenable.server.models import Ask, Completion, model_folder
 from amenable.server.site import Site, SiteDep
 from amenable.types import Messages
 
@@ -156,7 +156,7 @@ def generate(new: NewAnswer, person: Generating, site: SiteDep) -> StreamingResp
 @router.get("/models")
 def models(person: AnyOne, site: SiteDep) -> Json:
     """The models of the workspace, of its runs, and of the package."""
-    items = [about(name, model_folder(name, site.workspace)) for name in model_names(site.workspace)]
+    items = [about(name, model_folder(name, site.workspace)) for name in every_model(site.workspace)]
     return {"items": items, "total": len(items), "worker": site.worker.state}
 
 

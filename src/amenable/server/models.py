@@ -22,7 +22,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from amenable.config.folder import WorkspaceFolder, is_model, packaged_names, resolve_model
+from amenable.config.folder import WorkspaceFolder, every_model, resolve_model
 from amenable.errors import AmenableError, ModelError
 from amenable.server.errors import WorkerDown
 from amenable.types import Messages, Record, Sampling
@@ -237,18 +237,9 @@ class ModelWorker:
 
 def model_folder(reference: str, workspace: WorkspaceFolder) -> Path:
     """The folder of a model by name. Unlike on the command line, no path: the web may not point anywhere on the disk."""
-    if reference not in model_names(workspace):
+    if reference not in every_model(workspace):
         raise ModelError(f"there is no model {reference!r}", mend="GET /api/models lists them")
     return resolve_model(reference, workspace)
-
-
-def model_names(workspace: WorkspaceFolder) -> list[str]:
-    """Every model that the server offers: of the workspace, of its runs and their kept steps, and of the package."""
-    names = workspace.model_names()
-    for run in workspace.run_names():
-        names += [f"run:{run}"] if is_model(workspace.runs / run / "model") else []
-        names += [f"run:{run}@{step}" for step in workspace.kept_models(run)]
-    return names + [name for name in packaged_names() if name not in names]
 
 
 def _error_of(told: dict[str, Any]) -> AmenableError:

@@ -18,12 +18,13 @@ from fastapi import APIRouter
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 
+from amenable.config.folder import every_model
 from amenable.errors import AmenableError
 from amenable.server.access import AnyOne, Generating
 from amenable.server.bodies import LARGEST_SEED, Body, Json, Named, Short, Text
 from amenable.server.errors import sentence, status_of
 from amenable.server.generation import about, answers, nothing_kept
-from amenable.server.models import Ask, Completion, model_folder, model_names
+from amenable.server.models import Ask, Completion, model_folder
 from amenable.server.site import SiteDep
 from amenable.types import Message, Role, Sampling
 
@@ -85,14 +86,14 @@ class Request(Body):
 @router.get("/models")
 def models(person: AnyOne, site: SiteDep) -> Json:
     """The models that chat."""
-    names = [name for name in model_names(site.workspace) if about(name, model_folder(name, site.workspace))["chat"]]
+    names = [name for name in every_model(site.workspace) if about(name, model_folder(name, site.workspace))["chat"]]
     return {"object": "list", "data": [_model(name) for name in names]}
 
 
 @router.get("/models/{name}")
 def model(name: str, person: AnyOne, site: SiteDep) -> Response:
     """One model."""
-    return JSONResponse(_model(name)) if name in model_names(site.workspace) else _no_model(name)
+    return JSONResponse(_model(name)) if name in every_model(site.workspace) else _no_model(name)
 
 
 def _model(name: str) -> Json:
@@ -102,7 +103,7 @@ def _model(name: str) -> Json:
 @router.post("/chat/completions")
 async def complete(new: Request, person: Generating, site: SiteDep) -> Response:
     """Answer a conversation, whole or streamed."""
-    if new.model not in model_names(site.workspace):
+    if new.model not in every_model(site.workspace):
         return _no_model(new.model)
     seed = secrets.randbelow(2**31) if new.seed is None else new.seed
     turns = tuple(turn.message() for turn in new.messages)

@@ -13,6 +13,7 @@ from fastapi import Path as InPath
 from fastapi.responses import StreamingResponse
 from pydantic import Field
 
+from amenable.config.folder import every_model
 from amenable.errors import ConfigError
 from amenable.evals.bradley_terry import board
 from amenable.feedback import accounts, rows, said
@@ -25,7 +26,7 @@ from amenable.server.access import AnyOne, Generating, LabelerUp
 from amenable.server.bodies import Body, Drawing, Id, Json, Named, Said, Text, Turns, messages
 from amenable.server.errors import Conflict, NotFound
 from amenable.server.generation import about, answers, as_json, ask_of, sse
-from amenable.server.models import Completion, model_folder, model_names
+from amenable.server.models import Completion, model_folder
 from amenable.server.site import Site, SiteDep
 from amenable.types import Messages
 
@@ -179,7 +180,7 @@ def battle(new: NewBattle, person: Generating, site: SiteDep) -> Json:
     turns = messages([*new.messages, *([Said(role="user", content=new.prompt)] if new.prompt else [])])
     if not turns:
         raise ConfigError("there is nothing to answer", mend="give a prompt or messages")
-    folders = {name: model_folder(name, site.workspace) for name in new.models or model_names(site.workspace)}
+    folders = {name: model_folder(name, site.workspace) for name in new.models or every_model(site.workspace)}
     kinds = {name: told["kind"] for name, folder in folders.items() if (told := about(name, folder))["chat"]}
     own = [name for name, kind in kinds.items() if kind != "package"]
     able = own if len(own) > 1 and not new.models else list(kinds)

@@ -16,13 +16,13 @@ from fastapi import APIRouter, Query
 from fastapi import Path as InPath
 from fastapi.responses import FileResponse, StreamingResponse
 
+from amenable.config.folder import every_model
 from amenable.config.runs import about_if_sound, differences, metrics, series_of, settings_of
 from amenable.errors import AmenableError
 from amenable.server.access import ReviewerUp
 from amenable.server.bodies import Json
 from amenable.server.errors import NotFound
 from amenable.server.generation import sse
-from amenable.server.models import model_names
 from amenable.server.site import Site, SiteDep
 
 router = APIRouter(prefix="/api", tags=["runs"])
@@ -113,7 +113,7 @@ def show(name: Name, person: ReviewerUp, site: SiteDep) -> Json:
         return {**_begun(site, name), **bare, "message": site.runs.message(name)}
     folder = folder_of(site, name)
     found = _about(site, folder)
-    names = model_names(site.workspace)
+    names = every_model(site.workspace)
     parent = found["parent"]
     began = [parent] if parent in names else []
     own = [one for one in names if one == f"run:{name}" or one.startswith(f"run:{name}@")]
