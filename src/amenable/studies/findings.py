@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -100,9 +101,12 @@ def draw(path: Path, panels: Sequence[Panel]) -> None:
         for axes, panel in zip(all_axes[0], panels, strict=True):
             for number, line in enumerate(panel.lines):
                 _plot(axes, line, f"C{number % 10}")
-            axes.set(title=panel.title, xlabel=panel.x_name, ylabel=panel.y_name)
+            axes.set(title=panel.title, xlabel=panel.x_name, ylabel=textwrap.fill(panel.y_name, 40))
             if panel.log_x:
+                measured = sorted({x for line in panel.lines for x in line.x})
                 axes.set_xscale("log")
+                axes.set_xticks(measured, [f"{x:,.0f}" for x in measured], fontsize=7)
+                axes.minorticks_off()
             if panel.labels:
                 axes.set_xticks(range(len(panel.labels)), panel.labels, rotation=20)
             if len(panel.lines) > 1:
