@@ -80,6 +80,86 @@ def test_comparisons_of_every_layout_say_the_same(tmp_path: Path, row: dict[str,
     assert (talk(found.prompt), found.chosen, found.rejected) == (["user: Hi"], "Hello!", "What?")
 
 
+@pytest.mark.parametrize(
+    "kind, row, turns",
+    [
+        (
+            "demonstrations",
+            {"instruction": "When?", "context": "In 1900.", "response": "1900"},
+            ["user: When?\n\nIn 1900."],
+        ),
+        ("demonstrations", {"question": "When?", "context": "In 1900.", "answer": "1900"}, ["user: When?\n\nIn 1900."]),
+        (
+            "demonstrations",
+            {"prompt": "In 1900. When?", "context": "In 1900.", "output": "1900"},
+            ["user: In 1900. When?"],
+        ),
+        ("demonstrations", {"instruction": "", "input": "2 + 2", "output": "4"}, ["user: 2 + 2"]),
+        (
+            "demonstrations",
+            {"instruction": "And?", "history": [["Hi", "Hello"]], "system": "Be kind.", "output": "Yes."},
+            ["system: Be kind.", "user: Hi", "assistant: Hello", "user: And?"],
+        ),
+        ("prompts", {"system_prompt": "Be kind.", "prompt": "Hi"}, ["system: Be kind.", "user: Hi"]),
+        (
+            "comparisons",
+            {"system": "Be kind.", "question": "Hi", "chosen": "a", "rejected": "b"},
+            ["system: Be kind.", "user: Hi"],
+        ),
+        (
+            "comparisons",
+            {"instruction": "Sum.", "input": "1, 2", "chosen": "3", "rejected": "b"},
+            ["user: Sum.\n\n1, 2"],
+        ),
+        ("comparisons", {"input": "Hi", "chosen": "a", "rejected": "b"}, ["user: Hi"]),
+        (
+            "comparisons",
+            {"system": "Be kind.", "chosen": [*HI, HELLO], "rejected": [*HI, {"role": "assistant", "content": "b"}]},
+            ["system: Be kind.", "user: Hi"],
+        ),
+        ("rankings", {"question": "Hi", "responses": ["a", "b"], "ranks": [1, 2]}, ["user: Hi"]),
+        ("ratings", {"prompt": HI, "completion": [HELLO], "rating": 3}, ["user: Hi"]),
+        ("ratings", {"prompt": None, "response": "a", "score": 3}, []),
+        (
+            "labels",
+            {"system": "Be kind.", "prompt": "Hi", "completion": "a", "label": 1},
+            ["system: Be kind.", "user: Hi"],
+        ),
+    ],
+)
+def test_all_that_belongs_to_a_prompt_is_kept(tmp_path: Path, kind: str, row: dict[str, Any], turns: list[str]) -> None:
+    (record,) = rows(tmp_path, kind, row)
+    asked = {"demonstrations": lambda r: r.messages[:-1], "prompts": lambda r: r.messages}
+    assert talk(asked.get(kind, lambda r: r.prompt)(record)) == turns
+
+
+def test_columns_that_nothing_is_made_of_are_named(tmp_path: Path) -> None:
+    rejects = Rejects()
+    rows(
+        tmp_path,
+        "comparisons",
+        {"prompt": "Hi", "chosen": "a", "rejected": "b", "margin": 1, "judge": "x"},
+        rejects=rejects,
+    )
+    assert rejects.unused == ["judge"]
+    assert rejects.summary().endswith("columns not used: judge")
+
+
+def test_rows_that_hold_nothing_of_the_kind_are_counted(tmp_path: Path) -> None:
+    tie = {"prompt": "Hi", "responses": ["a", "b"], "ranks": [1, 1]}
+    rejects = Rejects()
+    assert len(rows(tmp_path, "comparisons", tie, {**tie, "ranks": [2, 1]}, rejects=rejects)) == 1
+    assert "1 rows hold no comparisons" in rejects.summary()
+    with pytest.raises(DataError, match="1 rows hold no comparisons"):
+        rows(tmp_path, "comparisons", tie)
+
+
+def test_messages_as_chat_interfaces_write_them(tmp_path: Path) -> None:
+    parts = [{"role": "human", "content": [{"type": "text", "text": "Hi"}], "name": "ann"}, HELLO]
+    (record,) = rows(tmp_path, "demonstrations", {"messages": parts})
+    assert talk(record.messages) == TURN
+
+
 def test_dialogues_that_differ_before_the_last_turn_are_rejected(tmp_path: Path) -> None:
     long = "\n\nHuman: Hi\n\nAssistant: Yes?\n\nHuman: {}\n\nAssistant: {}"
     rejects = Rejects(limit_share=1.0)

@@ -18,6 +18,7 @@ from amenable.data.export import export
 from amenable.data.formats import Limits
 from amenable.data.read import read
 from amenable.data.rejects import Rejects
+from amenable.data.source import load
 from amenable.errors import DataError, MissingExtraError, ResourceError
 from amenable.types import (
     KINDS,
@@ -91,6 +92,44 @@ def test_every_format_gives_the_same_rows(tmp_path: Path) -> None:
     for path in sorted(tmp_path.iterdir()):
         found = list(read(path, "demonstrations", rejects=Rejects()))
         assert [tuple(m.content for m in d.messages) for d in found] == expected, path.name  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    "name, content, splits",
+    [
+        ("a.jsonl", [GOOD, {**GOOD, "prompt": "b"}], [None, None]),  # a list under the name of lines
+        ("a.json", {"train": [GOOD], "test": [{**GOOD, "prompt": "b"}]}, ["train", "test"]),
+        ("a.json", {"rows": [GOOD, {**GOOD, "prompt": "b"}], "version": 1}, [None, None]),
+        ("a.json", {"prompt": ["a", "b"], "completion": ["c", "d"]}, [None, None]),
+        ("a.json", {"prompt": {"0": "a", "1": "b"}, "completion": {"0": "c", "1": "d"}}, [None, None]),
+    ],
+)
+def test_json_holds_rows_in_several_shapes(tmp_path: Path, name: str, content: Any, splits: list[Any]) -> None:
+    (tmp_path / name).write_text(json.dumps(content, indent=1))
+    assert [r.split for r in read(tmp_path / name, "demonstrations", rejects=Rejects())] == splits
+
+
+def test_several_lists_of_rows_in_one_object_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text(json.dumps({"train": [GOOD], "more": [GOOD]}))
+    with pytest.raises(DataError, match="several lists of rows: train, more"):
+        list(read(tmp_path / "a.json", "demonstrations", rejects=Rejects()))
+
+
+def test_spaces_around_the_names_of_columns_are_not_theirs(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("prompt, completion\na,b\n")
+    assert len(list(read(tmp_path / "a.csv", "demonstrations", rejects=Rejects()))) == 1
+
+
+def test_utf16_without_a_mark_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_bytes(json.dumps(GOOD).encode("utf-16-le"))
+    with pytest.raises(DataError, match="UTF-16"):
+        list(read(tmp_path / "a.jsonl", "demonstrations", rejects=Rejects()))
+
+
+def test_files_of_other_types_in_a_folder_are_told_of(tmp_path: Path) -> None:
+    write(tmp_path / "a.jsonl", GOOD)
+    (tmp_path / "b.pdf").write_bytes(b"%PDF")
+    assert "1 files of no readable type" in load(str(tmp_path), "demonstrations").description
 
 
 def test_a_folder_of_texts_is_one_document_a_file_in_order_of_name(tmp_path: Path) -> None:

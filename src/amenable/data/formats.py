@@ -26,6 +26,7 @@ TEXT_SUFFIXES = (".txt", ".text", ".md", ".markdown")
 ROW_SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
 EMPTY = "the file is empty"
 PACKED_SUFFIXES = (".gz", ".zst")
+_ROW_LISTS = ("data", "rows", "examples", "Instances")
 _SPLITS: dict[str, Split] = {
     "train": "train",
     "validation": "validation",
@@ -74,9 +75,11 @@ def rows(file: Path, rejects: Rejects, *, limits: Limits, lines_of_text: bool = 
         return
     with opened(file) as stream:
         _refuse_other_encodings(stream, file)
-        if suffix in (".jsonl", ".ndjson"):
+        if suffix in (".jsonl", ".ndjson") and not stream.peek(64).removeprefix(b"\xef\xbb\xbf").lstrip().startswith(
+            b"["
+        ):
             yield from _jsonl(stream, file, rejects, limits)
-        elif suffix == ".json":
+        elif suffix in (".json", ".jsonl", ".ndjson"):  # one list of rows, whatever its name
             yield from _json(stream, file, rejects, limits)
         elif suffix in (".csv", ".tsv"):
             yield from _csv(stream, file, rejects, limits)
@@ -158,7 +161,7 @@ class _ZstdStream(io.RawIOBase):
 
 def _refuse_other_encodings(stream: io.BufferedReader, file: Path) -> None:
     start = stream.peek(4)[:4]
-    if start[:2] in (b"\xff\xfe", b"\xfe\xff"):
+    if start[:2] in (b"\xff\xfe", b"\xfe\xff") or start[:2].count(b"\0") == 1:
         raise DataError("the file is UTF-16, not UTF-8", where=str(file), mend=f"iconv -f UTF-16 -t UTF-8 {file.name}")
     if not start:
         raise DataError(EMPTY, where=str(file), mend="give a file with at least one row")
@@ -243,24 +246,59 @@ def _json(stream: io.BufferedReader, file: Path, rejects: Rejects, limits: Limit
     value = decode_json(content)
     if isinstance(value, _Malformed):
         first = content.lstrip().split(b"\n", 1)[0]
-        if isinstance(decode_json(first), dict):  # one object a line: JSONL under another name
+        if isinstance(decode_json(first), dict | list):  # one object a line: JSONL under another name
             yield from _jsonl(io.BytesIO(content), file, rejects, limits)
             return
         raise DataError(f"the file cannot be read: {value.reason}", where=str(file))
-    if isinstance(value, dict):
-        lists = [
-            v
-            for k, v in value.items()
-            if isinstance(v, list) and k in ("data", "rows", "train", "examples", "Instances")
-        ]
-        value = lists[0] if len(lists) == 1 else [value]
-    if not isinstance(value, list):
+    if not isinstance(value, dict | list):
         raise DataError(f"a .json file must hold a list of rows or an object, not {_type_name(value)}", where=str(file))
-    for number, item in enumerate(value, 1):
-        if isinstance(item, dict | str):
-            yield Row(Where(str(file), number), item)
-        else:
-            rejects.add(Where(str(file), number), f"a row must be an object, not {_type_name(item)}", repr(item)[:1000])
+    parts = _parts(value, file) if isinstance(value, dict) else {"": value}
+    number = 0
+    for name, part in parts.items():
+        for item in part:
+            number += 1
+            if isinstance(item, dict | str):
+                yield Row(Where(str(file), number), item, _SPLITS.get(name))
+            else:
+                place = Where(str(file), number)
+                rejects.add(place, f"a row must be an object, not {_type_name(item)}", repr(item)[:1000])
+
+
+def _parts(value: dict[str, Any], file: Path) -> dict[str, list[Any]]:
+    """The rows in an object, by the name of their part: its list of rows, its splits, its columns, or the object itself."""
+    lists = {
+        k: v
+        for k, v in value.items()
+        if isinstance(v, list) and (k in _ROW_LISTS or k in _SPLITS) and v != [""] * len(v)
+    }
+    if len(lists) == 1 or (lists and lists.keys() <= _SPLITS.keys()):
+        others = [
+            k
+            for k, v in value.items()
+            if k not in lists and isinstance(v, list) and any(isinstance(x, dict) for x in v)
+        ]
+        if others:
+            names = ", ".join([*lists, *others])
+            raise DataError(
+                f"the object holds several lists of rows: {names}", where=str(file), mend="give each a file of its own"
+            )
+        return lists
+    return {"": _table_rows(value) or [value]}
+
+
+def _table_rows(table: dict[str, Any]) -> list[Any] | None:
+    """The rows of a table written column by column: {"text": {"0": ..., "1": ...}}, as pandas does, or {"text": [...]}."""
+    columns = list(table.values())
+    if len(columns) < 2 or not columns[0]:
+        return None
+    if all(isinstance(c, dict) and c.keys() == columns[0].keys() for c in columns):
+        keys = list(columns[0])
+        numbered = all(str(key).isdigit() for key in keys)
+        return [{name: column[key] for name, column in table.items()} for key in keys] if numbered else None
+    if all(isinstance(c, list) and len(c) == len(columns[0]) for c in columns):
+        plain = not any(isinstance(item, dict | list) for column in columns for item in column)
+        return [dict(zip(table, row, strict=True)) for row in zip(*columns, strict=True)] if plain else None
+    return None
 
 
 def _csv(stream: io.BufferedReader, file: Path, rejects: Rejects, limits: Limits) -> Iterator[Row]:
@@ -279,7 +317,7 @@ def _csv(stream: io.BufferedReader, file: Path, rejects: Rejects, limits: Limits
     csv.field_size_limit(max(csv.field_size_limit(), limits.line_bytes))
     reader = csv.reader(text_lines(), delimiter=delimiter)
     try:
-        header = next(reader, [])
+        header = [name.strip() for name in next(reader, [])]
     except csv.Error as error:
         raise DataError(
             f"the first line is not CSV ({error})", where=str(file), mend="end lines by LF or CRLF"

@@ -7,6 +7,7 @@ data/exports.py.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,6 +27,8 @@ from amenable.types import (
     Demonstration,
     Document,
     Label,
+    Message,
+    Messages,
     Prompt,
     Ranking,
     Rating,
@@ -100,9 +103,8 @@ def _by_name(name: str) -> Layout:
 
 def _unknown(rows: Sequence[Fields], where: str) -> DataError:
     keys = list(dict.fromkeys(str(k) for row in rows for k in row))[:20]
-    near = sorted(LAYOUTS, key=lambda la: -len(set(keys) & set(la.keys.replace("/", " ").replace(",", " ").split())))[
-        :3
-    ]
+    low = {key.casefold() for key in keys}
+    near = sorted(LAYOUTS, key=lambda la: -len(low & set(la.keys.replace("/", " ").replace(",", " ").split())))[:3]
     shown = "; ".join(f"{la.name} ({la.keys})" for la in near)
     return DataError(f"no known layout has the keys {', '.join(keys)}", where=where, mend=f"rename them as in: {shown}")
 
@@ -119,6 +121,46 @@ def _about(row: Fields) -> dict[str, Any]:
     if isinstance(row.get("split"), str) and row["split"] in split:
         found["split"] = split[row["split"]]
     return {"id": "", **found}
+
+
+_QUESTIONS = ("prompt", "instruction", "question")
+
+
+def _question(row: Fields) -> str | None:
+    """The name of the field that asks, if there is one."""
+    return next((name for name in _QUESTIONS if name in row), None)
+
+
+def _asked(row: Fields, name: str | None) -> Messages:
+    """What field `name` asks, with what rows of any layout may put around it: a system text and earlier turns before it, a
+    passage or an input under it after an empty line. Empty if nothing is asked.
+    """
+    if name is None or row[name] is None:
+        return ()
+    turns = messages_of(row[name], name)
+    if isinstance(row[name], str) and len(turns) == 1:
+        companions = ("context",) if name in ("prompt", "input") else ("input", "context")
+        given = [row[c] for c in companions if isinstance(row.get(c), str) and row[c].strip()]
+        parts = [part for part in (row[name], *(g for g in given if g not in row[name])) if part]
+        turns = (*_earlier(row.get("history")), *([user("\n\n".join(parts))] if parts else []))
+    return _led_by_system(row, turns)
+
+
+def _led_by_system(row: Fields, turns: Messages) -> Messages:
+    system = next((row[n] for n in ("system", "system_prompt") if isinstance(row.get(n), str) and row[n].strip()), None)
+    if system is None or not turns or turns[0].role in ("system", "text"):
+        return turns
+    return (Message(role="system", content=system), *turns)
+
+
+def _earlier(history: Any) -> Messages:
+    """Earlier turns as pairs of what was asked and answered."""
+    pairs = history if isinstance(history, list) else []
+    if not all(isinstance(pair, list) and len(pair) == 2 for pair in pairs):
+        raise BadRow("history must be a list of pairs: asked, answered")
+    return tuple(
+        m for pair in pairs for m in (user(text_of(pair[0], "history")), assistant(text_of(pair[1], "history")))
+    )
 
 
 def _task(row: Fields) -> str:
@@ -148,6 +190,12 @@ def _own(row: Fields, kind: str) -> Iterator[AnyRecord]:
     try:
         if isinstance(given.get("meta"), str):  # as `export` writes it to Parquet
             given["meta"] = msgspec.json.decode(given["meta"])
+        for name in (
+            "messages",
+            "prompt",
+        ):  # as chat interfaces write them: parts, other names of roles, further fields
+            if isinstance(given.get(name), list) and all(isinstance(turn, Mapping) for turn in given[name]):
+                given[name] = [{"role": m.role, "content": m.content} for m in messages_of(given[name], name)]
         yield msgspec.convert({"id": "", **given}, KINDS[kind], strict=False)  # type: ignore[misc]
     except (msgspec.DecodeError, RecursionError) as error:  # ValidationError is a DecodeError
         raise BadRow(str(error)) from error
@@ -181,7 +229,7 @@ def _led(value: str) -> str:
 
 def _preference(row: Fields, kind: str) -> Iterator[AnyRecord]:
     """chosen and rejected as texts, or as lists of messages that may repeat the prompt."""
-    prompt = messages_of(row["prompt"], "prompt") if row.get("prompt") else ()
+    prompt = _asked(row, _question(row) or ("input" if "input" in row else None))
     sides = []
     for name in ("chosen", "rejected"):
         if isinstance(row[name], str):
@@ -190,7 +238,7 @@ def _preference(row: Fields, kind: str) -> Iterator[AnyRecord]:
         turns = messages_of(row[name], name)
         if not turns or turns[-1].role != "assistant":
             raise BadRow(f"{name} does not end with the assistant")
-        sides.append((turns[:-1] or prompt, turns[-1].content))
+        sides.append((_led_by_system(row, turns[:-1]) or prompt, turns[-1].content))
     if sides[0][0] != sides[1][0]:
         raise BadRow("chosen and rejected answer different prompts")
     margin = row.get("margin")
@@ -205,7 +253,7 @@ def _preference(row: Fields, kind: str) -> Iterator[AnyRecord]:
 
 def _ranking_kinds(row: Fields) -> frozenset[str]:
     ordered = any(k in row for k in ("ranking", "ranks", "tiers"))
-    return frozenset({"rankings"}) if "prompt" in row and "responses" in row and ordered else frozenset()
+    return frozenset({"rankings"}) if _question(row) and "responses" in row and ordered else frozenset()
 
 
 def _ranking(row: Fields, kind: str) -> Iterator[AnyRecord]:
@@ -222,7 +270,7 @@ def _ranking(row: Fields, kind: str) -> Iterator[AnyRecord]:
         if not isinstance(ranks, list) or len(ranks) != len(texts):
             raise BadRow(f"ranks must be a list with one number for each of {len(texts)} responses")
         tiers = dense_tiers([_number(r, "a rank") for r in ranks])
-    prompt = messages_of(row["prompt"], "prompt") if row["prompt"] else ()
+    prompt = _asked(row, _question(row))
     yield Ranking(prompt=prompt, responses=tuple(text_of(t, "a response") for t in texts), tiers=tiers, **_about(row))
 
 
@@ -260,8 +308,17 @@ def _finegrained(row: Fields, kind: str) -> Iterator[AnyRecord]:
 
 
 def _rating_kinds(row: Fields) -> frozenset[str]:
-    fits = "response" in row and ("rating" in row or "score" in row)
-    return frozenset({"ratings"}) if fits and isinstance(row.get("prompt"), str) else frozenset()
+    fits = ("response" in row or "completion" in row) and ("rating" in row or "score" in row)
+    return frozenset({"ratings"}) if fits and _question(row) else frozenset()
+
+
+def _response(row: Fields) -> str:
+    """The response: a text, or messages of which the last is it."""
+    response = row["completion"] if "completion" in row else row["response"]
+    if isinstance(response, list):
+        turns = messages_of(response, "completion")
+        return turns[-1].content if turns else ""
+    return text_of(response, "response")
 
 
 def _rating(row: Fields, kind: str) -> Iterator[AnyRecord]:
@@ -269,8 +326,8 @@ def _rating(row: Fields, kind: str) -> Iterator[AnyRecord]:
         name: _number(row[name], name) for name in ("low", "high") if row.get(name) not in (None, "")
     }
     yield Rating(
-        prompt=messages_of(row["prompt"]) if row["prompt"] else (),
-        response=text_of(row["response"], "response"),
+        prompt=_asked(row, _question(row)),
+        response=_response(row),
         score=_number(row.get("rating", row.get("score")), "the rating"),
         **bounds,
         **_about(row),
@@ -281,9 +338,12 @@ def _number(value: Any, name: str) -> float:
     if isinstance(value, bool):
         raise BadRow(f"{name} must be a number, not true or false")
     try:
-        return float(value)
+        number = float(value)
     except (TypeError, ValueError) as error:
         raise BadRow(f"{name} must be a number, not {value!r:.40}") from error
+    if not math.isfinite(number):
+        raise BadRow(f"{name} is not a finite number ({value!r:.40})")
+    return number
 
 
 _YES_NO = {
@@ -297,10 +357,10 @@ _YES_NO = {
 def yes_no(value: Any) -> tuple[bool, str]:
     """(answer, name of the question) of a label as people write it. Raises BadRow.
 
-    >>> yes_no("pos"), yes_no(0)
-    ((True, 'positive'), (False, 'good'))
+    >>> yes_no("pos"), yes_no(0), yes_no("1.0")
+    ((True, 'positive'), (False, 'good'), (True, 'good'))
     """
-    key = str(int(value)) if isinstance(value, float) and value in (0.0, 1.0, -1.0) else str(value).strip().lower()
+    key = str(value).strip().lower().removesuffix(".0")  # a column of numbers may be written with a point
     if key not in _YES_NO:
         raise BadRow(f"the label is neither yes nor no ({value!r:.40})")
     return _YES_NO[key]
@@ -308,12 +368,7 @@ def yes_no(value: Any) -> tuple[bool, str]:
 
 def _response_label(row: Fields, kind: str) -> Iterator[AnyRecord]:
     answer, name = yes_no(row["label"])
-    response = row["completion"] if "completion" in row else row["response"]
-    if isinstance(response, list):
-        turns = messages_of(response, "completion")
-        response = turns[-1].content if turns else ""
-    prompt = messages_of(row["prompt"], "prompt") if row["prompt"] else ()
-    yield Label(prompt=prompt, response=text_of(response, "response"), label=answer, name=name, **_about(row))
+    yield Label(prompt=_asked(row, "prompt"), response=_response(row), label=answer, name=name, **_about(row))
 
 
 def _text_label_kinds(row: Fields) -> frozenset[str]:
@@ -348,20 +403,15 @@ def _conversation_kinds(name: str) -> Callable[[Fields], frozenset[str]]:
 
 def _conversation(name: str) -> Callable[[Fields, str], Iterator[AnyRecord]]:
     def convert(row: Fields, kind: str) -> Iterator[AnyRecord]:
-        turns = messages_of(row[name], name)
-        if isinstance(row.get("system"), str) and row["system"] and (not turns or turns[0].role != "system"):
-            turns = (messages_of([{"role": "system", "content": row["system"]}])[0], *turns)
+        turns = _led_by_system(row, messages_of(row[name], name))
         yield KINDS[kind](messages=turns, task=_task(row), **_about(row))  # type: ignore[misc]
 
     return convert
 
 
 def _alpaca(row: Fields, kind: str) -> Iterator[AnyRecord]:
-    """The input, if there is one, stands under the instruction after an empty line."""
-    asked, given = text_of(row["instruction"], "instruction"), row.get("input")
-    asked = f"{asked}\n\n{text_of(given, 'input')}" if given not in (None, "") else asked
     output = row["output"] if "output" in row else row["response"]
-    messages = (user(asked), assistant(text_of(output, "output")))
+    messages = (*(_asked(row, "instruction") or (user(""),)), assistant(text_of(output, "output")))
     yield Demonstration(messages=messages, task=_task(row), **_about(row))
 
 
@@ -387,24 +437,22 @@ def _answered(row: Fields, kind: str) -> Iterator[AnyRecord]:
     if isinstance(answer, list):
         turns = messages_of(answer, names[1])
         answer = turns[-1].content if turns else ""
-    messages = (*messages_of(row[names[0]], names[0]), assistant(text_of(answer, names[1])))
+    messages = (*(_asked(row, names[0]) or (user(""),)), assistant(text_of(answer, names[1])))
     yield Demonstration(messages=messages, task=_task(row), **_about(row))
 
 
 def _prompt_kinds(row: Fields) -> frozenset[str]:
-    return frozenset({"prompts"}) if any(k in row for k in ("prompt", "instruction", "question")) else frozenset()
+    return frozenset({"prompts"}) if _question(row) else frozenset()
 
 
 def _prompt(row: Fields, kind: str) -> Iterator[AnyRecord]:
-    name = next(k for k in ("prompt", "instruction", "question") if k in row)
-    given = row.get("input") if name == "instruction" else None
-    asked = messages_of(row[name], name)
-    if given not in (None, ""):
-        asked = (user(f"{asked[0].content}\n\n{text_of(given, 'input')}"),)
     references = row.get("references", row.get("reference"))
     known = references if isinstance(references, list) else [references] if references not in (None, "") else []
     yield Prompt(
-        messages=asked, task=_task(row), references=tuple(text_of(r, "a reference") for r in known), **_about(row)
+        messages=_asked(row, _question(row)),
+        task=_task(row),
+        references=tuple(text_of(r, "a reference") for r in known),
+        **_about(row),
     )
 
 
@@ -445,7 +493,7 @@ LAYOUTS: tuple[Layout, ...] = (
         _conversation("conversations"),
     ),
     Layout("messages", "messages with role, content", _conversation_kinds("messages"), _conversation("messages")),
-    Layout("rating", "prompt, response, rating/score", _rating_kinds, _rating),
+    Layout("rating", "prompt, response/completion, rating/score", _rating_kinds, _rating),
     Layout(
         "response-label",
         "prompt, completion/response, label",

@@ -11,6 +11,7 @@ import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, islice
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -127,7 +128,11 @@ def _convert(
     if not sample:
         return
     chosen = recognise([r.value for r in sample], kind, forced=layout, where=where)
-    for row in chain(sample, found):
+    used: set[str] = set()
+    columns: dict[str, None] = {}
+    for number, row in enumerate(chain(sample, found)):
+        if number < _SAMPLE_ROWS and isinstance(row.value, dict):
+            row = row._replace(value=_Watched(row.value, used))
         try:
             converted = list(records_of(row, kind, chosen))
         except BadRow as error:
@@ -137,7 +142,32 @@ def _convert(
             # Foreign rows may be wrong anywhere in their depth; the layouts say what they need by using it.
             rejects.add(row.where, f"the row is not shaped as the layout {chosen.name} ({error})", _start(row))
             continue
+        if number < _SAMPLE_ROWS and isinstance(row.value, dict):
+            columns.update(dict.fromkeys(row.value))
+        if not converted:
+            rejects.barren[kind] += 1
         yield from ((row.where, record) for record in converted)
+    rejects.unused += [name for name in columns if name and name not in used and name not in rejects.unused]
+
+
+class _Watched(dict[str, Any]):
+    """A row's fields that note which of them are read, so that columns nobody reads can be told of."""
+
+    def __init__(self, fields: dict[str, Any], used: set[str]) -> None:
+        super().__init__(fields)
+        self.used = used
+
+    def __getitem__(self, name: str) -> Any:
+        self.used.add(name)
+        return super().__getitem__(name)
+
+    def get(self, name: str, default: Any = None) -> Any:
+        self.used.add(name)
+        return super().get(name, default)
+
+    def items(self) -> Any:
+        self.used.update(self)
+        return super().items()
 
 
 def records_of(row: Row, kind: str, layout: Layout) -> Iterator[AnyRecord]:
@@ -192,8 +222,9 @@ def admit(
         yield record.replace(source=source) if source and not record.source else record
     rejects.finish()
     if not rejects.kept:
-        what = "there is no row to use" + (f": {rejects.summary()}" if rejects.rows else "")
-        mend = "mend the rows" if rejects.rows else "give a file with at least one row"
+        seen_any = bool(rejects.rows or rejects.barren)
+        what = "there is no row to use" + (f": {rejects.summary()}" if seen_any else "")
+        mend = "mend the rows" if seen_any else "give a file with at least one row"
         raise DataError(what, where=where, mend=mend)
 
 

@@ -15,6 +15,7 @@ import msgspec
 from amenable.errors import DataError
 from amenable.types import Record
 
+_SHOWN_COLUMNS = 8
 START_LENGTH = 200
 """Characters of a bad row that are written down."""
 
@@ -60,6 +61,8 @@ class Rejects:
         self.reasons: Counter[str] = Counter()
         self.first: list[Reject] = []
         self.unread: list[str] = []  # files of a folder that are of no readable type
+        self.barren: Counter[str] = Counter()  # good rows that hold no record of the kind, by the kind
+        self.unused: list[str] = []  # columns of the rows that nothing was made of
 
     @property
     def rows(self) -> int:
@@ -96,10 +99,20 @@ class Rejects:
     def summary(self) -> str:
         """One line for the log: how many of how many, and why."""
         reasons = ", ".join(f"{count} {reason}" for reason, count in self.reasons.most_common(5))
-        parts = [f"{self.rejected} of {self.rows} rows rejected" + (f": {reasons}" if reasons else "")]
+        parts = [f"{self.rejected} of {self.rows} rows rejected" + (f": {reasons}" if reasons else "")] * bool(
+            self.rows
+        )
         parts += [f"{self.duplicates} duplicates left out"] if self.duplicates else []
+        parts += [f"{count} rows hold no {kind}" for kind, count in self.barren.items()]
         parts += [f"{len(self.unread)} files of no readable type"] if self.unread else []
+        more = f" and {len(self.unused) - _SHOWN_COLUMNS} more" if len(self.unused) > _SHOWN_COLUMNS else ""
+        parts += [f"columns not used: {', '.join(self.unused[:_SHOWN_COLUMNS])}{more}"] if self.unused else []
         return "; ".join(parts)
+
+    @property
+    def anything(self) -> bool:
+        """Whether there is anything to tell of."""
+        return bool(self.rejected or self.duplicates or self.barren or self.unread or self.unused)
 
     def _check(self) -> None:
         if not self.rows or self.rejected <= self.limit_share * self.rows:

@@ -93,8 +93,7 @@ def load(
     if not records:
         raise DataError(f"no {kind} are left of the split {split}", where=spec, mend="take another split or more data")
     shown = f"{len(records):,} {kind} from {spec}" + (f" ({split})" if split else "")
-    left_out = rejects.rejected or rejects.duplicates
-    description = f"{shown}; {rejects.summary()}" if left_out else shown
+    description = f"{shown}; {rejects.summary()}" if rejects.anything else shown
     return replace(found, records=records, sha256=fingerprint(records), description=description)
 
 
