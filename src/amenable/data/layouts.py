@@ -190,10 +190,9 @@ def _own(row: Fields, kind: str) -> Iterator[AnyRecord]:
     try:
         if isinstance(given.get("meta"), str):  # as `export` writes it to Parquet
             given["meta"] = msgspec.json.decode(given["meta"])
-        for name in (
-            "messages",
-            "prompt",
-        ):  # as chat interfaces write them: parts, other names of roles, further fields
+        if "prompt" in given and given["prompt"] is None:
+            given["prompt"] = []
+        for name in ("messages", "prompt"):  # chat interfaces write parts, other names of roles and further fields
             if isinstance(given.get(name), list) and all(isinstance(turn, Mapping) for turn in given[name]):
                 given[name] = [{"role": m.role, "content": m.content} for m in messages_of(given[name], name)]
         yield msgspec.convert({"id": "", **given}, KINDS[kind], strict=False)  # type: ignore[misc]
