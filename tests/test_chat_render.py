@@ -225,6 +225,22 @@ def test_stop_token_without_loss_is_refused(tmp_path: Path) -> None:
     check_template(tokenizer.with_changes(stop_ids=[tokenizer.inner.token_to_id("<|im_end|>")]))
 
 
+def test_an_answer_does_not_run_into_its_prompt() -> None:
+    # The prompt ends with a space, or an answer begins with a line end: as one text they would share a token.
+    spaced = OWN.with_changes(
+        chat_template="{% for m in messages %}{{ m['role'] + ': ' + m['content'] + eos_token + '\n' }}{% endfor %}"
+        "{% if add_generation_prompt %}{{ 'assistant: ' }}{% endif %}"
+    )
+    check_template(spaced)
+    first, second = (user("How many?"), assistant("Seven of them.")), (user("Colour?"), assistant("Blue, I think."))
+    whole, prompt = render((*first, *second), spaced), render_prompt((*first, second[0]), spaced)
+    assert list(whole.ids[: len(prompt)]) == prompt
+    assert prompt[-1] == spaced.encode(" ")[0] and spaced.encode(" Blue")[0] != prompt[-1]
+    told = [t for t, trained in zip(whole.ids, whole.trained, strict=True) if trained]
+    assert spaced.decode(told, skip_special=False) == "Seven of them.<|end|>Blue, I think.<|end|>"
+    assert list(render_response((*first, second[0]), "Blue, I think.", spaced).ids) == list(whole.ids[:-1])
+
+
 def test_broken_prefixes_are_refused() -> None:
     counting = "{{ messages | length }}{% for m in messages %}<|{{ m.role }}|>{{ m.content }}<|end|>{% endfor %}"
     with pytest.raises(TemplateError, match="prefixes"):

@@ -1,7 +1,8 @@
 """The one place where a conversation becomes ids and a mask of what is trained.
 
 How the mask is found: for each assistant turn i, `messages[:i]` rendered with the generation prompt must be a prefix, token
-by token, of the whole conversation's ids. What follows up to the first stop token, that token included, is what the model
+by token, of the whole conversation's ids (where the text is a prefix but its last token ran into the answer, the two are
+encoded apart, as they are when the model writes). What follows up to the first stop token, that token included, is what the model
 would have had to write: it is trained. No message can hold a stop token (guard.py), so the first one ends the turn. What the
 template writes after it (often a newline) is not trained, nor is anything else.
 
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from importlib import resources
+from typing import NamedTuple
 
 from amenable.chat.template import render_template
 from amenable.chat.tokenizer import Tokenizer
@@ -47,10 +49,10 @@ def render(
     if is_raw(messages):
         return _render_raw(messages, tokenizer)
     turns = [i for i, m in enumerate(messages) if m.role in roles]
-    ids = _encode_chat(messages, tokenizer, generation_prompt=False)
+    ids, starts = _encode_chat(messages, tokenizer, generation_prompt=False)
     trained = [False] * len(ids)
     for i in turns[-1:] if last_only else turns:
-        start, stop = _turn_span(messages, i, ids, tokenizer)
+        start, stop = _turn_span(messages, i, ids, starts, tokenizer)
         trained[start:stop] = [True] * (stop - start)
     return Rendered(ids=tuple(ids), trained=tuple(trained))
 
@@ -60,7 +62,7 @@ def render_prompt(messages: Sequence[Message], tokenizer: Tokenizer) -> list[int
     messages = tuple(messages)
     if is_raw(messages):
         return tokenizer.start_ids + tokenizer.encode("".join(m.content for m in messages))
-    return _encode_chat(messages, tokenizer, generation_prompt=True)
+    return _encode_chat(messages, tokenizer, generation_prompt=True)[0]
 
 
 def render_response(
@@ -98,7 +100,7 @@ def render_source(messages: Sequence[Message], tokenizer: Tokenizer) -> list[int
     messages = tuple(messages)
     eos = [] if tokenizer.eos_id is None else [tokenizer.eos_id]
     if tokenizer.chat_template is not None and not is_raw(messages):
-        ids = _encode_chat(messages, tokenizer, generation_prompt=True)
+        ids, _ = _encode_chat(messages, tokenizer, generation_prompt=True)
         return ids if ids[-1:] == eos else ids + eos
     if len(messages) == 1 or is_raw(messages):
         return tokenizer.encode("".join(m.content for m in messages)) + eos
@@ -170,7 +172,46 @@ def coloured(rendered: Rendered, tokenizer: Tokenizer) -> list[tuple[str, bool]]
     return [(tokenizer.decode(ids, skip_special=False), trained) for ids, trained in runs]
 
 
-def _encode_chat(messages: Sequence[Message], tokenizer: Tokenizer, *, generation_prompt: bool) -> list[int]:
+class _Encoded(NamedTuple):
+    """A rendered conversation: its text, with marks where messages spell control tokens, and its ids."""
+
+    text: str
+    ids: list[int]
+
+
+def _encode_chat(
+    messages: tuple[Message, ...], tokenizer: Tokenizer, *, generation_prompt: bool
+) -> tuple[list[int], dict[int, list[int]]]:
+    """Ids of a conversation, and by assistant turn those of all that stands before its words.
+
+    An answer is read as it is written: behind a prompt whose ids are settled. Where its first characters would have become
+    one token with the last of the prompt (a space, a line end), the two are encoded apart.
+    """
+    cut, starts = None, {}
+    whole = _encode(messages, tokenizer, generation_prompt, cut)
+    for i, message in enumerate(messages):
+        if message.role == "assistant":
+            before = _encode(messages[:i], tokenizer, True, cut)
+            starts[i] = before.ids
+            if whole.ids[: len(before.ids)] != before.ids and whole.text.startswith(before.text):
+                cut = before
+                whole = _encode(messages, tokenizer, generation_prompt, cut)
+    return whole.ids, starts
+
+
+def _encode(
+    messages: Sequence[Message], tokenizer: Tokenizer, generation_prompt: bool, cut: _Encoded | None
+) -> _Encoded:
+    text = _chat_text(messages, tokenizer, generation_prompt)
+    if cut is None or not text.startswith(cut.text):
+        return _Encoded(text, tokenizer.guard.encode_rendered(text))
+    # Behind a control token, so that no space is put before what goes on.
+    anchor = tokenizer.specials.get("eos_token", "")
+    rest = tokenizer.guard.encode_rendered(anchor + text[len(cut.text) :])[1 if anchor else 0 :]
+    return _Encoded(text, cut.ids + rest)
+
+
+def _chat_text(messages: Sequence[Message], tokenizer: Tokenizer, generation_prompt: bool) -> str:
     if tokenizer.chat_template is None:
         raise TemplateError(
             "the tokenizer has no chat template, as is usual for base models",
@@ -178,25 +219,28 @@ def _encode_chat(messages: Sequence[Message], tokenizer: Tokenizer, *, generatio
             mend="ask for the plain fallback template, give a template, or use raw text",
         )
     guard = tokenizer.guard
-    rendered = render_template(
+    return render_template(
         tokenizer.chat_template,
         [{"role": m.role, "content": guard.plain(m.content)} for m in messages],
         generation_prompt=generation_prompt,
         specials={"bos_token": None, "eos_token": None, **tokenizer.specials},
     )
-    return guard.encode_rendered(rendered)
 
 
-def _turn_span(messages: tuple[Message, ...], i: int, ids: Sequence[int], tokenizer: Tokenizer) -> tuple[int, int]:
+def _turn_span(
+    messages: tuple[Message, ...], i: int, ids: Sequence[int], starts: dict[int, list[int]], tokenizer: Tokenizer
+) -> tuple[int, int]:
     """[start, stop) of turn i's words and stop token within the whole conversation's ids."""
-    by_assistant = messages[i].role == "assistant"
-    before = _encode_chat(messages[:i], tokenizer, generation_prompt=by_assistant) if i or by_assistant else []
+    before = starts.get(i)
+    if before is None:
+        before = _encode_chat(messages[:i], tokenizer, generation_prompt=False)[0] if i else []
     start = len(before)
     if list(ids[:start]) != before:
         raise TemplateError(
             "the chat template does not keep prefixes: what precedes a turn changes once the turn is there",
             where=f"turn {i + 1} ({messages[i].role}) of {len(messages)}",
-            mend="train on the last turn only, or use a template that writes earlier turns alike each time",
+            mend="use a template that writes earlier turns alike each time, and whose generation prompt is what stands "
+            "before the assistant's words",
         )
     for j in range(start, len(ids)):
         if ids[j] in tokenizer.stop_ids:
