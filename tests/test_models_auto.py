@@ -58,6 +58,46 @@ def test_gemma_with_soft_capping(capped: float | None, tmp_path: Path) -> None:
     torch.testing.assert_close(after[valid], want[valid], atol=1e-5, rtol=0)
 
 
+@pytest.mark.parametrize("projected", [32, 16])
+@torch.no_grad()
+def test_a_model_that_asks_its_decoder_past_its_base(projected: int, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    config = transformers.OPTConfig(
+        vocab_size=61,
+        hidden_size=32,
+        ffn_dim=48,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        word_embed_proj_dim=projected,
+    )
+    theirs = stored(transformers.OPTForCausalLM(config), tmp_path)
+    ours = load_model(tmp_path)
+    inputs, valid = padded()
+    want = theirs(input_ids=inputs.tokens_PL, attention_mask=valid.long()).logits
+    torch.testing.assert_close(ours.logits(ours.hidden(inputs))[valid], want[valid], atol=1e-4, rtol=0)
+
+
+YARN = {"rope_type": "yarn", "rope_theta": 1e4, "factor": 4.0, "original_max_position_embeddings": 32}
+
+
+@pytest.mark.parametrize("odd", ["yarn", "scaled"])
+@torch.no_grad()
+def test_what_the_decoder_does_not_know_of_its_families_goes_through_transformers(odd: str, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    theirs: transformers.PreTrainedModel
+    if odd == "yarn":
+        theirs = transformers.LlamaForCausalLM(transformers.LlamaConfig(**SHAPE, rope_parameters=YARN))
+    else:
+        shape = dict(vocab_size=61, n_embd=32, n_layer=2, n_head=4, n_positions=64)
+        theirs = transformers.GPT2LMHeadModel(transformers.GPT2Config(**shape, scale_attn_by_inverse_layer_idx=True))
+    stored(theirs, tmp_path)
+    ours = load_model(tmp_path)
+    assert isinstance(ours, AutoModel)
+    inputs, valid = padded()
+    want = theirs(input_ids=inputs.tokens_PL, attention_mask=valid.long()).logits
+    torch.testing.assert_close(ours.logits(ours.hidden(inputs))[valid], want[valid], atol=1e-4, rtol=0)
+
+
 @pytest.mark.parametrize("tied", [True, False])
 @torch.no_grad()
 def test_t5_predicts_the_next_decoder_token(tied: bool, tmp_path: Path) -> None:

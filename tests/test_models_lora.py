@@ -165,7 +165,7 @@ def test_an_auto_model_takes_an_adapter(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("config", [LLAMA, GPT2], ids=["llama", "gpt2"])
-def test_an_adapters_folder_loads_as_the_adapted_model(config, tmp_path):
+def test_an_adapters_folder_loads_as_the_adapted_model(config, tmp_path, monkeypatch):
     model = new_model(config, seed=0)
     save_model(model, tmp_path / "base")
     add_lora(model, LoraConfig(rank=4))
@@ -175,6 +175,9 @@ def test_an_adapters_folder_loads_as_the_adapted_model(config, tmp_path):
     assert torch.allclose(logits(loaded), wanted, atol=1e-4)
     assert not any("lora_" in name for name, _ in loaded.named_parameters())
     save_adapter(model, tmp_path / "far" / "adapter", base=str(tmp_path / "base"))
+    assert torch.equal(logits(load_model(tmp_path / "far" / "adapter")), logits(loaded))
+    save_adapter(model, tmp_path / "far" / "adapter", base="base")  # from the folder that one is in, as peft writes it
+    monkeypatch.chdir(tmp_path)
     assert torch.equal(logits(load_model(tmp_path / "far" / "adapter")), logits(loaded))
 
 

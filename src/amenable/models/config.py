@@ -138,12 +138,12 @@ def to_hf(config: DecoderConfig) -> dict[str, Any]:
     return raw | (_to_gpt2(config) if config.family == "gpt2" else _to_llama_like(config))
 
 
+class NotNativeError(ModelError):
+    """A model of a family that is read natively which has something that the native decoder does not know."""
+
+
 def _refuse(what: str, where: str) -> None:
-    raise ModelError(
-        f"{what} is not supported by the native decoder",
-        where=where,
-        mend="load it with native=False (transformers)",
-    )
+    raise NotNativeError(f"{what} is not supported by the native decoder", where=where)
 
 
 def _from_llama_like(raw: Mapping[str, Any], family: str, where: str) -> dict[str, Any]:

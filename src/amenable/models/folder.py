@@ -17,7 +17,7 @@ from torch import Tensor
 
 from amenable.errors import ModelError
 from amenable.models import attention as attention_paths
-from amenable.models.config import FAMILIES, DecoderConfig, from_hf, to_hf
+from amenable.models.config import FAMILIES, DecoderConfig, NotNativeError, from_hf, to_hf
 from amenable.models.decoder import Decoder
 from amenable.models.heads import Head, build, describe
 from amenable.models.weights import (
@@ -76,7 +76,8 @@ def load_model(
 ) -> Decoder | AutoModel:
     """The model of a folder, in eval mode.
 
-    Llama, Mistral, Qwen2, Qwen3 and GPT-2 load as our Decoder, every other architecture through transformers (AutoModel).
+    Llama, Mistral, Qwen2, Qwen3 and GPT-2 load as our Decoder, every other architecture, and what the decoder does not
+    know of these, through transformers (AutoModel).
     The folder of a LoRA adapter gives its base model with the adapter merged in.
     trust_code: let transformers run a model's own code, if it brings some. native=False: use transformers in any case.
     Raises ModelError.
@@ -87,16 +88,26 @@ def load_model(
             base, folder, dtype=dtype, device=device, attention=attention, trust_code=trust_code, native=native
         )
     raw = read_json(folder / "config.json")
-    if not native or raw.get("model_type") not in FAMILIES:
+    config = _native_config(raw, folder) if native else None
+    if config is None:
         from amenable.models.auto import load_auto
 
         return load_auto(folder, dtype=dtype, device=device, attention=attention, trust_code=trust_code)
-    config = from_hf(raw, str(folder / "config.json"))
     with torch.device("meta"):
         model = Decoder(config, attention=attention)
     state = _checked(_renamed(tensors(folder), config, dtype), model, folder)
     model.load_state_dict(state, assign=True)
     return model.to(device).eval()
+
+
+def _native_config(raw: Mapping[str, Any], folder: Path) -> DecoderConfig | None:
+    """The config of our Decoder, or None if it does not know the model."""
+    if raw.get("model_type") not in FAMILIES:
+        return None
+    try:
+        return from_hf(raw, str(folder / "config.json"))
+    except NotNativeError:
+        return None
 
 
 def _load_adapted(base: Path, folder: Path, **how: Any) -> Decoder | AutoModel:

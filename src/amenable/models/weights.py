@@ -123,13 +123,15 @@ def full_disk(error: Exception, path: Path) -> Exception:
 def adapted(folder: Path) -> Path | None:
     """The folder of the model that an adapter's folder adapts; None for a folder that has weights of its own.
 
-    The base is named in adapter_config.json, by a path from there or an absolute one. Raises ModelError if it is not there.
+    The base is named in adapter_config.json, by an absolute path or one from there or, as peft means it, from the folder that
+    one is in. Raises ModelError if it is not there.
     """
     if not (folder / ADAPTER).is_file() or any((folder / name).is_file() for name in (SINGLE, INDEX)):
         return None
     named = read_json(folder / ADAPTER).get("base_model_name_or_path")
-    base = (folder / named).resolve() if isinstance(named, str) and named else None
-    if base is None or not (base / "config.json").is_file() or (base / ADAPTER).is_file():
+    near = [(start / named).resolve() for start in (folder, Path())] if isinstance(named, str) and named else []
+    base = next((b for b in near if (b / "config.json").is_file() and not (b / ADAPTER).is_file()), None)
+    if base is None:
         raise ModelError(
             f"this is an adapter, and its base model {named!r} is not there",
             where=str(folder / ADAPTER),
