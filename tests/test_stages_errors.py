@@ -116,6 +116,7 @@ def test_overlong_rows_that_leave_nothing(toys, workspace):
         ("sft", ["train.stepz=3"], ConfigError, "stepz", "steps"),
         ("sft", ["context=65"], ConfigError, "longer than the model's 64", "at most 64"),
         ("ppo", ["sampling.max_tokens=64"], ConfigError, "exceed the context", "lower"),
+        ("ppo", ["sampling.max_tokens=900"], ConfigError, "with any prompt, responses of 900 tokens", "lower"),
         ("ppo", ["sampling.max_tokens=20", "max_prompt_tokens=45"], ConfigError, "exceed the context", "lower"),
         ("ppo", ["algorithm.ptx_weight=0.5"], ConfigError, "documents", "ptx.train"),
         ("ppo", ["algorithm.name=dpo"], ConfigError, "data that is there before", "amenable dpo"),

@@ -58,6 +58,13 @@ def test_a_new_model_learns_and_loads_in_transformers(objective, toys, workspace
         assert spelt.mask_token_id == tokenizer.mask_id
 
 
+def test_a_vocabulary_too_small_for_the_marks_names_the_setting(toys, workspace):
+    mapping = {"algorithm": {"name": "span_corruption"}, "shape": {"vocab_size": 300}}
+    with pytest.raises(ConfigError, match="300 cannot hold the 256 bytes and 106 specials") as error:
+        start("pretrain", {**mapping, "data": {"train": [toys.data["documents"]]}}, workspace, "small")
+    assert error.value.where == "shape.vocab_size" and "362" in error.value.mend
+
+
 @pytest.mark.slow
 def test_transformers_fills_masks_as_we_do(toys, workspace):
     """The pipeline of transformers, on our folder as it stands, gives the same tokens the same probabilities."""

@@ -16,7 +16,7 @@ from amenable.chat.render import render
 from amenable.chat.tokenizer import Tokenizer, train_bpe
 from amenable.config.settings import load_toml, parse
 from amenable.data.split import assign_splits
-from amenable.errors import CheckpointError, DataError
+from amenable.errors import CheckpointError, ConfigError, DataError
 from amenable.models.activations import kept_bytes
 from amenable.models.config import DecoderConfig
 from amenable.models.decoder import Decoder
@@ -593,6 +593,14 @@ def test_responses_per_prompt_and_temperature_act(sft):
     )
     said = [s["response"] for s in rows(greedy.path, "samples.jsonl")]
     assert said[0] == said[1] and said[2] == said[3]
+
+
+@pytest.mark.parametrize("algorithm", ["grpo", "rloo", "online_dpo", "rejection_sampling"])
+def test_algorithms_that_compare_responses_draw_several(algorithm, sft):
+    run = sft("several", "train.steps=1", f"algorithm.name={algorithm}", stage="ppo")
+    assert column(run, "num_responses") == [32]  # 8 prompts
+    with pytest.raises(ConfigError, match="of a single one it learns nothing"):
+        sft("single", "train.steps=1", f"algorithm.name={algorithm}", "responses_per_prompt=1", stage="ppo")
 
 
 def test_sample_every(sft):

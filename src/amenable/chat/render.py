@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from amenable.chat.template import render_template
 from amenable.chat.tokenizer import Tokenizer
-from amenable.errors import TemplateError
+from amenable.errors import ModelError, TemplateError
 from amenable.types import Message, Record, Role, assistant, user
 
 
@@ -105,6 +105,18 @@ def render_source(messages: Sequence[Message], tokenizer: Tokenizer) -> list[int
     if len(messages) == 1 or is_raw(messages):
         return tokenizer.encode("".join(m.content for m in messages)) + eos
     return tokenizer.encode("\n".join(f"{m.role}: {m.content}" for m in messages)) + eos
+
+
+def render_target(response: str, tokenizer: Tokenizer, finished: bool = True) -> list[int]:
+    """Decoder input of a response: the decoder's start token, the text and, if `finished`, eos. Raises ModelError."""
+    start, eos = tokenizer.decoder_start, tokenizer.eos_id
+    if start is None or eos is None:
+        raise ModelError(
+            "the tokenizer of an encoder-decoder must name its eos and its decoder's start (or padding) token",
+            where="tokenizer_config.json, config.json",
+            mend="name eos_token, and decoder_start_token_id or pad_token",
+        )
+    return [start, *tokenizer.encode(response), *([eos] if finished else [])]
 
 
 def is_raw(messages: Sequence[Message]) -> bool:
@@ -240,7 +252,7 @@ def _turn_span(
             "the chat template does not keep prefixes: what precedes a turn changes once the turn is there",
             where=f"turn {i + 1} ({messages[i].role}) of {len(messages)}",
             mend="use a template that writes earlier turns alike each time, and whose generation prompt is what stands "
-            "before the assistant's words",
+            "before the assistant's words; data.train_on=last looks at the last turn alone",
         )
     for j in range(start, len(ids)):
         if ids[j] in tokenizer.stop_ids:

@@ -172,7 +172,7 @@ def whole_or_gone(folder: Path) -> Iterator[Path]:
 def check_name(name: str) -> None:
     """Raise ConfigError unless the name can stand for a folder."""
     if not NAME.fullmatch(name):
-        mend = "use letters, digits, '.', '_' and '-', beginning with a letter or digit"
+        mend = "use letters, digits, '.', '_' and '-', beginning with a letter or digit, and no more than 100 of them"
         raise ConfigError(f"{name!r} is not a fit name", mend=mend)
 
 

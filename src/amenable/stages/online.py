@@ -86,7 +86,13 @@ class Config(Record, frozen=True):
     ptx_rows_per_step: Annotated[int, Meta(ge=1, description="rows of documents per step in the pre-training mix")] = 16
     algorithm: Annotated[dict[str, Any], Meta(description="name and settings of the algorithm")] = {}
     sampling: Annotated[Sampling, Meta(description="how responses are drawn")] = Sampling(max_tokens=64)
-    responses_per_prompt: Annotated[int, Meta(ge=1, description="responses drawn for each prompt")] = 1
+    responses_per_prompt: Annotated[
+        int,
+        Meta(
+            ge=0,
+            description="responses drawn for each prompt; 0: 4 where the algorithm compares a prompt's responses, else 1",
+        ),
+    ] = 0
     max_prompt_tokens: Annotated[
         int, Meta(ge=0, description="longest prompt; 0: the context less sampling.max_tokens")
     ] = 0
@@ -189,6 +195,7 @@ def _run(config: Config, workspace: WorkspaceFolder, job: Job) -> RunResult:
             where="algorithm.name",
             mend="use `amenable dpo` or `kto`",
         )
+    config = config.replace(responses_per_prompt=_responses_per_prompt(config, algorithm))
     if config.shape is not None:
         _check_new(config, algorithm)
     if config.lora.rank and config.lora.dropout:
@@ -238,6 +245,18 @@ def _run(config: Config, workspace: WorkspaceFolder, job: Job) -> RunResult:
     return result.replace(text=drift.alarm) if drift.alarm else result
 
 
+def _responses_per_prompt(config: Config, algorithm: Algorithm) -> int:
+    """Raises ConfigError for a single response where nothing is learned but from how responses compare."""
+    compares = algorithm.unit == "group"
+    if compares and config.responses_per_prompt == 1:
+        raise ConfigError(
+            f"{algorithm.name} compares the responses of a prompt, and of a single one it learns nothing",
+            where="responses_per_prompt",
+            mend="set it to 2 or more (0: 4)",
+        )
+    return config.responses_per_prompt or (4 if compares else 1)
+
+
 def _starting_policy(config: Config, algorithm: Algorithm, workspace: WorkspaceFolder, compute: Compute) -> Policy:
     """The model to train: one that is there, or a new one that knows the environment's characters and nothing else."""
     if config.model is not None:
@@ -251,8 +270,9 @@ def _prompts(config: Config, policy: Policy, job: Job, workspace: WorkspaceFolde
     room = policy.model.context - config.sampling.max_tokens
     longest = config.max_prompt_tokens or room
     if longest > room or room < 1:
+        asked = f"prompts of {longest} and " if config.max_prompt_tokens else "with any prompt, "
         raise ConfigError(
-            f"prompts of {longest} and responses of {config.sampling.max_tokens} tokens exceed the context of {policy.model.context}",
+            f"{asked}responses of {config.sampling.max_tokens} tokens exceed the context of {policy.model.context}",
             where="max_prompt_tokens, sampling.max_tokens",
             mend="lower one of them",
         )

@@ -13,7 +13,7 @@ import msgspec
 import torch
 from msgspec import Meta
 
-from amenable.chat.tokenizer import Tokenizer, train_bpe
+from amenable.chat.tokenizer import SMALLEST_VOCAB, Tokenizer, train_bpe
 from amenable.config.folder import WorkspaceFolder
 from amenable.errors import ConfigError, ModelError
 from amenable.models.auto import UNLIMITED
@@ -198,4 +198,10 @@ def _train_tokenizer(config: Config, kind: str, family: str, job: Job) -> Tokeni
             if size > TOKENIZER_SAMPLE_CHARACTERS / len(config.data.train):
                 break
     marks = {"encoder": 1, "seq2seq": len(SENTINELS)}.get(family, 0)
+    if config.shape.vocab_size < SMALLEST_VOCAB + marks:
+        raise ConfigError(
+            f"a vocabulary of {config.shape.vocab_size} cannot hold the 256 bytes and {SMALLEST_VOCAB - 256 + marks} specials",
+            where="shape.vocab_size",
+            mend=f"set it to {SMALLEST_VOCAB + marks} or more",
+        )
     return with_marks(train_bpe(texts, config.shape.vocab_size - marks), family)

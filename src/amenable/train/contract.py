@@ -7,7 +7,8 @@ name (`my_package.my_module`) works too. Nothing is registered. The module's nam
     feeds             kind of records it learns from ("comparisons"; "examples" of one task), or {stream: kind} for several:
                       {"rollouts": "prompts", "ptx": "documents"}. A "prompts" feed makes the algorithm online:
                       the loop generates responses to the prompts and the stream holds rollouts
-    unit              what may not be cut apart when a batch is split: "row" | "pair" | "group"
+    unit              what may not be cut apart when a batch is split: "row" | "pair" | "group" (the responses of a prompt,
+                      which are compared with each other: online at least two are drawn)
     trains            {role: kind}; kinds: "lm" (a decoder or an encoder-decoder), "lm+value", "value", "scalar",
                       "mlm" (an encoder that fills masks), "seq2seq" (an encoder-decoder), and with a head on any family
                       "classes", "number" (per row) and "token_classes" (per trained token)
