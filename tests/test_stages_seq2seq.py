@@ -12,7 +12,7 @@ import torch
 import transformers
 from tokenizers import decoders, models, pre_tokenizers, trainers
 
-from amenable.errors import AmenableError
+from amenable.chat.render import render_source
 from amenable.rewards.model import RewardModel
 from amenable.stages.resume import resume
 from amenable.types import Scored, user
@@ -109,13 +109,19 @@ def test_t5_ppo_resumes_bit_for_bit(toys, t5, workspace):
     assert_same_run(resume(workspace.run("broken")).path, whole.path)
 
 
+@torch.no_grad()
 def test_t5_as_a_reward_model(toys, t5, workspace):
-    """Works, or says in plain words that it does not."""
-    try:
+    """The score of a response is what the head makes of transformers' decoder state at its end."""
+    with torch.enable_grad():
         run = start("reward", recipe(toys, t5, "reward"), workspace, "t5")
-    except AmenableError as error:
-        assert error.what and error.mend
-        return
     check(run, t5, workspace)
-    scores = RewardModel.load(run.model).score([Scored(prompt=(user("Is it red?"),), response="Yes.")])
-    assert math.isfinite(scores[0])
+    reward = RewardModel.load(run.model)
+    scores = reward.score([Scored(prompt=(user(q),), response="Yes.") for q in ("Is it red?", "What?")])
+    theirs = transformers.T5ForConditionalGeneration.from_pretrained(run.model).eval()
+    for asked, score in zip(("Is it red?", "What?"), scores, strict=True):
+        source = torch.tensor([render_source((user(asked),), reward.tokenizer)])
+        target = torch.tensor([[0, *reward.tokenizer.encode("Yes."), 1]])
+        state = theirs.get_encoder()(input_ids=source)[0]
+        hidden = theirs.get_decoder()(input_ids=target, encoder_hidden_states=state)[0][0, -1]
+        assert float(reward.actor.head(hidden)) == pytest.approx(score, abs=1e-5)
+    assert scores[0] != scores[1]

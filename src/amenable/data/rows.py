@@ -26,9 +26,9 @@ from msgspec import Meta
 from numpy.typing import NDArray
 
 from amenable.batch import Batch, Vocabulary, pad
-from amenable.chat.render import Rendered, render, render_prompt, render_response, render_source
+from amenable.chat.render import Rendered, render, render_prompt, render_response, render_source, render_target
 from amenable.chat.tokenizer import Tokenizer
-from amenable.errors import DataError, EmptyMaskError, ModelError, RolloutError, TemplateError
+from amenable.errors import DataError, EmptyMaskError, RolloutError, TemplateError
 from amenable.types import (
     AnyRecord,
     Comparison,
@@ -309,15 +309,8 @@ class _Maker:
     def _response(self, prompt: Messages, text: str, record: AnyRecord, columns: Mapping[str, Column]) -> Row:
         if self.settings.model_kind == "decoder":
             return _row(render_response(prompt, text, self.tokenizer), columns, record)
-        start, eos = self.tokenizer.decoder_start, self.tokenizer.eos_id
-        if start is None or eos is None:
-            raise ModelError(
-                "the tokenizer of an encoder-decoder must name its eos and its decoder's start (or padding) token",
-                where="tokenizer_config.json, config.json",
-                mend="name eos_token, and decoder_start_token_id or pad_token",
-            )
-        target = [*self.tokenizer.encode(text), eos]
-        rendered = Rendered(ids=(start, *target), trained=(False, *[True] * len(target)))
+        target = render_target(text, self.tokenizer)
+        rendered = Rendered(ids=tuple(target), trained=(False, *[True] * (len(target) - 1)))
         source = np.array(render_source(prompt, self.tokenizer), dtype=np.int32)
         return _row(rendered, columns, record, source)
 

@@ -9,13 +9,13 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import torch
 
 from amenable.batch import Batch, pad
-from amenable.chat.render import Rendered, render_response
+from amenable.chat.render import render_response, render_source, render_target
 from amenable.chat.tokenizer import Tokenizer
 from amenable.errors import ModelError
 from amenable.models.folder import load_heads, load_model, read_metadata
@@ -74,14 +74,14 @@ class RewardModel:
 
     def score(self, items: Sequence[Scored]) -> list[float]:
         """One number per item, in order."""
-        rows = [self._cut(render_response(item.prompt, item.response, self.tokenizer, item.finished)) for item in items]
-        order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
+        rows = [self._row(item) for item in items]
+        order = sorted(range(len(rows)), key=lambda i: rows[i].num_tokens)
         scores = [0.0] * len(rows)
         start = 0
         while start < len(order):
             stop, tokens = start, 0
-            while stop < len(order) and (stop == start or tokens + len(rows[order[stop]]) <= self.micro_tokens):
-                tokens += len(rows[order[stop]])
+            while stop < len(order) and (stop == start or tokens + rows[order[stop]].num_tokens <= self.micro_tokens):
+                tokens += rows[order[stop]].num_tokens
                 stop += 1
             for i, score in zip(order[start:stop], self._score([rows[i] for i in order[start:stop]]), strict=True):
                 scores[i] = score
@@ -95,13 +95,16 @@ class RewardModel:
             return Detail(scores=scores)
         return Detail(scores=scores, figures={BEYOND: [float(score > self.held_out.p99) for score in scores]})
 
-    def _score(self, rows: list[list[int]]) -> list[float]:
+    def _score(self, rows: list[_Row]) -> list[float]:
         device = next(self.actor.parameters()).device
+        read = self.actor.model.kind == "seq2seq"
         batch = Batch(
-            tokens_BT=pad(rows, dtype=torch.long),
-            valid_BT=pad([[True] * len(row) for row in rows], dtype=torch.bool),
-            trained_BT=torch.zeros(len(rows), max(map(len, rows)), dtype=torch.bool),
+            tokens_BT=pad([row.ids for row in rows], dtype=torch.long),
+            valid_BT=pad([[True] * len(row.ids) for row in rows], dtype=torch.bool),
+            trained_BT=torch.zeros(len(rows), max(len(row.ids) for row in rows), dtype=torch.bool),
             unit_B=torch.arange(len(rows)),
+            source_BS=pad([row.source for row in rows], dtype=torch.long) if read else None,
+            source_valid_BS=pad([[True] * len(row.source) for row in rows], dtype=torch.bool) if read else None,
         ).to(device)
         arithmetic: contextlib.AbstractContextManager[Any] = contextlib.nullcontext()
         if self.precision == torch.bfloat16:
@@ -111,13 +114,33 @@ class RewardModel:
         assert scores_B is not None
         return scores_B.double().tolist()
 
-    def _cut(self, rendered: Rendered) -> list[int]:
-        ids, context = list(rendered.ids), self.actor.model.context
-        if len(ids) <= context:
-            return ids
-        self.num_truncated += 1
-        keep = ids[:1] if ids[:1] == [self.tokenizer.bos_id] else []
-        return keep + ids[len(ids) - context + len(keep) :]
+    def _row(self, item: Scored) -> _Row:
+        context, bos = self.actor.model.context, self.tokenizer.bos_id
+        if self.actor.model.kind == "seq2seq":
+            source = render_source(item.prompt, self.tokenizer)
+            ids = render_target(item.response, self.tokenizer, item.finished)
+        else:
+            source, ids = [], list(render_response(item.prompt, item.response, self.tokenizer, item.finished).ids)
+        self.num_truncated += max(len(ids), len(source)) > context
+        return _Row(_cut(ids, context, bos), _cut(source, context, bos))
+
+
+class _Row(NamedTuple):
+    """What is read of a response: its ids behind the prompt's, or, by an encoder-decoder, apart from them."""
+
+    ids: list[int]
+    source: list[int]
+
+    @property
+    def num_tokens(self) -> int:
+        return len(self.ids) + len(self.source)
+
+
+def _cut(ids: list[int], context: int, bos: int | None) -> list[int]:
+    if len(ids) <= context:
+        return ids
+    keep = ids[:1] if ids[:1] == [bos] else []
+    return keep + ids[len(ids) - context + len(keep) :]
 
 
 def held_out_scores(folder: Path | str, key: str = "held_out") -> HeldOutScores | None:
