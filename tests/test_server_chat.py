@@ -126,6 +126,39 @@ def test_without_consent_nothing_is_learned_and_revoking_withdraws(talking: Site
     assert [r.label for r in records(talking, "chat", "labels")] == [False]
 
 
+def test_a_person_takes_along_what_is_kept_of_them_and_nothing_of_others(talking: Site) -> None:
+    ada, eve = browser(talking, "chat", "Ada"), browser(talking, "chat", "Eve")
+    ada.send("PUT", "/api/consent", {"given": True})
+    number = begin(ada, system="Be brief.")
+    first = say(ada, number, content="Is the ball red?")
+    second = say(ada, number, regenerate=first["message"])
+    ada.post(f"/api/messages/{second['message']}/thumb", {"up": False, "reasons": ["wrong"], "text": "It is blue."})
+    token = ada.post("/api/tokens", {"name": "notebook"}).json()["token"]
+    ada.send("PUT", "/api/presets", {"name": "greedy", "settings": {"temperature": 0}})
+    battle = ada.post("/api/arena", {"prompt": "Is the hat red?", "models": ["sft", "base"]}).json()["id"]
+    say(eve, begin(eve), content="Is the secret blue?")
+
+    answer = ada.get("/api/account/data")
+    assert 'attachment; filename="amenable-my-data.json"' in answer.headers["content-disposition"]
+    kept = answer.json()
+    assert (kept["name"], kept["role"], [c["given"] for c in kept["consent"]]) == ("Ada", "chat", [True])
+    (talk,) = kept["conversations"]
+    assert talk["system"] == "Be brief."
+    assert [turn["content"] for turn in talk["turns"]] == ["Is the ball red?", first["text"], second["text"]]
+    assert talk["turns"][2]["thumb"] is False and talk["turns"][2]["remark"] == "It is blue."
+    assert [(row["project"], row["counts"]) for row in kept["became_training_data"]] == [("chat", True)] * 2
+    assert kept["became_training_data"][1]["messages"][-1]["content"] == "Is the ball red?"
+    assert [preset["name"] for preset in kept["presets"]] == ["greedy"]
+    assert [row["name"] for row in kept["api_tokens"]] == ["notebook"] and token not in answer.text
+    (fought,) = kept["battles"]
+    assert fought["messages"][-1]["content"] == "Is the hat red?" and "model_a" not in fought  # not voted yet
+    assert battle and "secret" not in answer.text and "Eve" not in answer.text
+    ada.send("PUT", "/api/consent", {"given": False})
+    kept = ada.get("/api/account/data").json()
+    assert [row["counts"] for row in kept["became_training_data"]] == [False, False]
+    assert [entry["action"] for entry in kept["audit"]].count("take own data") == 2
+
+
 def test_other_peoples_chats_are_not_there(talking: Site) -> None:
     ada, eve = browser(talking, "chat", "Ada"), browser(talking, "administrator", "Eve")
     number = begin(ada)

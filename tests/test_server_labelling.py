@@ -42,6 +42,23 @@ def boss(site: Site) -> Browser:
     return browser(site, "administrator")
 
 
+def test_a_labeler_takes_along_what_they_said_without_the_models_names(site: Site, boss: Browser) -> None:
+    project = a_project(boss, 2)
+    lea, tom = labeler(site, project), labeler(site, project, "tom")
+    shown = lea.post(f"/api/projects/{project}/next").json()["task"]
+    lea.post(f"/api/assignments/{shown['assignment']}/submit", ranking(2, 0, 1))
+    other = tom.post(f"/api/projects/{project}/next").json()["task"]
+    assert tom.post(f"/api/assignments/{other['assignment']}/skip", {"reason": "too hard"}).status_code == 200
+
+    (judged,) = lea.get("/api/account/data").json()["judgements"]
+    assert (judged["project"], judged["state"], judged["form"]["tiers"]) == ("helpful", "submitted", [2, 0, 1])
+    assert judged["messages"] == shown["prompt"]["messages"]
+    assert judged["responses"] == [response["text"] for response in shown["responses"]]
+    assert set(judged) == {"project", "kind", "state", "messages", "responses", "form", "skip_reason", "active_s", "at"}
+    (skipped,) = tom.get("/api/account/data").json()["judgements"]
+    assert (skipped["state"], skipped["skip_reason"]) == ("skipped", "too hard")
+
+
 def labeler(site: Site, project: int, name: str = "lea") -> Browser:
     found = browser(site, "labeler", name)
     with writing(site.engine) as connection:
@@ -174,6 +191,8 @@ def test_those_who_run_a_project(site: Site, boss: Browser) -> None:
     verdicts = {s["labeler"]: s["verdict"] for s in boss.get(f"/api/tasks/{worst['id']}").json()["annotations"]}
     assert verdicts == {"lea": "rejected", "tom": "rejected", "a administrator": None}
     lines = [json.loads(line) for line in boss.get(f"{at}/export").text.splitlines()]
+    newest = boss.get("/api/audit").json()["items"][0]
+    assert (newest["action"], newest["detail"]["kind"]) == ("export", "judgements")
     assert len(lines) == 7 and {line["guideline"] for line in lines} == {1}
     assert {line["labeler"] for line in lines if line["task"] != item["id"]} == {"lea", "tom", "a administrator"}
     assert boss.get(f"{at}/tasks?state=open").json()["items"] == []

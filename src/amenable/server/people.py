@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
+import msgspec
 import sqlalchemy as sa
 from fastapi import APIRouter, Path, Request, Response
 
-from amenable.feedback import accounts
+from amenable.feedback import accounts, own
 from amenable.feedback.account_tables import Account, ApiToken, AuditEntry, Invitation
 from amenable.feedback.accounts import Person, Role
 from amenable.feedback.database import reading, writing
@@ -129,6 +130,17 @@ def password(request: Request, response: Response, change: NewPassword, person: 
     with writing(site.engine) as connection:
         accounts.set_password(connection, person.id, hashed)
     return _begin(request, response, site, person)
+
+
+@router.get("/account/data")
+def own_data(person: AnyOne, site: SiteDep) -> Response:
+    """Everything that is kept of the caller, as a file to take along."""
+    with writing(site.engine) as connection:
+        accounts.note(connection, person.id, "take own data")
+    with reading(site.engine) as connection:
+        found = own.kept_of(connection, person)
+    headers = {"content-disposition": 'attachment; filename="amenable-my-data.json"'}
+    return Response(msgspec.json.format(msgspec.json.encode(found)), media_type="application/json", headers=headers)
 
 
 # Invitations

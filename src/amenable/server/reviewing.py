@@ -11,7 +11,7 @@ from fastapi import APIRouter
 from fastapi.responses import StreamingResponse
 from pydantic import Field
 
-from amenable.feedback import lessons, projects, quality, review
+from amenable.feedback import accounts, lessons, projects, quality, review
 from amenable.feedback.agreement import REFERENCES
 from amenable.feedback.database import reading, writing
 from amenable.feedback.forms import read_form
@@ -44,8 +44,9 @@ class Adjudication(Body):
 @router.get("/projects/{project}/export")
 def export(project: Id, person: ReviewerUp, site: SiteDep) -> StreamingResponse:
     """Every judgement as one line of JSON: who, when, under which guideline, and what was said of what."""
-    with reading(site.engine) as connection:
+    with writing(site.engine) as connection:
         require_project(connection, project)
+        accounts.note(connection, person.id, "export", project=project, kind="judgements")
         own = sa.select(Task.id).where(Task.project_id == project).order_by(Task.id)
         tasks = list(connection.execute(own).scalars())
     headers = {"content-disposition": f'attachment; filename="project-{project}.jsonl"'}

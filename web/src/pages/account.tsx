@@ -3,6 +3,7 @@ import { Alert, Button, Card, Code, CopyButton, Group, PasswordInput, Stack, Swi
 import { useQuery, useQueryClient } from "@tanstack/react-query";
 import { useState, type FormEvent } from "react";
 import { get, list, loadSession, post, put, remove } from "../api";
+import { Icon } from "../icons";
 import { singleKeysOn, setSingleKeys } from "../parts/keys";
 import { Page } from "../parts/page";
 import { Loaded } from "../parts/states";
@@ -74,6 +75,16 @@ function TokensCard() {
   );
 }
 
+function DataCard() {
+  return (
+    <Card style={{ background: "var(--card)" }}>
+      <Title order={2} mb="xs">What is kept of you</Title>
+      <Text size="sm" c="dimmed" mb="md">Your conversations, votes and judgements, what of them became training data, and what was noted of your account, in one file. Conversations are deleted in the chat; an administrator erases the rest.</Text>
+      <Group><Button component="a" href="/api/account/data" download variant="default" leftSection={<Icon name="download" size={15} />}>Take it along</Button></Group>
+    </Card>
+  );
+}
+
 export default function AccountPage() {
   const user = useUser();
   const [keys, setKeys] = useState(singleKeysOn());
@@ -86,6 +97,7 @@ export default function AccountPage() {
         )}
         <PasswordCard />
         <TokensCard />
+        <DataCard />
       </Stack>
     </Page>
   );
