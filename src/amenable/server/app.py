@@ -29,6 +29,7 @@ from amenable.server.labelling import router as labelling
 from amenable.server.projects import router as projects
 from amenable.server.reviewing import router as reviewing
 from amenable.server.site import Site
+from amenable.server.waking import Waking
 from amenable.types import learn_fields
 
 NUM_THREADS = 12  # routes that run at once; each may hold a connection of the database's pool of 15
@@ -42,9 +43,12 @@ def create_app(site: Site, *, static: Path = pages.STATIC) -> FastAPI:
         anyio.to_thread.current_default_thread_limiter().total_tokens = NUM_THREADS
         learn_fields()
         site.worker.start()
+        waking = Waking(site)
+        waking.start()
         try:
             yield
         finally:
+            waking.stop()
             site.worker.stop()
             site.engine.dispose()
 

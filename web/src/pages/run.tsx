@@ -13,7 +13,7 @@ import { StatusBadge } from "../runs/status";
 import { atLeast, useUser } from "../session";
 import type { Metrics, WholeRun } from "../types";
 
-const ALIVE = ["running", "starting", "waiting", "parked"];
+const ALIVE = ["running", "starting"];
 
 /** Nested settings as dotted names. */
 export function flat(value: unknown, prefix = ""): [string, unknown][] {
@@ -44,7 +44,7 @@ export default function RunPage() {
       actions={run.data && <>
         {models.length > 0 && <Button component={Link} to={`/playground?${inPlayground}`} variant="default">{beside.length > 1 ? "Compare with its base" : "Try it"}</Button>}
         {may && live && <Button variant="default" onClick={() => setCancelling(true)}>Cancel</Button>}
-        {may && ["interrupted", "failed"].includes(run.data.status) && <Button onClick={() => act("resume")}>Resume</Button>}
+        {may && ["interrupted", "failed", "parked"].includes(run.data.status) && <Button onClick={() => act("resume")}>Resume</Button>}
       </>}>
       <Loaded query={run}>
         {(whole) => (
