@@ -8,7 +8,7 @@ import type { Form, Work } from "../types";
 import { aboutPrompt, aboutResponse, toggled } from "./form";
 import { Flags } from "./questions";
 
-const STEPS = ["A is far better", "A is much better", "A is better", "A is slightly better", "No difference", "B is slightly better", "B is better", "B is much better", "B is far better"];
+export const STEPS = ["A is far better", "A is much better", "A is better", "A is slightly better", "No difference", "B is slightly better", "B is better", "B is much better", "B is far better"];
 
 export function CompareStep({ work, form, keys, onChange, onSubmit }: { work: Work; form: Form; keys: Map<string, string>; onChange: (form: Form) => void; onSubmit: () => void }) {
   const all = work.questionnaire?.questions ?? [];
@@ -37,12 +37,12 @@ export function CompareStep({ work, form, keys, onChange, onSubmit }: { work: Wo
       </div>
       <div className="response">
         <Group justify="space-between" mb={6}><Text fw={600} size="sm" id="strength">Which is better, and how much?</Text><Text size="sm" c="dimmed" aria-live="polite">{form.strength === undefined ? "" : STEPS[form.strength + 4]}</Text></Group>
-        <div className="scale" style={{ maxWidth: "none" }} role="radiogroup" aria-labelledby="strength">
+        <div className="scale nine" role="radiogroup" aria-labelledby="strength">
           {STEPS.map((step, i) => (
-            <label key={step}><input type="radio" name="strength" checked={form.strength === i - 4} aria-label={step} onChange={() => choose(i - 4)} /><span aria-hidden="true">{i === 4 ? "=" : i < 4 ? `A+${4 - i}` : `B+${i - 4}`}</span></label>
+            <label key={step}><input type="radio" name="strength" checked={form.strength === i - 4} aria-label={step} onChange={() => choose(i - 4)} /><span aria-hidden="true"><b>{i + 1}</b><small>{step}</small></span></label>
           ))}
         </div>
-        <Group justify="space-between" mt={4}><Text size="xs" c="dimmed">A far better (1)</Text><Text size="xs" c="dimmed">no difference (5)</Text><Text size="xs" c="dimmed">B far better (9)</Text></Group>
+        <Group justify="space-between" mt={4} className="only-phone"><Text size="xs" c="dimmed">A far better</Text><Text size="xs" c="dimmed">no difference</Text><Text size="xs" c="dimmed">B far better</Text></Group>
       </div>
     </>
   );

@@ -1,14 +1,15 @@
 /** One task under review: what each person said, accepting or rejecting it, settling it, making it a training item. */
-import { Badge, Button, Card, Group, Modal, Radio, SegmentedControl, Stack, Table, Text, Textarea, TextInput, Title } from "@mantine/core";
+import { Badge, Button, Card, Group, Modal, Stack, Table, Text, Textarea, Title } from "@mantine/core";
 import { useQuery } from "@tanstack/react-query";
 import { useState } from "react";
 import { Link, useParams } from "react-router";
-import { get, post } from "../api";
+import { get, post, remove } from "../api";
 import { answerOf, kept } from "../label/form";
 import { Page } from "../parts/page";
 import { Messages, Prose } from "../parts/prose";
 import { Loaded } from "../parts/states";
 import { letter, moment, seconds, tell, tellError } from "../parts/tell";
+import { Settle } from "../review/settle";
 import type { Form, WholeTask } from "../types";
 
 type Judged = WholeTask["annotations"][number];
@@ -56,38 +57,11 @@ function Annotation({ judged, task, onChanged }: { judged: Judged; task: WholeTa
   );
 }
 
-/** The answer that shall count: tiers by number, on top of one person's form or from nothing. */
-function Settle({ task, onChanged }: { task: WholeTask; onChanged: () => void }) {
-  const num = task.responses.length;
-  const [base, setBase] = useState(task.annotations[0] ? String(task.annotations[0].annotation) : "");
-  const form = kept(task.annotations.find((a) => String(a.annotation) === base)?.form);
-  const [tiers, setTiers] = useState<(number | null)[] | null>(null);
-  const [note, setNote] = useState("");
-  const [what, setWhat] = useState<"adjudicate" | "training" | "gold">("adjudicate");
-  const now: Form = tiers && task.kind === "rank" ? { ...form, tiers } : form;
-  const shown = now.tiers ?? Array.from({ length: num }, () => null);
-  const settle = () => {
-    const sent = what === "adjudicate" ? post(`/api/tasks/${task.id}/adjudicate`, { form: now, ...(note ? { note } : {}) }) : post(`/api/tasks/${task.id}/known`, { purpose: what, form: now, explanation: note });
-    void sent.then(() => (tell(what === "adjudicate" ? "Settled. This answer is the one that trains." : "Kept as a known answer."), onChanged())).catch(tellError);
-  };
-  return (
-    <Card style={{ background: "var(--card)" }}>
-      <Title order={2} mb="sm">Settle it</Title>
-      <Stack>
-        <SegmentedControl value={what} onChange={(v) => setWhat(v as typeof what)} data={[{ value: "adjudicate", label: "The answer that counts" }, { value: "training", label: "A training item" }, { value: "gold", label: "A known answer" }]} />
-        <Radio.Group label="Begin from" value={base} onChange={(v) => (setBase(v), setTiers(null))}><Group mt={4}>{task.annotations.map((a) => <Radio key={a.annotation} value={String(a.annotation)} label={a.labeler} />)}</Group></Radio.Group>
-        {task.kind === "rank" && <Group gap="sm" role="group" aria-label="Places">{shown.map((tier, i) => <TextInput key={i} w={86} label={`Place of ${letter(i)}`} inputMode="numeric" maxLength={1} value={tier === null ? "" : String(tier + 1)} onChange={(e) => setTiers(shown.map((t, j) => (j === i ? (/^[1-9]$/.test(e.currentTarget.value) ? +e.currentTarget.value - 1 : null) : t)))} />)}</Group>}
-        <Textarea label={what === "adjudicate" ? "Note" : "Explanation, shown to labelers afterwards (Markdown)"} autosize minRows={2} maxLength={4000} value={note} onChange={(e) => setNote(e.currentTarget.value)} />
-        <Group justify="flex-end"><Button onClick={settle} disabled={what === "training" && !note.trim()}>{what === "adjudicate" ? "Let this count" : "Keep it"}</Button></Group>
-      </Stack>
-    </Card>
-  );
-}
-
 export default function ReviewTask() {
   const { project = "", task: id = "" } = useParams();
   const task = useQuery({ queryKey: ["task", id], queryFn: () => get<WholeTask>(`/api/tasks/${id}`) });
   const again = () => void task.refetch();
+  const ordinary = () => void remove(`/api/tasks/${id}/known`).then(() => (tell("It is an ordinary task again."), again())).catch(tellError);
   return (
     <Page wide title={`Task ${id}`} actions={<Button component={Link} to={`/review/${project}`} variant="default">All tasks</Button>}>
       <Loaded query={task}>
@@ -98,8 +72,9 @@ export default function ReviewTask() {
             <Title order={2}>What people said</Title>
             {whole.annotations.map((judged) => <Annotation key={judged.annotation} judged={judged} task={whole} onChanged={again} />)}
             {whole.skipped.map(([who, why]) => <Text key={who} size="sm" c="dimmed">{who} skipped it: {why}</Text>)}
-            {whole.known && <Card padding="md" style={{ background: "var(--card)" }}><Text className="eyebrow">Known answer</Text><Text>{inWords(kept(whole.known))}</Text>{whole.explanation && <Prose text={whole.explanation} />}</Card>}
-            {whole.annotations.length === 0 ? <Text c="dimmed">Nobody has judged it yet.</Text> : <Settle key={whole.annotations.map((a) => a.annotation).join()} task={whole} onChanged={again} />}
+            {whole.known && <Card padding="md" style={{ background: "var(--card)" }}><Group justify="space-between" mb="xs"><Text className="eyebrow">{whole.purpose === "training" ? "Training item" : "Known answer"}</Text><Button size="compact-sm" variant="default" onClick={ordinary}>Make it ordinary again</Button></Group><Text fw={600}>{inWords(kept(whole.known))}</Text>{whole.explanation && <Prose text={whole.explanation} />}</Card>}
+            {whole.annotations.length === 0 && <Text c="dimmed">Nobody has judged it yet.</Text>}
+            <Settle key={whole.annotations.map((a) => a.annotation).join()} task={whole} onChanged={again} />
           </Stack>
         )}
       </Loaded>
