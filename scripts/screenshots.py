@@ -1,13 +1,14 @@
 """Pictures of every page of the web app, at desktop and phone width, in light and dark.
 
-    python scripts/screenshots.py FOLDER          every page, four pictures each: to look at
-    python scripts/screenshots.py --docs          the handful of docs/web-app.md, into docs/web-app/
+    python scripts/screenshots.py FOLDER [PAGE ...]   every page or those named, four pictures each: to look at
+    python scripts/screenshots.py --docs              those of docs/web-app.md and docs/feedback.md, into docs/web-app/
 
 The app runs in headless Chromium against the world of its tests (tests/web_world.py), so that the pictures come out the same each time.
 """
 
 from __future__ import annotations
 
+import io
 import shutil
 import sys
 from pathlib import Path
@@ -15,8 +16,9 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from PIL import Image
 from playwright.sync_api import sync_playwright
-from tests.web_world import ORIGIN, World
+from tests.web_world import NOW, ORIGIN, World
 
 DESKTOP, PHONE = {"width": 1360, "height": 860}, {"width": 390, "height": 844}
 RANKED = "6 2 5 1"
@@ -51,7 +53,9 @@ PAGES: list[tuple[str, str | None, str, str, str]] = [
     ("compare-runs", "reviewer", "/runs/compare?name=ppo-1&name=dpo-1", "rank", ""),
     ("new-run", "administrator", "/runs/new", "rank", "recipe"),
 ]  # fmt: skip
-DOCS = [("rate", "light"), ("rank", "light"), ("project-quality", "light"), ("playground", "dark"), ("run", "light")]
+DOCS = ("home-labeler", "rate", "rank", "compare", "lesson", "me", "review-task", "project-quality", "chat", "arena-board", "playground",
+        "run", "run-samples", "new-run")  # fmt: skip
+GAP, SCALE, COLOURS, MOST_HEIGHT = 24, 0.62, 96, 1200
 
 
 def act(page: Any, keys: str) -> None:
@@ -77,23 +81,37 @@ def act(page: Any, keys: str) -> None:
             page.keyboard.press(key)
 
 
-def shoot(
-    browser: Any, entry: tuple[str, str | None, str, str, str], size: dict[str, int], scheme: Any, to: Path, whole: bool
-) -> None:
+def shoot(browser: Any, entry: tuple[str, str | None, str, str, str], size: dict[str, int], scheme: Any) -> bytes:
+    """The whole page as PNG. The window grows to the page's height, so that what sticks to its edges lies where it belongs."""
     _, role, path, kind, keys = entry
     training = kind == "training"
     world = World(role=role, kind="rank" if training else kind, training=training)
     context = browser.new_context(viewport=size, color_scheme=scheme, reduced_motion="reduce")
     page = context.new_page()
+    page.clock.set_fixed_time(NOW)
     world.install(page)
-    page.add_init_script("localStorage.setItem('amenable-guideline-1-2', 'seen')")
+    page.add_init_script("localStorage.setItem('amenable-guideline-3-1-2', 'seen')")
     page.goto(ORIGIN + path)
     page.wait_for_selector("h1")
-    page.wait_for_function("!document.querySelector('[aria-label=Loading]')")
+    page.locator("[aria-label=Loading]").first.wait_for(state="detached")
     act(page, keys)
+    height = page.evaluate("document.documentElement.scrollHeight")
+    page.set_viewport_size({"width": size["width"], "height": max(size["height"], height)})
     page.wait_for_timeout(400)
-    page.screenshot(path=to, full_page=whole)
+    picture: bytes = page.screenshot()
     context.close()
+    return picture
+
+
+def beside(desktop: bytes, phone: bytes) -> Image.Image:
+    """Both on one sheet, in few colours and smaller than they were: a hundred kilobytes at most."""
+    left, right = (Image.open(io.BytesIO(png)).convert("RGB") for png in (desktop, phone))
+    height = min(MOST_HEIGHT, max(left.height, right.height))
+    sheet = Image.new("RGB", (left.width + GAP + right.width, height), "white")
+    sheet.paste(left.crop((0, 0, left.width, min(left.height, height))), (0, 0))
+    sheet.paste(right.crop((0, 0, right.width, min(right.height, height))), (left.width + GAP, 0))
+    small = sheet.resize((round(sheet.width * SCALE), round(sheet.height * SCALE)), Image.Resampling.LANCZOS)
+    return small.quantize(COLOURS)
 
 
 def main() -> None:
@@ -103,23 +121,20 @@ def main() -> None:
     folder = Path(__file__).parents[1] / "docs" / "web-app" if docs else Path(sys.argv[1])
     folder.mkdir(parents=True, exist_ok=True)
     program = shutil.which("chromium") or shutil.which("google-chrome")
-    wanted = set(sys.argv[2:])
+    wanted = set(DOCS) if docs else set(sys.argv[2:])
     with sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-gpu"])
-        entries = {entry[0]: entry for entry in PAGES}
-        if docs:
-            for name, scheme in DOCS:
-                shoot(browser, entries[name], DESKTOP, scheme, folder / f"{name}.png", False)
-            shoot(browser, entries["rank"], PHONE, "dark", folder / "phone.png", False)
-            return
-        for name, entry in entries.items():
+        for entry in PAGES:
+            name = entry[0]
             if wanted and name not in wanted:
+                continue
+            if docs:
+                pair = (shoot(browser, entry, DESKTOP, "light"), shoot(browser, entry, PHONE, "dark"))
+                beside(*pair).save(folder / f"{name}.png", optimize=True)
                 continue
             for width, size in (("desktop", DESKTOP), ("phone", PHONE)):
                 for scheme in ("light", "dark"):
-                    if not wanted and (width, scheme) in (("desktop", "dark"), ("phone", "light")):
-                        continue
-                    shoot(browser, entry, size, scheme, folder / f"{name}-{width}-{scheme}.png", True)
+                    (folder / f"{name}-{width}-{scheme}.png").write_bytes(shoot(browser, entry, size, scheme))
         browser.close()
 
 

@@ -58,7 +58,7 @@ def open_page(chromium: Any) -> Iterator[Any]:
         page.on("dialog", lambda dialog: world.seen.append(("FAULT", f"a dialog opened: {dialog.message}", None)))
         world.install(page)
         if not fresh:
-            page.add_init_script("localStorage.setItem('amenable-guideline-1-2', 'seen')")
+            page.add_init_script("localStorage.setItem('amenable-guideline-3-1-2', 'seen')")
         page.goto(ORIGIN + path)
         return page
 

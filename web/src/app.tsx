@@ -1,5 +1,5 @@
 /** Routes. Each page is loaded when it is first opened. */
-import { lazy, Suspense } from "react";
+import { lazy, Suspense, useRef } from "react";
 import { Navigate, Outlet, Route, Routes, useLocation } from "react-router";
 import { Page } from "./parts/page";
 import { Waiting } from "./parts/states";
@@ -29,7 +29,9 @@ const People = lazy(() => import("./pages/people"));
 function Inside() {
   const { user } = useSession();
   const location = useLocation();
-  if (!user) return <Navigate to="/sign-in" replace state={{ from: location.pathname + location.search }} />;
+  const last = useRef<number | null>(null);
+  if (!user) return <Navigate to="/sign-in" replace state={{ from: location.pathname + location.search, of: last.current }} />;
+  last.current = user.id;
   return <Shell><Suspense fallback={<Waiting />}><Outlet /></Suspense></Shell>;
 }
 

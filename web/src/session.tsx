@@ -1,4 +1,5 @@
 /** Who is signed in, for every page. */
+import { notifications } from "@mantine/notifications";
 import { useQueryClient } from "@tanstack/react-query";
 import { createContext, useContext, useEffect, useRef, useState, type ReactNode } from "react";
 import { loadSession, onSession } from "./api";
@@ -14,7 +15,10 @@ export function SessionProvider({ children }: { children: ReactNode }) {
   const user = useRef<number | null>(null);
   useEffect(() => {
     const stop = onSession((now) => {
-      if (user.current !== null && user.current !== now.user?.id) queries.clear(); // what one person saw is not the next one's to see
+      if (user.current !== null && user.current !== now.user?.id) {
+        queries.clear(); // what one person saw is not the next one's to see
+        notifications.clean();
+      }
       user.current = now.user?.id ?? null;
       setSession(now);
     });

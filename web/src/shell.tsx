@@ -49,8 +49,8 @@ export function Shell({ children }: { children: ReactNode }) {
   const [opened, { toggle, close }] = useDisclosure();
   const focused = location.pathname.startsWith("/label/"); // labelling wants the whole width
   useEffect(close, [location.pathname, close]);
-  const signOut = () => void post<Session>("/api/sign-out").then(adopt).then(() => navigate("/sign-in")).catch(tellError);
-  const isHere = (to: string) => (to === "/" ? location.pathname === "/" : location.pathname.startsWith(to.replace(/s$/, "")));
+  const signOut = () => void post<Session>("/api/sign-out").then((session) => (navigate("/", { replace: true }), adopt(session))).catch(tellError);
+  const isHere = (to: string) => (to === "/" ? location.pathname === "/" : location.pathname.startsWith(to.replace(/s$/, "")) || (to === "/projects" && location.pathname.startsWith("/review/")));
   return (
     <AppShell header={{ height: 56 }} navbar={{ width: 208, breakpoint: "sm", collapsed: { mobile: !opened, desktop: focused && !opened } }} padding="lg">
       <a className="skip-link" href="#main">To the content</a>

@@ -15,14 +15,17 @@ import { DemonstrateStep, EditStep, LabelStep } from "../label/write";
 import { useKeys } from "../parts/keys";
 import { Messages, Prose } from "../parts/prose";
 import { Failed, Nothing, Waiting } from "../parts/states";
+import { useUser } from "../session";
 import type { Form, Work } from "../types";
 
 const TITLES = { demonstrate: "Write the answer", rate: "Rate each response", rank: "Rate, then rank", compare: "Compare two", label: "Yes or no", edit: "Mend the response" };
 
+/** Open by themselves until this person has seen this version. */
 function useGuidelines(work: Work | null) {
+  const user = useUser();
   const wide = useMediaQuery("(min-width: 90em)", false, { getInitialValueInEffect: false }) ?? false;
   const [opened, setOpened] = useState(false);
-  const seenKey = work?.guideline ? `amenable-guideline-${work.project.id}-${work.guideline.version}` : null;
+  const seenKey = work?.guideline ? `amenable-guideline-${user.id}-${work.project.id}-${work.guideline.version}` : null;
   useEffect(() => {
     if (!seenKey) return;
     const seen = localStorage.getItem(seenKey) !== null;
@@ -48,15 +51,15 @@ function TopBar({ desk, onGuide, onKeys, onSkip }: { desk: Desk; onGuide: () => 
         </Group>
         <Group gap="sm">
           {progress && <Text size="sm" c="dimmed" className="tabular" data-testid="today"><b>{progress.today}</b> by you today · {progress.waiting} waiting</Text>}
-          {work && <Text size="sm" c="dimmed" className="hide-phone">{desk.saved === "saved" ? "draft saved" : desk.saved === "saving" ? "saving…" : "not saved yet"}</Text>}
+          {work && !desk.lesson && <Text size="sm" c="dimmed" className="hide-phone">{desk.saved === "saved" ? "draft saved" : desk.saved === "saving" ? "saving…" : "not saved yet"}</Text>}
         </Group>
       </Box>
       <Group gap={4}>
         {progress && progress.total > 0 && <Tooltip label={`${progress.done} of ${progress.total} done by everyone`}><Bar value={share} w={110} aria-label="Done by everyone" className="hide-phone" mr="xs" /></Tooltip>}
         <Button variant="default" size="xs" leftSection={<Icon name="undo" size={16} />} disabled={desk.last === null} onClick={desk.undo}>Undo</Button>
-        {work && <Button variant="default" size="xs" leftSection={<Icon name="skip" size={16} />} onClick={onSkip}>Skip</Button>}
+        {work && !desk.lesson && <Button variant="default" size="xs" leftSection={<Icon name="skip" size={16} />} onClick={onSkip}>Skip</Button>}
         {work?.guideline && <Button variant="default" size="xs" leftSection={<Icon name="book" size={16} />} onClick={onGuide}>Guidelines</Button>}
-        {work && <ActionIcon variant="default" size={30} aria-label="Keys" onClick={onKeys}><Icon name="help" size={16} /></ActionIcon>}
+        {work && !desk.lesson && <ActionIcon variant="default" size={30} aria-label="Keys" onClick={onKeys}><Icon name="help" size={16} /></ActionIcon>}
       </Group>
     </Group>
   );

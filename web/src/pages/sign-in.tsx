@@ -25,12 +25,13 @@ export function Door({ title, about, children }: { title: string; about?: ReactN
 
 export default function SignIn() {
   const { user, first_start } = useSession();
-  const from = (useLocation().state as { from?: string } | null)?.from ?? "/";
+  const { from = "/", of = null } = (useLocation().state ?? {}) as { from?: string; of?: number | null };
   const [name, setName] = useState("");
   const [password, setPassword] = useState("");
   const [error, setError] = useState<string | null>(null);
   const [busy, setBusy] = useState(false);
-  if (user) return <Navigate to={from} replace />;
+  // an address may hold what somebody saw or wrote: nobody else is led back to it
+  if (user) return <Navigate to={of === null || of === user.id ? from : "/"} replace />;
   const submit = (event: FormEvent) => {
     event.preventDefault();
     setBusy(true);
