@@ -1,7 +1,9 @@
-"""Days of an administrator and of labelers in a browser, against `amenable serve` as a process on a real workspace."""
+"""Days of each role in a browser, against `amenable serve` as a process on a real workspace."""
 
 from __future__ import annotations
 
+import datetime
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -271,3 +273,177 @@ def drag(page: Any, what: str, onto: str) -> None:
     end = page.locator(onto).bounding_box()
     page.mouse.move(end["x"] + end["width"] / 2, end["y"] + 40, steps=8)
     page.mouse.up()
+
+
+def test_a_reviewers_day(town: Town) -> None:
+    """Where people differ; one judgement rejected, one task settled, one made a training item; quality; all taken out."""
+    asked = ["Is the lamp red?", "Is the bird red?", "Is the coat red?"]
+    project = town.project("judging", [(prompt, BEST_FIRST) for prompt in asked], overlap=2)
+    lina, otto = (town.newcomer("labeler", name, "judging") for name in ("Lina", "Otto"))
+    for _ in asked:
+        answer(lina, project, BEST_FIRST)
+    differs, agreed = (
+        answer(otto, project, order)["prompt"]["messages"][0]["content"]
+        for order in (tuple(reversed(BEST_FIRST)), BEST_FIRST)
+    )
+    (still_open,) = set(asked) - {differs, agreed}
+    page = town.invite("reviewer", "Ingrid")
+    page.get_by_role("navigation", name="Main").get_by_role("link", name="Projects").click()
+    page.get_by_role("link", name="judging").click()
+    page.get_by_role("link", name="Review").click()
+
+    page.get_by_role("cell", name="0 %", exact=True).wait_for()
+    assert page.get_by_role("row").filter(has_text="Is the").count() == 1
+    page.get_by_role("link", name=differs).click()
+    page.get_by_text("Order: A › B › C › D").wait_for()
+    page.get_by_text("Order: D › C › B › A").wait_for()
+    page.get_by_role("button", name="Reject what Otto said").click()
+    page.get_by_role("dialog").get_by_label("Why").fill("It is upside down.")
+    page.get_by_role("dialog").get_by_role("button", name="Reject").click()
+    page.get_by_text("Reviewer: It is upside down.").wait_for()
+    counted = {r.labeler for r in town.records("judging", "rankings") if r.prompt[-1].content == differs}
+    assert counted == {"Lina"}
+
+    page.get_by_role("link", name="All tasks").click()
+    page.get_by_text("Done", exact=True).click()
+    page.get_by_role("link", name=agreed).click()
+    page.get_by_role("radio", name="Otto").check()
+    page.get_by_label("Place of D").fill("1")
+    page.get_by_role("button", name="Let this count").click()
+    page.get_by_text("Settled.").wait_for()
+    settled = [r for r in town.records("judging", "rankings") if r.prompt[-1].content == agreed]
+    assert [(r.labeler, r.responses, r.tiers) for r in settled] == [("Ingrid", BEST_FIRST, (0, 1, 2, 0))]
+
+    page.get_by_role("link", name="All tasks").click()
+    page.get_by_text("Open", exact=True).click()
+    page.get_by_role("link", name=still_open).click()
+    page.get_by_text("A training item").click()
+    page.get_by_role("radio", name="nothing").check()
+    assert page.get_by_role("button", name="Keep it").is_disabled()  # what labelers shall learn of it is not said yet
+    for letter, place in zip("ABCD", "1223", strict=True):
+        page.get_by_label(f"Place of {letter}").fill(place)
+    page.get_by_label("Explanation").fill("Say what you *know*.")
+    page.get_by_role("button", name="Keep it").click()
+    page.get_by_role("button", name="Make it ordinary again").wait_for()
+    assert still_open not in [r.prompt[-1].content for r in town.records("judging", "rankings")]
+    work = otto.post(f"/api/projects/{project}/next").json()["task"]
+    assert (work["phase"], work["prompt"]["messages"][0]["content"]) == ("training", still_open)
+
+    page.goto(f"{town.url}/project/{project}?tab=quality")
+    page.get_by_role("heading", name="Agreement of pairs").wait_for()
+    found = town.administrator().get(f"/api/projects/{project}/quality").json()
+    page.get_by_text(f"{found['agreement']['num']} pairs").wait_for()
+    rows = page.get_by_role("row").filter(has_text=re.compile("Lina|Otto|Ingrid"))
+    expect(rows).to_have_count(len(found["labelers"]))
+    year, week, _ = datetime.datetime.now(datetime.UTC).isocalendar()
+    page.get_by_text(f"{year}-W{week:02d}").wait_for()
+    page.get_by_role("tab", name="Overview").click()
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Every judgement").click()
+    lines = [json.loads(line) for line in Path(download.value.path()).read_text().splitlines()]
+    assert {(line["labeler"], line["verdict"]) for line in lines if line["messages"][0]["content"] == differs} == {
+        ("Lina", None),
+        ("Otto", "rejected"),
+    }
+    page.goto(f"{town.url}/people")
+    page.get_by_role("heading", name="This page is not for your role").wait_for()
+
+
+def test_a_chat_users_day(town: Town) -> None:
+    """Without consent nothing trains; with it a thumb, an edit, a choice do; then all is taken along, withdrawn, deleted."""
+    page = town.invite("chat", "Mei")
+    page.get_by_role("navigation", name="Main").get_by_role("link", name="Chat").click()
+    say(page, "Is the ball red?")
+    page.get_by_role("button", name="Good answer").click()
+    page.get_by_role("dialog").get_by_text("kind", exact=True).click()
+    page.get_by_role("dialog").get_by_role("button", name="Say so").click()
+    page.get_by_text("It trains nothing, because you gave no consent.").wait_for()
+    assert town.records("chat", "labels") == []
+
+    page.get_by_role("button", name="Yes, they may").click()
+    page.get_by_text("may train models here.").wait_for()
+    page.get_by_role("button", name="Answer again").click()
+    page.get_by_text("2 of 2").wait_for()
+    again = page.get_by_role("log").locator(".prose").last.inner_text()
+    page.get_by_role("button", name="Bad answer").click()
+    page.get_by_role("dialog").get_by_text("wrong", exact=True).click()
+    page.get_by_role("dialog").get_by_label("In your words").fill("The ball is blue.")
+    page.get_by_role("dialog").get_by_role("button", name="Say so").click()
+    page.get_by_text("Noted. It can teach the model.").first.wait_for()
+    (label,) = town.records("chat", "labels")
+    assert (label.label, label.labeler, letters(label.response)) == (False, "Mei", letters(again))
+
+    page.get_by_role("button", name="Edit the answer").click()
+    page.get_by_label("The answer as it should be").fill("No, it is blue.")
+    page.get_by_role("button", name="Keep the edit").click()
+    page.get_by_role("log").get_by_text("edited", exact=True).wait_for()
+    (pair,), (written,) = town.records("chat", "comparisons"), town.records("chat", "demonstrations")
+    assert (pair.chosen, letters(pair.rejected)) == ("No, it is blue.", letters(again))
+    assert written.messages[-1].content == "No, it is blue."
+
+    page.get_by_role("link", name="New conversation").click()
+    page.get_by_text("What would you like to talk about?").wait_for()
+    page.get_by_label("Two answers, and I choose").check(force=True)
+    say(page, "Is the hat red?")
+    second = page.get_by_role("article", name="Answer 2")
+    chosen = second.locator(".prose").inner_text()
+    second.get_by_role("button", name="This one is better").click()
+    expect(page.get_by_role("article", name="Answer 2")).to_have_count(0)
+    assert letters(town.records("chat", "comparisons")[-1].chosen) == letters(chosen)
+
+    page.goto(f"{town.url}/account")
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Take it along").click()
+    kept = json.loads(Path(download.value.path()).read_text())
+    assert kept["name"] == "Mei" and [row["given"] for row in kept["consent"]] == [True]
+    assert [talk["title"] for talk in kept["conversations"]] == ["Is the ball red?", "Is the hat red?"]
+    assert len(kept["became_training_data"]) == 4  # drawn again, thumb, edit, choice
+    page.get_by_label("My feedback in chat may train models here").uncheck(force=True)
+    page.get_by_text("Withdrawn.").wait_for()
+    assert [town.records("chat", kind) for kind in ("labels", "comparisons", "demonstrations")] == [[], [], []]
+
+    page.goto(f"{town.url}/chat")
+    page.get_by_role("button", name="Delete Is the ball red?").click()
+    page.get_by_role("dialog").get_by_role("button", name="Delete").click()
+    expect(page.get_by_role("link", name="Is the ball red?")).to_have_count(0)
+    mine = town.as_program(page).get("/api/conversations").json()
+    assert [talk["title"] for talk in mine["items"]] == ["Is the hat red?"]
+
+
+def say(page: Any, words: str) -> None:
+    """Send a message and wait for the whole answer."""
+    page.get_by_label("Message", exact=True).fill(words)
+    press(page, "Enter")
+    page.get_by_role("button", name=re.compile("Good answer|This one is better")).first.wait_for()
+
+
+def letters(text: str) -> str:
+    """What a text says, whatever a page makes of its blanks and marks."""
+    return re.sub(r"[^A-Za-z]+", "", text)
+
+
+def test_what_one_person_saw_is_forgotten_when_they_sign_out(town: Town) -> None:
+    """Two people, one after the other, in one window that is never loaded anew."""
+    page = town.invite("chat", "Zofia")
+    zofia = town.as_program(page)
+    number = zofia.post("/api/conversations", {"model": "run:assistant"}).json()["id"]
+    zofia.send("PATCH", f"/api/conversations/{number}", {"title": "The secret of Zofia"})
+    town.newcomer("chat", "Yusuf")
+    page.get_by_role("navigation", name="Main").get_by_role("link", name="Chat").click()
+    page.get_by_role("link", name="The secret of Zofia").click()
+    page.get_by_role("heading", name="The secret of Zofia").wait_for()
+    page.get_by_role("button", name="Account of Zofia").click()
+    page.get_by_role("menuitem", name="Sign out").click()
+    page.get_by_role("heading", name="Sign in").wait_for()
+    page.evaluate(
+        """() => { window.seen = ""; new MutationObserver(() => { window.seen += document.title + document.body.innerText; })
+        .observe(document, {childList: true, subtree: true, characterData: true}); }"""
+    )
+    page.get_by_label("Name").fill("Yusuf")
+    page.locator("input[type=password]").fill(PASSWORD)
+    page.get_by_role("button", name="Sign in").click()
+    page.get_by_role("heading", name="Hello, Yusuf").wait_for()  # not led to where Zofia was
+    page.get_by_role("navigation", name="Main").get_by_role("link", name="Chat").click()
+    page.get_by_text("What would you like to talk about?").wait_for()
+    seen = page.evaluate("window.seen + JSON.stringify(localStorage) + JSON.stringify(sessionStorage)")
+    assert "Hello, Yusuf" in seen and "Zofia" not in seen

@@ -89,6 +89,15 @@ class Town:
         asked = {"role": role, **({"project": project} if project else {})}
         return self.sign_up(self.administrator().post("/api/invitations", asked).json()["link"], name)
 
+    def newcomer(self, role: str, name: str, project: str | None = None) -> Browser:
+        """A new person who works as a program does, without a page."""
+        asked = {"role": role, **({"project": project} if project else {})}
+        link = self.administrator().post("/api/invitations", asked).json()["link"]
+        found = Browser(httpx.Client(base_url=self.url, timeout=60))  # type: ignore[arg-type]
+        made = found.post(f"/api/invitations/{link.rsplit('/', 1)[1]}", {"name": name, "password": PASSWORD})
+        assert made.status_code == 200, made.text
+        return found
+
     def project(self, name: str, prompts: Sequence[tuple[str, Sequence[str]]], **settings: Any) -> int:
         """A project to rank responses that are given: [(prompt, responses)]."""
         made = self.administrator().post("/api/projects", {"name": name, "guideline": "Be fair.", "settings": settings})
@@ -106,8 +115,9 @@ class Town:
             yield store
 
     def records(self, project: str, kind: str) -> list[Record]:
+        """What would train; [] of a project that is not there yet."""
         with self.store() as store:
-            return list(store.records(project, kind))
+            return list(store.records(project, kind)) if project in store.projects() else []
 
 
 def build_town(root: Path, toys: Toys) -> WorkspaceFolder:
