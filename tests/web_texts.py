@@ -136,7 +136,7 @@ RUNS = [
 
 def curves(name: str) -> dict[str, Any]:
     """Curves that look like a run's, from waves and roots."""
-    shift = len(name) / 40
+    shift = sum(map(ord, name)) % 7 / 20
     steps = list(range(0, 132, 2))
     wave = [math.sin(step * 1.7 + shift) * 0.12 for step in steps]
     series = {

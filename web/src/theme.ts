@@ -32,11 +32,12 @@ export const theme = createTheme({
     },
   },
   components: {
+    Badge: { styles: { root: { maxWidth: "none", flexShrink: 0 }, label: { overflow: "visible" } } }, // a word of state is never cut
     Card: { defaultProps: { withBorder: true, radius: "lg", padding: "lg" } },
     Modal: { defaultProps: { centered: true, radius: "lg", closeButtonProps: { "aria-label": "Close" } } },
     Drawer: { defaultProps: { closeButtonProps: { "aria-label": "Close" } } },
     Tooltip: { defaultProps: { withArrow: true, openDelay: 350 } },
     Table: { defaultProps: { verticalSpacing: "sm" } },
-    TableScrollContainer: { defaultProps: { scrollAreaProps: { viewportProps: { tabIndex: 0 } } } }, // so that keys scroll it
+    TableScrollContainer: { defaultProps: { scrollAreaProps: { offsetScrollbars: false, viewportProps: { tabIndex: 0 } } } }, // so that keys scroll it
   },
 });

@@ -69,7 +69,7 @@ export function LabelStep({ work, form, onChange, onSubmit }: Step) {
             <Group gap={6} role="group" aria-label={`${question.replaceAll("_", " ")}?`}>
               <Text size="sm" c="dimmed">{question.replaceAll("_", " ")}?</Text>
               {[true, false].map((value) => (
-                <button key={String(value)} type="button" className="flag" aria-pressed={labels[i] === value} onClick={() => say(i, labels[i] === value ? null : value)}><kbd aria-hidden="true">{value ? 1 : 0}</kbd>{value ? "yes" : "no"}</button>
+                <button key={String(value)} type="button" className="flag" data-tone={value ? "yes" : "no"} aria-pressed={labels[i] === value} onClick={() => say(i, labels[i] === value ? null : value)}><kbd aria-hidden="true">{value ? 1 : 0}</kbd>{value ? "yes" : "no"}</button>
               ))}
             </Group>
           </Group>

@@ -82,10 +82,10 @@ function Board() {
         const to = Math.max(...rows.map((r) => r.high)) + 20;
         return (
           <Card padding={0} style={{ background: "var(--card)" }}>
-            <Table.ScrollContainer minWidth={560}>
+            <Table.ScrollContainer minWidth={560} className="fits">
               <Table>
-                <Table.Thead><Table.Tr><Table.Th>#</Table.Th><Table.Th>Model</Table.Th><Table.Th w="50%">Rating, with 95 % interval</Table.Th><Table.Th ta="right">Battles</Table.Th><Table.Th ta="right">Won</Table.Th></Table.Tr></Table.Thead>
-                <Table.Tbody>{rows.map((row, i) => <Table.Tr key={row.model}><Table.Td>{i + 1}</Table.Td><Table.Td fw={600}>{row.model}</Table.Td><Table.Td><IntervalBar share={{ value: row.rating, low: row.low, high: row.high }} from={from} to={to} format={(x) => x.toFixed(0)} /></Table.Td><Table.Td ta="right" className="tabular">{row.battles}</Table.Td><Table.Td ta="right" className="tabular">{row.wins}</Table.Td></Table.Tr>)}</Table.Tbody>
+                <Table.Thead><Table.Tr><Table.Th visibleFrom="xs">#</Table.Th><Table.Th>Model</Table.Th><Table.Th w="50%">Rating, with 95 % interval</Table.Th><Table.Th visibleFrom="xs" ta="right">Battles</Table.Th><Table.Th visibleFrom="xs" ta="right">Won</Table.Th></Table.Tr></Table.Thead>
+                <Table.Tbody>{rows.map((row, i) => <Table.Tr key={row.model}><Table.Td visibleFrom="xs">{i + 1}</Table.Td><Table.Td fw={600}>{row.model}<Text size="xs" c="dimmed" hiddenFrom="xs" className="tabular">{row.wins} of {row.battles} won</Text></Table.Td><Table.Td><IntervalBar share={{ value: row.rating, low: row.low, high: row.high }} from={from} to={to} format={(x) => x.toFixed(0)} /></Table.Td><Table.Td visibleFrom="xs" ta="right" className="tabular">{row.battles}</Table.Td><Table.Td visibleFrom="xs" ta="right" className="tabular">{row.wins}</Table.Td></Table.Tr>)}</Table.Tbody>
               </Table>
             </Table.ScrollContainer>
           </Card>

@@ -60,16 +60,16 @@ export default function Me() {
       <Loaded query={mine}>
         {(items) => items.length === 0 ? <Nothing icon="label" title="Nothing yet">What you submit and skip is listed here, and can be taken back and changed.</Nothing> : (
           <Card padding={0} style={{ background: "var(--card)" }}>
-            <Table.ScrollContainer minWidth={560}>
+            <Table.ScrollContainer minWidth={560} className="fits">
               <Table highlightOnHover>
-                <Table.Thead><Table.Tr><Table.Th>When</Table.Th><Table.Th>Prompt</Table.Th><Table.Th>State</Table.Th><Table.Th>Time</Table.Th><Table.Th><span className="visually-hidden">Actions</span></Table.Th></Table.Tr></Table.Thead>
+                <Table.Thead><Table.Tr><Table.Th visibleFrom="xs">When</Table.Th><Table.Th>Prompt</Table.Th><Table.Th visibleFrom="xs">State</Table.Th><Table.Th visibleFrom="xs">Time</Table.Th><Table.Th><span className="visually-hidden">Actions</span></Table.Th></Table.Tr></Table.Thead>
                 <Table.Tbody>
                   {items.map((item) => (
                     <Table.Tr key={item.assignment}>
-                      <Table.Td style={{ whiteSpace: "nowrap" }}>{moment(item.at)}</Table.Td>
-                      <Table.Td><Text size="sm" lineClamp={2}>{item.prompt}</Text></Table.Td>
-                      <Table.Td><Stack gap={2}><Badge variant="light" color="gray" c="inherit" style={{ textTransform: "none" }}>{item.state}</Badge>{item.phase === "training" && <Text size="xs" c="dimmed">training</Text>}</Stack></Table.Td>
-                      <Table.Td className="tabular">{seconds(item.active_s)}</Table.Td>
+                      <Table.Td visibleFrom="xs" style={{ whiteSpace: "nowrap" }}>{moment(item.at)}</Table.Td>
+                      <Table.Td><Text size="sm" lineClamp={2}>{item.prompt}</Text><Text size="xs" c="dimmed" hiddenFrom="xs">{item.state}{item.phase === "training" ? ", training" : ""} · {moment(item.at)} · {seconds(item.active_s)}</Text></Table.Td>
+                      <Table.Td visibleFrom="xs"><Stack gap={2}><Badge variant="light" color="gray" c="inherit" style={{ textTransform: "none" }}>{item.state}</Badge>{item.phase === "training" && <Text size="xs" c="dimmed">training</Text>}</Stack></Table.Td>
+                      <Table.Td visibleFrom="xs" className="tabular">{seconds(item.active_s)}</Table.Td>
                       <Table.Td>{item.state === "open" ? <Button size="compact-sm" variant="default" component={Link} to={`/label/${project}?assignment=${item.assignment}`}>Go on</Button> : item.phase === "training" ? null : <Button size="compact-sm" variant="default" onClick={() => void takeBack(item.assignment)} aria-label={`Change: ${item.prompt.slice(0, 60)}`}>Change</Button>}</Table.Td>
                     </Table.Tr>
                   ))}

@@ -38,17 +38,17 @@ function Accounts() {
     <Loaded query={accounts}>
       {(all) => (
         <Card padding={0} style={{ background: "var(--card)" }}>
-          <Table.ScrollContainer minWidth={680}>
+          <Table.ScrollContainer minWidth={680} className="fits">
             <Table>
-              <Table.Thead><Table.Tr><Table.Th>Name</Table.Th><Table.Th>Role</Table.Th><Table.Th>Since</Table.Th><Table.Th>Last seen</Table.Th><Table.Th><span className="visually-hidden">Actions</span></Table.Th></Table.Tr></Table.Thead>
+              <Table.Thead><Table.Tr><Table.Th>Name</Table.Th><Table.Th>Role</Table.Th><Table.Th visibleFrom="xs">Since</Table.Th><Table.Th visibleFrom="xs">Last seen</Table.Th><Table.Th><span className="visually-hidden">Actions</span></Table.Th></Table.Tr></Table.Thead>
               <Table.Tbody>
                 {all.map((account) => (
                   <Table.Tr key={account.id}>
                     <Table.Td><Text fw={600} size="sm">{account.name}</Text>{!account.active && <Badge color="gray.7" variant="filled" style={{ textTransform: "none" }}>closed</Badge>}</Table.Td>
-                    <Table.Td><Select aria-label={`Role of ${account.name}`} size="xs" w={150} data={Object.entries(ROLE_NAMES).map(([value, label]) => ({ value, label }))} value={account.role} onChange={(v) => v && v !== account.role && change(account, { role: v as Role })} allowDeselect={false} disabled={account.id === me.id} /></Table.Td>
-                    <Table.Td>{moment(account.created_at)}</Table.Td>
-                    <Table.Td>{moment(account.last_seen)}</Table.Td>
-                    <Table.Td><Group gap="xs" justify="flex-end" wrap="nowrap">{account.id !== me.id && <><Button size="compact-sm" variant="default" onClick={() => change(account, { active: !account.active })} aria-label={`${account.active ? "Close" : "Open"} the account of ${account.name}`}>{account.active ? "Close" : "Open"}</Button><Button size="compact-sm" variant="default" onClick={() => setPurging(account)} aria-label={`Erase everything of ${account.name}`}>Erase…</Button></>}</Group></Table.Td>
+                    <Table.Td>{account.id === me.id ? <Text size="sm">{ROLE_NAMES[account.role]}</Text> : <Select aria-label={`Role of ${account.name}`} size="xs" w={136} data={Object.entries(ROLE_NAMES).map(([value, label]) => ({ value, label }))} value={account.role} onChange={(v) => v && v !== account.role && change(account, { role: v as Role })} allowDeselect={false} />}</Table.Td>
+                    <Table.Td visibleFrom="xs">{moment(account.created_at)}</Table.Td>
+                    <Table.Td visibleFrom="xs">{moment(account.last_seen)}</Table.Td>
+                    <Table.Td><Group gap="xs" justify="flex-end">{account.id !== me.id && <><Button size="compact-sm" variant="default" onClick={() => change(account, { active: !account.active })} aria-label={`${account.active ? "Close" : "Open"} the account of ${account.name}`}>{account.active ? "Close" : "Open"}</Button><Button size="compact-sm" variant="default" onClick={() => setPurging(account)} aria-label={`Erase everything of ${account.name}`}>Erase…</Button></>}</Group></Table.Td>
                   </Table.Tr>
                 ))}
               </Table.Tbody>
@@ -68,8 +68,8 @@ function Invitations() {
     <>
       <Card mb="md" style={{ background: "var(--card)" }}><InviteForm onMade={() => void invitations.refetch()} /></Card>
       {open.length > 0 && (
-        <Card padding={0} style={{ background: "var(--card)" }}><Table><Table.Thead><Table.Tr><Table.Th>Role</Table.Th><Table.Th>Project</Table.Th><Table.Th>Good until</Table.Th><Table.Th><span className="visually-hidden">Actions</span></Table.Th></Table.Tr></Table.Thead>
-          <Table.Tbody>{open.map((i) => <Table.Tr key={i.id}><Table.Td>{ROLE_NAMES[i.role]}</Table.Td><Table.Td>{i.project ?? "–"}</Table.Td><Table.Td>{moment(i.expires_at)}</Table.Td><Table.Td ta="right"><Button size="compact-sm" variant="default" aria-label={`Withdraw the invitation as ${ROLE_NAMES[i.role]} of ${moment(i.expires_at)}`} onClick={() => void remove(`/api/invitations/${i.id}`).catch(tellError).then(() => invitations.refetch())}>Withdraw</Button></Table.Td></Table.Tr>)}</Table.Tbody></Table></Card>
+        <Card padding={0} style={{ background: "var(--card)" }}><Table><Table.Thead><Table.Tr><Table.Th>Role</Table.Th><Table.Th>Project</Table.Th><Table.Th visibleFrom="xs">Good until</Table.Th><Table.Th><span className="visually-hidden">Actions</span></Table.Th></Table.Tr></Table.Thead>
+          <Table.Tbody>{open.map((i) => <Table.Tr key={i.id}><Table.Td>{ROLE_NAMES[i.role]}</Table.Td><Table.Td>{i.project ?? "–"}</Table.Td><Table.Td visibleFrom="xs">{moment(i.expires_at)}</Table.Td><Table.Td ta="right"><Button size="compact-sm" variant="default" aria-label={`Withdraw the invitation as ${ROLE_NAMES[i.role]} of ${moment(i.expires_at)}`} onClick={() => void remove(`/api/invitations/${i.id}`).catch(tellError).then(() => invitations.refetch())}>Withdraw</Button></Table.Td></Table.Tr>)}</Table.Tbody></Table></Card>
       )}
     </>
   );
@@ -82,7 +82,7 @@ function Trail() {
   return (
     <Loaded query={trail}>
       {(rows) => rows.length === 0 ? <Nothing icon="people" title="Nothing yet" /> : (
-        <Card padding={0} style={{ background: "var(--card)" }}><Table.ScrollContainer minWidth={480}><Table><Table.Thead><Table.Tr><Table.Th>When</Table.Th><Table.Th>Who</Table.Th><Table.Th>What</Table.Th></Table.Tr></Table.Thead>
+        <Card padding={0} style={{ background: "var(--card)" }}><Table.ScrollContainer minWidth={480} className="fits"><Table><Table.Thead><Table.Tr><Table.Th>When</Table.Th><Table.Th>Who</Table.Th><Table.Th>What</Table.Th></Table.Tr></Table.Thead>
           <Table.Tbody>{rows.map((row, i) => <Table.Tr key={row.id ?? i}><Table.Td style={{ whiteSpace: "nowrap" }}>{moment(row.at)}</Table.Td><Table.Td>{row.user ?? row.name ?? "–"}</Table.Td><Table.Td>{row.action}{row.detail && Object.keys(row.detail).length > 0 && <Text size="xs" c="dimmed" ff="monospace" style={{ overflowWrap: "anywhere" }}>{JSON.stringify(row.detail)}</Text>}</Table.Td></Table.Tr>)}</Table.Tbody></Table></Table.ScrollContainer></Card>
       )}
     </Loaded>

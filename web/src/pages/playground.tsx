@@ -127,7 +127,7 @@ export default function Playground() {
             <Textarea label="Prompt" autosize minRows={3} maxRows={14} maxLength={20000} value={prompt} onChange={(e) => setPrompt(e.currentTarget.value)} onKeyDown={(e) => (e.ctrlKey || e.metaKey) && e.key === "Enter" && run()} />
             <Collapse expanded={more}><SamplingFields value={sampling} onChange={setSampling} /></Collapse>
             <Group justify="space-between">
-              <Button variant="subtle" size="xs" aria-expanded={more} onClick={() => setMore(!more)}>{more ? "Fewer settings" : `Settings: temperature ${sampling.temperature}, top-p ${sampling.top_p}`}</Button>
+              <Button variant="subtle" size="xs" ml={-12} aria-expanded={more} onClick={() => setMore(!more)}>{more ? "Fewer settings" : `Settings: temperature ${sampling.temperature}, top-p ${sampling.top_p}`}</Button>
               <Button onClick={run} disabled={!prompt.trim() || chosen.length === 0} leftSection={<Icon name="play" size={14} />}>Answer</Button>
             </Group>
           </Stack>

@@ -1,6 +1,7 @@
 /** One project: how far it is, and everything that can be set. */
 import { Button, Tabs } from "@mantine/core";
 import { useQuery } from "@tanstack/react-query";
+import { useEffect } from "react";
 import { Link, useParams, useSearchParams } from "react-router";
 import { get } from "../api";
 import { Page } from "../parts/page";
@@ -30,13 +31,17 @@ const TABS: [string, string, (props: TabProps) => React.ReactNode][] = [
 export default function ProjectPage() {
   const { project: id = "" } = useParams();
   const [search, setSearch] = useSearchParams();
+  const here = search.get("tab") ?? "overview";
   const mayChange = atLeast(useUser(), "administrator");
   const project = useQuery({ queryKey: ["project", id], queryFn: () => get<WholeProject>(`/api/projects/${id}`) });
+  useEffect(() => {
+    document.getElementById(`project-tab-${here}`)?.scrollIntoView({ block: "nearest", inline: "center" }); // on a phone the row of tabs scrolls
+  }, [here, project.data?.id]);
   return (
     <Page title={project.data?.name ?? "Project"} about={project.data?.settings.description} actions={<><Button component={Link} to={`/review/${id}`} variant="default">Review</Button><Button component={Link} to={`/label/${id}`}>Label</Button></>}>
       <Loaded query={project}>
         {(whole) => (
-          <Tabs value={search.get("tab") ?? "overview"} onChange={(tab) => setSearch(tab ? { tab } : {}, { replace: true })} keepMounted={false}>
+          <Tabs id="project" value={here} onChange={(tab) => setSearch(tab ? { tab } : {}, { replace: true })} keepMounted={false}>
             <Tabs.List mb="lg">{TABS.map(([value, label]) => <Tabs.Tab key={value} value={value}>{label}</Tabs.Tab>)}</Tabs.List>
             {TABS.map(([value, , Tab]) => <Tabs.Panel key={value} value={value}><Tab project={whole} mayChange={mayChange} onChanged={() => void project.refetch()} /></Tabs.Panel>)}
           </Tabs>

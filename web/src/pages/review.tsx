@@ -28,7 +28,7 @@ export default function Review() {
       <Loaded query={tasks}>
         {(all) => ((rows) => rows.length === 0 ? <Nothing icon="review" title="Nothing here">{EMPTY[show]}</Nothing> : (
           <Card padding={0} style={{ background: "var(--card)" }}>
-            <Table.ScrollContainer minWidth={560}>
+            <Table.ScrollContainer minWidth={560} className="fits">
               <Table highlightOnHover>
                 <Table.Thead><Table.Tr><Table.Th>Prompt</Table.Th><Table.Th>Judged</Table.Th><Table.Th ta="right">Agreement</Table.Th></Table.Tr></Table.Thead>
                 <Table.Tbody>

@@ -25,18 +25,18 @@ export default function Runs() {
       <Loaded query={runs}>
         {(all) => all.length === 0 ? <Nothing icon="runs" title="No run yet">Start one here, or with <code>amenable quickstart</code> on the command line.</Nothing> : (
           <Card padding={0} style={{ background: "var(--card)" }}>
-            <Table.ScrollContainer minWidth={720}>
+            <Table.ScrollContainer minWidth={720} className="fits">
               <Table highlightOnHover>
-                <Table.Thead><Table.Tr><Table.Th w={40}><span className="visually-hidden">Compare</span></Table.Th><Table.Th>Run</Table.Th><Table.Th>State</Table.Th><Table.Th>Steps</Table.Th><Table.Th>Figures</Table.Th><Table.Th>Last change</Table.Th></Table.Tr></Table.Thead>
+                <Table.Thead><Table.Tr><Table.Th w={40}><span className="visually-hidden">Compare</span></Table.Th><Table.Th>Run</Table.Th><Table.Th>State</Table.Th><Table.Th visibleFrom="xs">Steps</Table.Th><Table.Th visibleFrom="xs">Figures</Table.Th><Table.Th visibleFrom="xs">Last change</Table.Th></Table.Tr></Table.Thead>
                 <Table.Tbody>
                   {all.map((run) => (
                     <Table.Tr key={run.name}>
                       <Table.Td><Checkbox aria-label={`Compare ${run.name}`} checked={chosen.includes(run.name)} onChange={(e) => pick(run.name, e.currentTarget.checked)} /></Table.Td>
                       <Table.Td><Link to={`/runs/${encodeURIComponent(run.name)}`} style={{ color: "inherit", fontWeight: 600 }}>{run.name}</Link><Text size="xs" c="dimmed">{run.command}{run.parent ? ` from ${run.parent}` : ""}</Text></Table.Td>
-                      <Table.Td><StatusBadge status={run.status} /></Table.Td>
-                      <Table.Td className="tabular" miw={110}>{run.steps ? <><Text size="sm">{run.step ?? 0} of {run.steps}</Text>{run.status === "running" && <Bar size="sm" value={(100 * (run.step ?? 0)) / run.steps} aria-label={`${run.name}: steps done`} />}</> : run.step ?? "–"}</Table.Td>
-                      <Table.Td><Group gap="sm">{Object.entries(run.headline ?? {}).slice(0, 3).map(([name, value]) => <Text key={name} size="sm" className="tabular"><Text span c="dimmed" size="sm">{name}</Text> {figure(value)}</Text>)}</Group></Table.Td>
-                      <Table.Td style={{ whiteSpace: "nowrap" }}>{moment(run.updated_at)}</Table.Td>
+                      <Table.Td><StatusBadge status={run.status} />{run.steps && <Text size="xs" c="dimmed" mt={4} hiddenFrom="xs" className="tabular">{run.step ?? 0} of {run.steps}</Text>}</Table.Td>
+                      <Table.Td visibleFrom="xs" className="tabular" miw={110}>{run.steps ? <><Text size="sm">{run.step ?? 0} of {run.steps}</Text>{run.status === "running" && <Bar size="sm" value={(100 * (run.step ?? 0)) / run.steps} aria-label={`${run.name}: steps done`} />}</> : run.step ?? "–"}</Table.Td>
+                      <Table.Td visibleFrom="xs"><Group gap="sm">{Object.entries(run.headline ?? {}).slice(0, 3).map(([name, value]) => <Text key={name} size="sm" className="tabular"><Text span c="dimmed" size="sm">{name}</Text> {figure(value)}</Text>)}</Group></Table.Td>
+                      <Table.Td visibleFrom="xs" style={{ whiteSpace: "nowrap" }}>{moment(run.updated_at)}</Table.Td>
                     </Table.Tr>
                   ))}
                 </Table.Tbody>

@@ -12,8 +12,8 @@ export function IntervalBar({ share: { value, low, high }, marks = [], from = 0,
   const at = (x: number) => `${Math.max(0, Math.min(100, (100 * (x - from)) / (to - from || 1)))}%`;
   const words = `${format(value)}${low !== null && high !== null ? `, between ${format(low)} and ${format(high)}` : ""}`;
   return (
-    <Group gap="sm" wrap="nowrap">
-      <div className="interval" role="img" aria-label={words} style={{ flex: 1 }}>
+    <Group gap="sm" style={{ rowGap: 2 }}>
+      <div className="interval" role="img" aria-label={words} style={{ flex: "1 1 120px" }}>
         {low !== null && high !== null && <i style={{ left: at(low), width: `calc(${at(high)} - ${at(low)})` }} />}
         {marks.map((mark) => <u key={mark.name} style={{ left: at(mark.at) }} title={`${mark.name}: ${format(mark.at)}`} />)}
         <b style={{ left: at(value) }} />

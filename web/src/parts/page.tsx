@@ -8,7 +8,7 @@ export function Page({ title, about, actions, children, wide = false }: { title:
   }, [title]);
   return (
     <Box maw={wide ? undefined : 1120} mx="auto">
-      <Group justify="space-between" align="flex-end" mb="lg" gap="sm">
+      <Group justify="space-between" align="center" mb="lg" gap="sm">
         <Box style={{ minWidth: 0, flex: "1 1 320px" }}>
           <Title order={1}>{title}</Title>
           {about && <Text component="div" c="dimmed" mt={2}>{about}</Text>}

@@ -17,14 +17,15 @@ export function seconds(value: number | null | undefined): string {
 }
 
 export function percent(value: number | null | undefined): string {
-  return value === null || value === undefined ? "–" : `${Math.round(value * 100)} %`;
+  return value === null || value === undefined ? "–" : `${Math.round(value * 100)}\u00a0%`;
 }
 
 export function figure(value: unknown): string {
   if (typeof value !== "number" || !Number.isFinite(value)) return value === null || value === undefined ? "–" : String(value);
   if (Number.isInteger(value) && Math.abs(value) < 1e7) return value.toLocaleString("en");
   const size = Math.abs(value);
-  return size >= 1000 || (size < 0.001 && size > 0) ? value.toExponential(2) : value.toPrecision(4).replace(/\.?0+$/, "");
+  if (size >= 1000 && size < 1e7) return Math.round(value).toLocaleString("en");
+  return size >= 1e7 || (size < 0.001 && size > 0) ? value.toExponential(2) : value.toPrecision(4).replace(/\.?0+$/, "");
 }
 
 export function moment(value: string | null | undefined): string {

@@ -33,7 +33,7 @@ function TakeOut({ project, mayChange }: Pick<TabProps, "project" | "mayChange">
         <Select label="Shape" data={SHAPES} value={shape} onChange={(to) => to && setShape(to)} allowDeselect={false} w={180} error={fits ? undefined : "holds rankings or demonstrations"} />
         <Button component="a" href={fits ? `/api/projects/${project.id}/records?kind=${kind}&shape=${shape}` : undefined} data-disabled={!fits || undefined} download leftSection={<Icon name="download" size={15} />}>Download</Button>
       </Group>}
-      <Button component="a" variant="default" href={`/api/projects/${project.id}/export`} download leftSection={<Icon name="download" size={15} />}>Every judgement</Button>
+      <Group><Button component="a" variant="default" href={`/api/projects/${project.id}/export`} download leftSection={<Icon name="download" size={15} />}>Every judgement</Button></Group>
     </Card>
   );
 }

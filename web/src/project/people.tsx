@@ -1,5 +1,5 @@
 /** Who labels in the project, and inviting more. */
-import { Button, Card, MultiSelect, Stack, Text, Title } from "@mantine/core";
+import { Button, Card, Group, MultiSelect, Stack, Text, Title } from "@mantine/core";
 import { useQuery } from "@tanstack/react-query";
 import { useState } from "react";
 import { list, put } from "../api";
@@ -20,7 +20,7 @@ export function PeopleTab({ project, mayChange, onChanged }: TabProps) {
         <Title order={2} mb="sm">Members</Title>
         <Text size="sm" c="dimmed" mb="sm">Members see the project on their first page and can label in it.</Text>
         <MultiSelect label="People" searchable data={[...names].map(([value, label]) => ({ value, label }))} value={members} onChange={setMembers} nothingFoundMessage="Nobody is called that; invite them below" />
-        <Button mt="md" onClick={keep}>Keep</Button>
+        <Group mt="md"><Button onClick={keep}>Keep</Button></Group>
       </Card>
       <Card style={{ background: "var(--card)" }}><Title order={2} mb="sm">Invite someone</Title><InviteForm project={project.name} /></Card>
     </Stack>

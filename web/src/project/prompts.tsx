@@ -107,9 +107,9 @@ export function PromptsTab({ project, mayChange, onChanged }: TabProps) {
           const rows = all.filter((row) => row.text.toLowerCase().includes(wanted.trim().toLowerCase())).slice(0, SHOWN);
           return rows.length === 0 ? <Nothing icon="label" title={wanted ? "No prompt has these words" : "No prompts yet"}>{!wanted && "Write some, or paste a list."}</Nothing> : (
           <Card padding={0} style={{ background: "var(--card)" }}>
-            <Table.ScrollContainer minWidth={520}>
-              <Table><Table.Thead><Table.Tr><Table.Th>Prompt</Table.Th><Table.Th>Side</Table.Th><Table.Th ta="right">Responses</Table.Th><Table.Th ta="right">Tasks</Table.Th></Table.Tr></Table.Thead>
-                <Table.Tbody>{rows.map((row) => <Table.Tr key={row.id}><Table.Td><Text size="sm" lineClamp={3}>{row.text}</Text>{row.turns > 1 && <Text size="xs" c="dimmed">{row.turns} turns</Text>}</Table.Td><Table.Td><Badge variant="light" color="gray" c="inherit" style={{ textTransform: "none" }}>{row.split}</Badge></Table.Td><Table.Td ta="right" className="tabular">{row.responses}</Table.Td><Table.Td ta="right" className="tabular">{row.tasks}</Table.Td></Table.Tr>)}</Table.Tbody></Table>
+            <Table.ScrollContainer minWidth={520} className="fits">
+              <Table><Table.Thead><Table.Tr><Table.Th>Prompt</Table.Th><Table.Th visibleFrom="xs">Side</Table.Th><Table.Th ta="right">Responses</Table.Th><Table.Th ta="right">Tasks</Table.Th></Table.Tr></Table.Thead>
+                <Table.Tbody>{rows.map((row) => <Table.Tr key={row.id}><Table.Td><Text size="sm" lineClamp={3}>{row.text}</Text>{row.turns > 1 && <Text size="xs" c="dimmed">{row.turns} turns</Text>}</Table.Td><Table.Td visibleFrom="xs"><Badge variant="light" color="gray" c="inherit" style={{ textTransform: "none" }}>{row.split}</Badge></Table.Td><Table.Td ta="right" className="tabular">{row.responses}</Table.Td><Table.Td ta="right" className="tabular">{row.tasks}</Table.Td></Table.Tr>)}</Table.Tbody></Table>
             </Table.ScrollContainer>
           </Card>
           );

@@ -29,7 +29,7 @@ function joined(lines: Line[]): uPlot.AlignedData {
   })] as uPlot.AlignedData;
 }
 
-export function Chart({ title, about, lines, window = 1 }: { title: string; about?: string; lines: Line[]; window?: number }) {
+export function Chart({ title, group, lines, window = 1 }: { title: string; group: string; lines: Line[]; window?: number }) {
   const scheme = useComputedColorScheme("light");
   const { ref: box, width } = useElementSize();
   const holder = useRef<HTMLDivElement>(null);
@@ -55,7 +55,7 @@ export function Chart({ title, about, lines, window = 1 }: { title: string; abou
   const last = lines.map((line) => line.values.findLast((v) => v !== null && v !== undefined));
   return (
     <Card padding="md" style={{ background: "var(--card)" }}>
-      <Group justify="space-between" mb={4} wrap="nowrap"><Text component="h3" m={0} fw={600} size="sm" title={about}>{title}</Text>{lines.length === 1 && <Text size="sm" className="tabular" c="dimmed">now {figure(last[0])}</Text>}</Group>
+      <Group justify="space-between" mb={4} wrap="nowrap" align="flex-end"><div style={{ minWidth: 0 }}><Text className="eyebrow">{group}</Text><Text component="h2" m={0} fw={600} size="sm" truncate title={title}>{title}</Text></div>{lines.length === 1 && <Text size="sm" className="tabular" c="dimmed" style={{ whiteSpace: "nowrap" }}>now {figure(last[0])}</Text>}</Group>
       <div ref={box}><div ref={holder} className="chart" role="img" aria-label={`${title} over steps: ${lines.map((line, i) => `${line.name} now ${figure(last[i])}`).join(", ")}`} /></div>
     </Card>
   );

@@ -1,5 +1,5 @@
-/** All curves of one run or of several, grouped by what they are about. */
-import { Group, SimpleGrid, Slider, Stack, Text, TextInput, Title } from "@mantine/core";
+/** All curves of one run or of several, in the order of what they are about. */
+import { Group, SimpleGrid, Slider, Stack, Text, TextInput } from "@mantine/core";
 import { useState } from "react";
 import type { Metrics } from "../types";
 import { Nothing } from "../parts/states";
@@ -30,17 +30,11 @@ export function Curves({ runs }: { runs: { name: string; metrics: Metrics }[] })
         <TextInput label="Show only" placeholder="part of a name" size="xs" value={wanted} onChange={(e) => setWanted(e.currentTarget.value)} />
         <div style={{ width: 220 }}><Text size="sm" fw={500} mb={4}>Smoothing: {window === 1 ? "off" : `mean of ${window} steps`}</Text><Slider size="sm" min={1} max={50} value={window} onChange={setWindow} label={null} thumbLabel="Smoothing" /></div>
       </Group>
-      {order.map((group) => {
-        const members = names.filter((name) => groupOf(name) === group);
-        return members.length === 0 ? null : (
-          <section key={group} aria-label={group}>
-            <Title order={2} mb="sm">{group}</Title>
-            <SimpleGrid cols={{ base: 1, sm: 2, xl: 3 }}>
-              {members.map((name) => <Chart key={name} title={name} window={window} lines={runs.filter((run) => run.metrics.series[name]).map((run) => ({ name: run.name, steps: run.metrics.steps, values: run.metrics.series[name] }))} />)}
-            </SimpleGrid>
-          </section>
-        );
-      })}
+      <SimpleGrid cols={{ base: 1, sm: 2, xl: 3 }}>
+        {order.flatMap((group) => names.filter((name) => groupOf(name) === group).map((name) => (
+          <Chart key={name} title={name} group={group} window={window} lines={runs.filter((run) => run.metrics.series[name]).map((run) => ({ name: run.name, steps: run.metrics.steps, values: run.metrics.series[name] }))} />
+        )))}
+      </SimpleGrid>
     </Stack>
   );
 }

@@ -1,5 +1,5 @@
 /** The token inspector: a response token by token, coloured by a figure; a token chosen shows all of its figures. */
-import { Group, SegmentedControl, Table, Text } from "@mantine/core";
+import { Chip, Group, Table, Text } from "@mantine/core";
 import { useState } from "react";
 import { figure } from "../parts/tell";
 import type { Token } from "../types";
@@ -30,7 +30,7 @@ export function TokenInspector({ tokens }: { tokens: Token[] }) {
   if (there.length === 0) return <Text size="sm" c="dimmed">No figures were kept for these tokens.</Text>;
   return (
     <div>
-      <Group justify="space-between" mb="xs"><SegmentedControl size="xs" value={by} onChange={(value) => setBy(value as Name)} data={there.map((name) => ({ value: name, label: FIGURES[name] }))} aria-label="Colour by" style={{ maxWidth: "100%", overflowX: "auto" }} /><Text size="xs" c="dimmed">orange above zero, blue below; strongest ±{figure(most)}</Text></Group>
+      <Group justify="space-between" mb="xs"><Chip.Group value={by} onChange={(value) => setBy(value as Name)}><Group gap={6} role="radiogroup" aria-label="Colour by">{there.map((name) => <Chip key={name} size="xs" variant="outline" value={name}>{FIGURES[name]}</Chip>)}</Group></Chip.Group><Text size="xs" c="dimmed">orange above zero, blue below; strongest ±{figure(most)}</Text></Group>
       <div role="group" aria-label="Tokens; arrow keys move" onKeyDown={onKey} style={{ lineHeight: 1.9, overflowWrap: "anywhere" }} data-testid="tokens">
         {tokens.map((t, i) => <button key={i} type="button" className="token" tabIndex={i === at ? 0 : -1} aria-pressed={i === at} style={{ background: colour(t), opacity: t.own === false ? 0.55 : 1 }} onClick={() => setAt(i)}>{t.text.replaceAll("\n", "⏎\n") || "∅"}</button>)}
       </div>

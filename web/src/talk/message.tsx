@@ -61,9 +61,9 @@ export function AssistantMessage({ message, rival, busy, onRegenerate, onChanged
             {[message, other].map((one, i, [a, b]) => <article className="response" key={one.id} aria-label={`Answer ${i + 1}`}><Prose text={one.content} /><Button mt="sm" size="xs" variant="default" onClick={() => choose(one.id, one === a ? b.id : a.id)}>This one is better</Button></article>)}
           </div>
         ) : <Prose text={message.content} />}
-        {!editing && (
+        {!editing && !other && (
           <Group gap={2} mt={4} c="dimmed">
-            {!other && all.length > 1 && (
+            {all.length > 1 && (
               <Group gap={0}>
                 <ActionIcon variant="subtle" color="gray" c="inherit" aria-label="The answer before" disabled={at === 0} onClick={() => onShow(all[at - 1].id)}><Icon name="left" size={15} /></ActionIcon>
                 <Text size="xs" className="tabular">{at + 1} of {all.length}</Text>
