@@ -25,7 +25,7 @@ createRoot(document.getElementById("root")!).render(
   <StrictMode>
     <MantineProvider theme={theme} defaultColorScheme="auto">
       <QueryClientProvider client={queries}>
-        <Notifications position="bottom-center" autoClose={5000} />
+        <Notifications position="top-center" autoClose={5000} /> {/* at the bottom they would lie over what one writes and submits */}
         <BrowserRouter>
           <App />
         </BrowserRouter>
