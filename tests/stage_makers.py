@@ -238,10 +238,11 @@ def assert_same_weights(got: Path | str, want: Path | str) -> None:
 def assert_same_run(got: Path, want: Path) -> None:
     """Same metrics, samples and weights, bit for bit."""
     assert rows(got) == rows(want)
-    if (want / "samples.jsonl").exists():
-        assert rows(got, "samples.jsonl") == rows(want, "samples.jsonl")
-    else:
-        assert not (got / "samples.jsonl").exists()
+    for name in ("samples.jsonl", "watched.jsonl"):
+        if (want / name).exists():
+            assert rows(got, name) == rows(want, name)
+        else:
+            assert not (got / name).exists()
     assert_same_weights(got / "model", want / "model")
 
 

@@ -37,6 +37,8 @@ def boss(talking: Site, toys: Toys) -> Browser:
     figures = {"tokens": ["a", "b"], "logprobs": [-1.0, None], "ref_logprobs": [-1.5, None], "kl": [0.5, None]}
     samples = [{"step": step, **sample, **figures} for step in (1, 1, 3)]
     (online / "samples.jsonl").write_text("".join(json.dumps(line) + "\n" for line in samples) + '{"step": 3, "pro')
+    watched = [{"step": step, **sample, "prompt_id": "w1", "response": f"said {step}"} for step in (1, 3)]
+    (online / "watched.jsonl").write_text("".join(json.dumps(line) + "\n" for line in watched))
     (online / "report.html").write_text("<h1>report</h1>")
     (online / "status.json").write_text('{"status": "finished", "why": ""}')
     return browser(talking, "administrator")
@@ -80,11 +82,13 @@ def test_what_is_appended_is_read_once(tmp_path: Path) -> None:
 def test_samples_by_step_with_each_tokens_figures(boss: Browser) -> None:
     newest = boss.get("/api/runs/online/samples").json()
     assert newest["steps"] == [1, 3] and newest["step"] == 3
-    (prompt,) = newest["items"]
+    same, prompt = newest["items"]
+    assert (same["watched"], same["responses"][0]["text"], prompt["watched"]) == (True, "said 3", False)
     (response,) = prompt["responses"]
     assert response["text"] == "<script>x</script>" and response["reward"] == 1.5
     assert response["tokens"][0] == {"text": "a", "logprob": -1.0, "ref_logprob": -1.5, "kl": 0.5}
-    assert len(boss.get("/api/runs/online/samples?step=1").json()["items"][0]["responses"]) == 2
+    first = boss.get("/api/runs/online/samples?step=1").json()["items"]
+    assert [len(item["responses"]) for item in first] == [1, 2] and first[0]["responses"][0]["text"] == "said 1"
 
 
 def test_a_report_runs_in_a_sandbox(boss: Browser) -> None:

@@ -606,7 +606,16 @@ def test_algorithms_that_compare_responses_draw_several(algorithm, sft):
 def test_sample_every(sft):
     run = sft("s", "sample_every=3", stage="ppo")
     assert sorted({s["step"] for s in rows(run.path, "samples.jsonl")}) == [1, 3, 6]
-    assert not (sft("none", "sample_every=0", stage="ppo").path / "samples.jsonl").exists()
+    watched = rows(run.path, "watched.jsonl")
+    asked = [[s["prompt"] for s in watched if s["step"] == step] for step in (1, 3, 6)]
+    assert len(asked[0]) == 4 and asked[0] == asked[1] == asked[2]  # the same prompts at every step
+    assert all(
+        abs(kl) < 1e-4 for s in watched if s["step"] == 1 for kl in s["kl"] if kl is not None
+    )  # nothing learned yet
+    assert all(s["score"] is not None and len(s["tokens"]) == len(s["kl"]) for s in watched)
+    without = sft("none", "sample_every=0", stage="ppo")
+    assert not (without.path / "samples.jsonl").exists() and not (without.path / "watched.jsonl").exists()
+    assert rows(without.path) == rows(run.path)  # looking changes nothing
 
 
 def test_the_saved_config_is_the_config(sft, toys):

@@ -141,9 +141,9 @@ def curves(name: str) -> dict[str, Any]:
     wave = [math.sin(step * 1.7 + shift) * 0.12 for step in steps]
     series = {
         "reward": [1.6 * (1 - math.exp(-step / 60)) - 0.4 + w + shift for step, w in zip(steps, wave, strict=True)],
-        "kl": [6 * (1 - math.exp(-step / 70)) + abs(w) for step, w in zip(steps, wave, strict=True)],
-        "loss": [0.9 * math.exp(-step / 90) + 0.3 + w / 3 for step, w in zip(steps, wave, strict=True)],
-        "entropy": [2.9 - 0.006 * step + w / 2 for step, w in zip(steps, wave, strict=True)],
+        "kl": [(6 + 4 * shift) * (1 - math.exp(-step / 70)) + abs(w) for step, w in zip(steps, wave, strict=True)],
+        "loss": [(0.9 - shift / 2) * math.exp(-step / 90) + 0.3 + w / 3 for step, w in zip(steps, wave, strict=True)],
+        "entropy": [2.9 - shift - 0.006 * step + w / 2 for step, w in zip(steps, wave, strict=True)],
         "clip_fraction": [0.08 + w / 3 for w in wave],
         "response_length": [38 + step / 8 + 30 * w for step, w in zip(steps, wave, strict=True)],
         "tokens_per_s": [2100 + 900 * w for w in wave],
@@ -166,12 +166,17 @@ def samples(step: int) -> dict[str, Any]:
             }
         )
     answer = "Light travels faster than sound, so it comes first."
-    first = {"prompt": TASKS[5]["prompt"], "responses": [{"text": answer, "reward": 0.4 + step / 200, "tokens": said}]}
+    first = {
+        "prompt": TASKS[5]["prompt"],
+        "watched": True,
+        "responses": [{"text": answer, "reward": 0.4 + step / 200, "tokens": said}],
+    }
     second = {
         "prompt": TASKS[2]["prompt"],
+        "watched": False,
         "responses": [{"text": "They weigh the same.", "reward": step / 180, "tokens": said}],
     }
-    return {"steps": [0, 50, 100, 150, 200], "step": step, "items": [first, second]}  # fmt: skip
+    return {"steps": [0, 25, 50, 75, 100, 125], "step": step, "items": [first, second]}  # fmt: skip
 
 
 def share(value: float, num: int = 130) -> dict[str, Any]:

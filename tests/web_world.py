@@ -464,7 +464,7 @@ ROUTES: list[tuple[str, str, Callable[..., Answer]]] = [
     ("GET", "/api/runs/compare", compared),
     ("GET", r"/api/runs/([^/]+)", run),
     ("GET", r"/api/runs/([^/]+)/metrics", lambda w, q, b, name: (200, curves(name))),
-    ("GET", r"/api/runs/([^/]+)/samples", lambda w, q, b, name: (200, samples(int(q.get("step", ["200"])[0])))),
+    ("GET", r"/api/runs/([^/]+)/samples", lambda w, q, b, name: (200, samples(int(q.get("step", ["125"])[0])))),
     ("POST", r"/api/runs/([^/]+)/(?:cancel|resume)", say({})),
     ("GET", "/api/stages", say({"items": [{"command": "ppo", "resumable": True}, {"command": "sft", "resumable": True}], "total": 2})),
     ("GET", "/api/recipes", say({"items": [{"name": "harmless", "command": "ppo", "settings": {"model": "starter", "algorithm.kl_coef": 0.05}}], "total": 1})),

@@ -99,7 +99,7 @@ export interface Token {
   text: string; own?: boolean; logprob?: number | null; ref_logprob?: number | null; kl?: number | null; value?: number | null;
   reward?: number | null; advantage?: number | null;
 }
-export interface SampleItem { prompt: string | Message[] | null; responses: { text: string; reward?: number | null; tokens?: Token[] }[] }
+export interface SampleItem { prompt: string | Message[] | null; watched?: boolean; responses: { text: string; reward?: number | null; tokens?: Token[] }[] }
 export interface Samples { steps: number[]; step?: number | null; items: SampleItem[] }
 /** `type` is in words; `default` as TOML writes it, null where it must be given. */
 export interface SettingRow { name: string; type: string; kind: "integer" | "number" | "boolean" | "string" | "choice" | "json"; choices?: string[] | null; default: string | null; description: string; option: string }

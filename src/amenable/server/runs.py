@@ -31,6 +31,7 @@ MOST_POINTS = 2000
 LOOK_EVERY_S, LONGEST_S = 1.0, 3600.0
 STEP = re.compile(rb'\{"step": (\d+)[,}]')
 HEADLINE = ("loss", "score", "accuracy", "validation/accuracy", "validation/loss", "kl")
+FILES = ((True, "watched.jsonl"), (False, "samples.jsonl"))
 TOKEN_FIGURES = {"logprobs": "logprob", "ref_logprobs": "ref_logprob", "values": "value", "rewards": "reward", "advantages": "advantage", "kl": "kl"}  # fmt: skip
 """Column of samples.jsonl → what one token's figure is called."""
 
@@ -213,23 +214,24 @@ def _new_rows(path: Path, place: int) -> tuple[int, list[Json]]:
 def samples(
     name: Name, person: ReviewerUp, site: SiteDep, step: Annotated[int | None, Query(ge=0, le=2**53)] = None
 ) -> Json:
-    """The responses logged at a step (None: the newest), each token with its figures; and which steps there are."""
-    path = folder_of(site, name) / "samples.jsonl"
-    lines = list(_sample_lines(path))
-    steps = sorted({at for at, _ in lines})
+    """The responses logged at a step (None: the newest), each token with its figures; and which steps there are.
+
+    watched: responses to prompts that are the same at every step; the others are of the step's own batch.
+    """
+    folder = folder_of(site, name)
+    lines = [(watched, *line) for watched, file in FILES for line in _sample_lines(folder / file)]
+    steps = sorted({at for _, at, _ in lines})
     wanted = step if step is not None else (steps[-1] if steps else 0)
-    prompts: dict[str, Json] = {}
-    for at, line in lines:
+    prompts: dict[tuple[bool, str], Json] = {}
+    for watched, at, line in lines:
         if at != wanted:
             continue
         try:
             row = json.loads(line)
         except ValueError:
             continue  # half a line: the run was killed while it wrote, or is writing
-        prompt = prompts.setdefault(
-            f"{row.get('prompt_id')}", {"prompt_id": row.get("prompt_id"), "prompt": row.get("prompt"), "responses": []}
-        )
-        prompt["responses"].append(_response(row))
+        about = {"prompt_id": row.get("prompt_id"), "prompt": row.get("prompt"), "watched": watched, "responses": []}
+        prompts.setdefault((watched, f"{row.get('prompt_id')}"), about)["responses"].append(_response(row))
     return {"steps": steps, "step": wanted, "items": list(prompts.values())}
 
 

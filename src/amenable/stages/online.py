@@ -41,7 +41,7 @@ from amenable.stages.episodes import Episodes, EpisodeSource, NoScore, Player, f
 from amenable.stages.events import Event, OnEvent, RunResult, ignore
 from amenable.stages.job import NEW, Job
 from amenable.stages.sft import ensure_template
-from amenable.stages.trace import token_traces
+from amenable.stages.watched import watcher, write_samples
 from amenable.train.ahead import Ahead
 from amenable.train.contract import Algorithm
 from amenable.train.learner import Learner
@@ -96,7 +96,9 @@ class Config(Record, frozen=True):
     max_prompt_tokens: Annotated[
         int, Meta(ge=0, description="longest prompt; 0: the context less sampling.max_tokens")
     ] = 0
-    sample_every: Annotated[int, Meta(ge=0, description="steps between samples written to samples.jsonl; 0: none")] = 10
+    sample_every: Annotated[
+        int, Meta(ge=0, description="steps between samples written to samples.jsonl and watched.jsonl; 0: none")
+    ] = 10
     num_slots: Annotated[int, Meta(ge=1, description="responses decoded together; memory only")] = 128
     decode: Decode = "auto"
     reuse_logprobs: Annotated[
@@ -224,11 +226,15 @@ def _run(config: Config, workspace: WorkspaceFolder, job: Job) -> RunResult:
         held_out: list[Any] = prompts.validation[:64]
     else:
         held_out = Episodes(units_per_step=256, seed=config.train.seed, name="validation").next_units()
-    drift, write_samples = Drift(job.say), _sampler(config, policy, job)
+    drift = Drift(job.say)
+    scored = "people:" not in str(config.reward)
+    watch = watcher(source, held_out, learner, scorers, policy.tokenizer, job.folder, scored=scored)
 
     def on_batch(step: int, batches: dict[str, Batch]) -> None:
         drift.see(step, batches["rollouts"])
-        write_samples(step, batches)
+        if config.sample_every and (step == 1 or step % config.sample_every == 0):
+            write_samples(job.folder, step, batches["rollouts"], policy.tokenizer)
+            watch(step)
 
     result = job.train(
         algorithm,
@@ -444,17 +450,6 @@ def _loaders(
             mend="set it above 0, or leave `ptx` out",
         )
     return loaders
-
-
-def _sampler(config: Config, policy: Policy, job: Job) -> Any:
-    """Writes a few responses with every token's figures each `sample_every` steps."""
-
-    def write(step: int, batches: dict[str, Batch]) -> None:
-        if config.sample_every and (step == 1 or step % config.sample_every == 0):
-            for trace in token_traces(batches["rollouts"], policy.tokenizer, most=4):
-                job.folder.append("samples.jsonl", {"step": step, **trace})
-
-    return write
 
 
 def _held_out(

@@ -4,7 +4,7 @@
     environment.json   versions, machine, threads, compute paths in force, and the settings once more
     data.json          each stream's sources with hashes, counts, epochs
     metrics.jsonl      one line per step
-    samples.jsonl      responses by step
+    samples.jsonl      responses by step; watched.jsonl: to the same prompts at each
     checkpoints/       see checkpoint.py
     dumps/             batches of skipped steps (or of all, if asked), for `runs replay`
     status.json        running | interrupted | parked | finished | failed, and why
@@ -102,7 +102,7 @@ class RunFolder:
 
     def cut_after(self, step: int) -> None:
         """Keep only what was logged up to `step`."""
-        for name in ("metrics.jsonl", "samples.jsonl"):
+        for name in ("metrics.jsonl", "samples.jsonl", "watched.jsonl"):
             path = self.folder / name
             if path.exists():
                 kept = [row for row in self.rows(name) if row.get("step", 0) <= step]

@@ -1,5 +1,5 @@
 /** What the model answered as it learned: the same prompts, a slider over the steps. */
-import { Button, Card, Group, Slider, Stack, Text } from "@mantine/core";
+import { Button, Card, Group, Slider, Stack, Text, Title } from "@mantine/core";
 import { keepPreviousData, useQuery } from "@tanstack/react-query";
 import { useState } from "react";
 import { get } from "../api";
@@ -32,6 +32,16 @@ function Sample({ item }: { item: SampleItem }) {
   );
 }
 
+function Section({ title, items }: { title: string; items: SampleItem[] }) {
+  if (items.length === 0) return null;
+  return (
+    <section aria-label={title}>
+      <Title order={2} mb="sm">{title}</Title>
+      <Stack>{items.map((item) => <Sample key={inWords(item.prompt)} item={item} />)}</Stack>
+    </section>
+  );
+}
+
 export function SamplesView({ run, live }: { run: string; live: boolean }) {
   const [step, setStep] = useState<number | null>(null);
   const path = `/api/runs/${encodeURIComponent(run)}/samples${step === null ? "" : `?step=${step}`}`;
@@ -47,7 +57,8 @@ export function SamplesView({ run, live }: { run: string; live: boolean }) {
               <Group justify="space-between" mb="xs"><Text fw={600} id="step-slider">Step {steps[at]}</Text><Text size="sm" c="dimmed">{steps.length} steps kept</Text></Group>
               <Slider min={0} max={Math.max(1, steps.length - 1)} step={1} value={at} onChange={(i) => setStep(steps[Math.min(i, steps.length - 1)])} label={(i) => `step ${steps[Math.min(i, steps.length - 1)]}`} thumbLabel="Step" disabled={steps.length < 2} />
             </Card>
-            {items.map((item, i) => <Sample key={`${i}-${inWords(item.prompt).slice(0, 40)}`} item={item} />)}
+            <Section title="The same prompts at every step" items={items.filter((item) => item.watched)} />
+            <Section title="Out of this step's batch" items={items.filter((item) => !item.watched)} />
           </Stack>
         );
       }}
