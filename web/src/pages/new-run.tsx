@@ -1,5 +1,6 @@
 /** Starting a run: a recipe or a stage, its settings with their command-line names, checked as the command line checks them. */
 import { Alert, Button, Card, Code, Group, NumberInput, Select, Stack, Switch, Text, TextInput } from "@mantine/core";
+import { useDebouncedValue } from "@mantine/hooks";
 import { useQuery } from "@tanstack/react-query";
 import { useState } from "react";
 import { useNavigate } from "react-router";
@@ -36,8 +37,11 @@ function Field({ row, value, error, onChange }: { row: SettingRow; value: unknow
 
 function SettingsForm({ command, start }: { command: string; start: Values }) {
   const navigate = useNavigate();
-  const rows = useQuery({ queryKey: ["settings", command], queryFn: () => list<SettingRow>(`/api/stages/${command}/settings`) });
   const [values, setValues] = useState<Values>(start);
+  const [algorithm] = useDebouncedValue(text(values["algorithm.name"]), 300);
+  const rows = useQuery({ queryKey: ["settings", command], queryFn: () => list<SettingRow>(`/api/stages/${command}/settings`) });
+  // another algorithm has other settings; while its name is being typed there is none, and the default's stay
+  const own = useQuery({ queryKey: ["settings", command, algorithm], queryFn: () => list<SettingRow>(`/api/stages/${command}/settings?algorithm=${encodeURIComponent(algorithm)}`), enabled: !!algorithm });
   const [name, setName] = useState("");
   const [wanted, setWanted] = useState("");
   const [problem, setProblem] = useState<ApiError | null>(null);
@@ -51,7 +55,8 @@ function SettingsForm({ command, start }: { command: string; start: Values }) {
   const line = `amenable ${command} ${Object.entries(settings).map(([key, value]) => `${key}=${/[\s"']/.test(text(value)) ? `'${text(value)}'` : text(value)}`).join(" ")}${name ? ` --name ${name}` : ""}`;
   return (
     <Loaded query={rows}>
-      {(all) => {
+      {(usual) => {
+        const all = own.data ?? usual;
         const isSet = (row: SettingRow) => values[row.name] !== undefined;
         const shown = all.filter((row) => !row.name.includes("[]")).filter((row) => (wanted ? `${row.name} ${row.description}`.toLowerCase().includes(wanted.toLowerCase()) : row.default === null || isSet(row) || !row.name.includes(".") || problem?.field === row.name));
         return (
