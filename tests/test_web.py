@@ -339,7 +339,7 @@ def test_samples_move_with_the_slider_and_tokens_show_their_figures(open_page: A
     page = open_page(World(role="reviewer"), "/runs/ppo-1")
     page.get_by_role("tab", name="Samples").click()
     page.get_by_role("slider").press("ArrowLeft")
-    page.get_by_text("Step 150", exact=True).wait_for()
+    page.get_by_text("Step 100", exact=True).wait_for()
     page.get_by_role("button", name="Tokens").first.click()
     page.get_by_test_id("tokens").get_by_role("button").nth(2).click()
     page.get_by_text("Token 3 of 12").wait_for()
@@ -356,21 +356,56 @@ def test_every_page_passes_axe(open_page: Any, role: str, scheme: str) -> None:
     page = settled(open_page(world, "/account", size=size, scheme=scheme))
     for path in PAGES[role]:
         page.goto(ORIGIN + path)
-        found = violations(settled(page))
-        assert not found, f"{path} ({scheme}): {found}"
-        width = page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
-        assert width <= 0, f"{path} is {width} px wider than the window"
+        passes(settled(page), f"{path} ({scheme})")
     assert faults(world) == []
+
+
+OPENED = {
+    "administrator": [("/people", ["Invitations"]), ("/people", ["Trail"]), ("/people", ["Erase everything of Joonas"]), ("/projects", ["New project"]),
+                      ("/project/1?tab=prompts", ["Add prompts"]), ("/runs/ppo-1", ["Cancel"])],
+    "reviewer": [("/runs/ppo-1", ["Samples", "Tokens"]), ("/runs/ppo-1", ["Settings"]), ("/review/1/1", ["Reject what Amina said"]),
+                 ("/playground?model=starter&model=run:ppo-1&prompt=Hi", ["Settings: temperature 0.7, top-p 0.95", "Answer"])],
+    "labeler": [("/label/1", ["Skip"]), ("/label/1", ["Keys"]), ("/label/1", ["Guidelines"])],
+    "chat": [("/arena", ["Board"]), ("/chat/1", ["Good answer"]), ("/chat/1", ["Edit the answer"])],
+}  # fmt: skip
+"""What opens on pages, by role: (page, the tabs and buttons that one presses)."""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("role", list(OPENED))
+def test_what_opens_on_a_page_passes_axe(open_page: Any, role: str, scheme: str) -> None:
+    world = World(role=role)
+    page = settled(open_page(world, "/account", size=DESKTOP if scheme == "dark" else PHONE, scheme=scheme))
+    for path, pressed in OPENED[role]:
+        page.goto(ORIGIN + path)
+        settled(page)
+        for name in pressed:
+            named = page.get_by_role("tab", name=name, exact=True).or_(
+                page.get_by_role("button", name=name, exact=True)
+            )
+            named.first.click()
+        page.wait_for_timeout(300)  # until what opens stands still
+        passes(page, f"{path} ({scheme}) after {pressed}")
+    assert faults(world) == []
+
+
+def passes(page: Any, where: str) -> None:
+    """No violation that axe finds, and nothing wider than the window."""
+    found = violations(page)
+    assert not found, f"{where}: {found}"
+    width = page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
+    assert width <= 0, f"{where} is {width} px wider than the window"
 
 
 @pytest.mark.parametrize("kind", ["rank", "compare", "label", "edit", "demonstrate"])
 def test_every_kind_of_task_passes_axe(open_page: Any, kind: str) -> None:
-    page = desk(open_page, World(kind=kind))
-    assert not violations(page)
-    if kind == "rank":
-        press(page, "6 2 5 1")
-        page.wait_for_selector("[data-tier='0']")
-        assert not violations(page)
+    for scheme, size in (("light", DESKTOP), ("dark", PHONE)):
+        page = desk(open_page, World(kind=kind), scheme=scheme, size=size)
+        passes(page, f"{kind} ({scheme})")
+        if kind == "rank":
+            press(page, "6 2 5 1")
+            page.wait_for_selector("[data-tier='0']")
+            passes(page, f"ranking ({scheme})")
 
 
 def violations(page: Any) -> list[str]:

@@ -398,7 +398,7 @@ def test_a_chat_users_day(town: Town) -> None:
     assert kept["name"] == "Mei" and [row["given"] for row in kept["consent"]] == [True]
     assert [talk["title"] for talk in kept["conversations"]] == ["Is the ball red?", "Is the hat red?"]
     assert sum(row["counts"] for row in kept["became_training_data"]) == 4  # drawn again, thumb, edit, choice
-    page.get_by_label("My feedback in chat may train models here").uncheck(force=True)
+    page.get_by_label("My feedback in chat may train models here").click(force=True)
     page.get_by_text("Withdrawn.").wait_for()
     assert [town.records("chat", kind) for kind in ("labels", "comparisons", "demonstrations")] == [[], [], []]
 

@@ -27,7 +27,7 @@ export function Conversations({ here, onPick }: { here?: string; onPick?: () => 
       <TextInput aria-label="Search conversations" placeholder="Search" type="search" size="sm" maxLength={200} mb="sm" value={words} onChange={(e) => setWords(e.currentTarget.value)} />
       {(all.data ?? []).map((c) => (
         <Group key={c.id} gap={0} wrap="nowrap">
-          <NavLink component={Link} to={`/chat/${c.id}`} active={String(c.id) === here} label={<Text size="sm" truncate>{c.title || "Untitled"}</Text>} description={moment(c.updated_at)} onClick={onPick} variant="subtle" style={{ borderRadius: 8, minWidth: 0 }} styles={{ description: { color: "var(--ink-soft)" }, body: { minWidth: 0 } }} />
+          <NavLink component={Link} to={`/chat/${c.id}`} active={String(c.id) === here} label={<Text size="sm" truncate>{c.title || "Untitled"}</Text>} description={moment(c.updated_at)} onClick={onPick} variant="subtle" style={{ borderRadius: 8, minWidth: 0, ...(String(c.id) === here ? { background: "var(--accent-soft)", color: "var(--accent)" } : {}) }} styles={{ description: { color: "var(--ink-soft)" }, body: { minWidth: 0 } }} />
           <ActionIcon variant="subtle" color="gray" c="dimmed" aria-label={`Rename ${c.title || "Untitled"}`} onClick={() => setAsked({ what: "rename", about: c })}><Icon name="edit" size={15} /></ActionIcon>
           <ActionIcon variant="subtle" color="gray" c="dimmed" aria-label={`Delete ${c.title || "Untitled"}`} onClick={() => setAsked({ what: "delete", about: c })}><Icon name="trash" size={15} /></ActionIcon>
         </Group>
