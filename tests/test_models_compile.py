@@ -108,6 +108,8 @@ def test_the_rule_counts_operations_and_no_seconds(monkeypatch: pytest.MonkeyPat
     assert to_be_compiled(one, 1)
     one.config = one.config.replace(compile="auto", paths="plain")
     assert not to_be_compiled(one, enough), "plain paths are plain"
+    one.config, model.native = one.config.replace(paths="auto"), True
+    assert not to_be_compiled(one, enough), "compiled operations leave little to gain"
 
 
 def test_without_a_compiler_the_plain_layers_run(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,9 @@ from amenable.models import lora
 from amenable.models.decoder import Decoder
 from amenable.models.native import library as native_library
 from amenable.models.native.decode import NativeDecoder, why_not
+from amenable.models.native.library import DECODING, Source
 from amenable.models.native.packed import Weights, fingerprint
+from amenable.models.native.training import TRAINING
 from amenable.rollout.local import LocalEngine
 from amenable.rollout.sampling import DrawParams, draw
 from amenable.types import Sampling
@@ -33,6 +35,7 @@ SHAPES: dict[str, dict[str, Any]] = {
     "relu, biases": dict(activation="relu", qkv_bias=True, out_bias=True, mlp_bias=True, norm="layer"),
 }
 PROMPTS = (3, 33, 17, 90)
+SOURCES = (DECODING, TRAINING)
 
 
 def continued(model: Decoder, weights: Weights) -> tuple[Tensor, Tensor]:
@@ -274,12 +277,18 @@ def test_the_fingerprint_sees_every_parameter() -> None:
         before = after
 
 
-def test_a_change_in_a_header_compiles_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    before = native_library._fingerprint("g++", ())
-    changed = tmp_path / "vectors.h"
-    changed.write_text(native_library.HEADERS[1].read_text() + "\n")
-    monkeypatch.setattr(native_library, "HEADERS", (native_library.HEADERS[0], changed))
-    assert native_library._fingerprint("g++", ()) != before
-    included = [line for line in native_library.SOURCE.read_text().splitlines() if line.startswith('#include "')]
-    included += [line for h in native_library.HEADERS for line in h.read_text().splitlines() if '#include "' in line]
-    assert {line.split('"')[1] for line in included} == {"products.h", "vectors.h"}
+@pytest.mark.parametrize("source", SOURCES, ids=lambda s: s.name)
+def test_a_change_in_a_header_compiles_anew(source: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = native_library._fingerprint(source, "g++", ())
+    for name in (source.name, *source.headers):
+        (tmp_path / name).write_text((native_library.FOLDER / name).read_text())
+    monkeypatch.setattr(native_library, "FOLDER", tmp_path)
+    assert native_library._fingerprint(source, "g++", ()) == before
+    for name in source.headers:
+        with (tmp_path / name).open("a") as file:
+            file.write("\n")
+        after = native_library._fingerprint(source, "g++", ())
+        assert after != before
+        before = after
+    lines = [line for name in (source.name, *source.headers) for line in (tmp_path / name).read_text().splitlines()]
+    assert {line.split('"')[1] for line in lines if line.startswith('#include "')} == set(source.headers)

@@ -108,15 +108,17 @@ def clock(monkeypatch, *seconds):
 
 
 def test_the_faster_wins(monkeypatch):
-    clock(monkeypatch, [1.0, 0.5], [1.0, 0.5], [1.0, 2.0], [3.0, 2.0])
+    monkeypatch.setattr(paths, "library", lambda source: None)
+    clock(monkeypatch, [1.0, 0.5], [1.0, 0.5], [1.0, 2.0], [3.0, 2.0], [1.0, 0.5])
     found = paths.measure("cpu").paths
-    assert found == Paths(matmul="medium", training="bfloat16", attention=paths.ATTENTION_LENGTHS[0], end_to_end=True)
-    clock(monkeypatch, [1.0, 0.97], [1.0, 0.97], [2.0, 1.0])  # a gain within the noise is none
+    shortest = paths.ATTENTION_LENGTHS[0]
+    assert found == Paths(matmul="medium", training="bfloat16", attention=shortest, end_to_end=True, native=True)
+    clock(monkeypatch, [1.0, 0.97], [1.0, 0.97], [2.0, 1.0], [1.0, 0.97])  # a gain within the noise is none
     assert paths.measure("cpu").paths == Paths(matmul="highest", training="float32", attention=0)
 
 
 def test_a_fast_product_that_rounds_is_not_taken(monkeypatch):
-    clock(monkeypatch, [1.0, 0.1], [1.0, 2.0], [2.0, 1.0])
+    clock(monkeypatch, [1.0, 0.1], [1.0, 2.0], [2.0, 1.0], [1.0, 2.0])
     exact = torch.Tensor.__matmul__
 
     def rounding(a, b):
@@ -173,7 +175,7 @@ def test_a_run_notes_its_paths_and_goes_on_with_them(medium, toys, workspace, mo
     run = start("sft", toys.mapping("sft", "train.save_every=2"), workspace, "noted")
     noted = json.loads((run.path / "environment.json").read_text())["paths"]
     measured = {"matmul": "medium", "training": "bfloat16", "attention": 300, "end_to_end": True}
-    assert noted == measured | {"compiled": False, "checkpointing": False}
+    assert noted == measured | {"native": False, "compiled": False, "checkpointing": False}
     other = Measured(machine="", paths=PLAIN, figures={}, seconds=0)
     monkeypatch.setattr("amenable.stages.build.choose", lambda d: other)
     resume(run.path)  # would refuse if anything were not as it was

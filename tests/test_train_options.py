@@ -156,7 +156,9 @@ def test_checkpointing_reaches_the_run(sft):
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("paths", [Paths(attention=1 << 20, end_to_end=True), Paths(attention=1 << 20), Paths()])
+@pytest.mark.parametrize(
+    "paths", [Paths(attention=1 << 20, end_to_end=True), Paths(attention=1 << 20), Paths(), Paths(native=True)]
+)
 def test_what_a_pass_keeps_is_counted_before(paths, dtype):
     shape = dict(hidden_size=64, num_layers=3, num_heads=4, num_kv_heads=2, head_dim=16, mlp_size=192, context=128)
     model = Decoder(DecoderConfig.tiny(256, **shape)).init_weights(torch.Generator().manual_seed(0))

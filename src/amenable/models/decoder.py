@@ -38,6 +38,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Cache", "Decoder", "DecoderConfig", "Rope"]
 
+MOST_HEAD_DIM = 256
+"""What the compiled attention has room for (native/attention.h)."""
+
 
 class Decoder(nn.Module):
     """A causal language model.
@@ -52,6 +55,7 @@ class Decoder(nn.Module):
     linear_head    the logits are hidden @ head_weightᵀ + head_bias and nothing more
     attention      "auto", "math", "sdpa" or a number of keys, see attention.py
     end_to_end     True: documents are best read end to end (batch.Inputs.groups), where `joins` allows it
+    native         True: such documents are read by compiled operations (native/reading.py) where these can, however long
     checkpointing  True: each layer's activations are computed again in the backward pass, for less memory
     """
 
@@ -64,6 +68,7 @@ class Decoder(nn.Module):
         self.config = config
         self.attention: Path = attention
         self.end_to_end = False
+        self.native = False
         self.checkpointing = False
         self.model = Trunk(config)
         self.lm_head = None if config.tied else nn.Linear(config.hidden_size, config.vocab_size, bias=False)
@@ -76,12 +81,31 @@ class Decoder(nn.Module):
         tokens of segment -1 write nothing and their output means nothing. Raises ModelError if a text
         outgrows context or cache.
         """
+        if inputs.groups is not None and self.reads_compiled():
+            from amenable.models.native.reading import read
+
+            return read(self.model, inputs, self.checkpointing)
         return self.model(inputs, cache, slots_P, self.attention, self.checkpointing)
 
     def joins(self, longest: int) -> bool:
-        """Whether documents of at most so many tokens are read end to end: on a CPU, up to the limit of `attention`."""
+        """Whether documents of at most so many tokens are read end to end: on a CPU, up to the limit of `attention` or compiled."""
         on_cpu = self.model.embed_tokens.weight.device.type == "cpu"
-        return self.end_to_end and on_cpu and (self.attention == "auto" or by_products(longest, self.attention))
+        return self.reads_compiled() or (
+            self.end_to_end and on_cpu and (self.attention == "auto" or by_products(longest, self.attention))
+        )
+
+    def reads_compiled(self) -> bool:
+        """Whether documents end to end are read by native/reading.py: wanted, and able to with these weights and products."""
+        weight = self.model.embed_tokens.weight
+        dtypes_fit = weight.dtype == torch.float32 and compute_dtype(weight) in (torch.float32, torch.bfloat16)
+        whole = all(layer.parts is None for layer in self.model.layers)
+        return (
+            self.native
+            and weight.device.type == "cpu"
+            and dtypes_fit
+            and whole
+            and self.config.head_dim <= MOST_HEAD_DIM
+        )
 
     def logits(self, hidden_NH: Tensor) -> Tensor:
         """(..., H) to (..., V)."""
@@ -176,7 +200,7 @@ class Trunk(nn.Module):
         x = self.embed_tokens(inputs.tokens_PL)
         places = None if cache is None else plan(cache, inputs.positions_PL, inputs.segments_PL, slots_P)
         if cache is None:
-            self._check_context(inputs.positions_PL)
+            self.check_context(inputs.positions_PL)
         if self.embed_positions is not None:
             x = x + self.embed_positions(inputs.positions_PL)
         dtype = compute_dtype(x)
@@ -190,7 +214,8 @@ class Trunk(nn.Module):
                 x = layer(x, rotation, visible, places, path)
         return self.norm(x)
 
-    def _check_context(self, positions_PL: Tensor) -> None:
+    def check_context(self, positions_PL: Tensor) -> None:
+        """Raise ModelError if a position lies beyond the context."""
         if positions_PL.shape[1] > self.config.context and int(positions_PL.max()) >= self.config.context:
             raise ModelError(
                 f"a row of {int(positions_PL.max()) + 1} tokens is longer than this model's context of "

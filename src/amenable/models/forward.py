@@ -14,9 +14,10 @@ from torch import Tensor, nn
 
 from amenable.batch import Batch, Outputs
 from amenable.errors import ModelError
+from amenable.models.decoder import Decoder
 from amenable.models.documents import rounded
 from amenable.models.packing import join, pack
-from amenable.objectives.logprobs import chunked_logprobs, exact_kl
+from amenable.objectives.logprobs import Softmax, chunked_logprobs, exact_kl
 
 
 class Actor(nn.Module):
@@ -82,6 +83,7 @@ def outputs_of(
             temperature=temperature,
             entropy="entropy" in wants,
             logits_fn=None if model.linear_head else model.logits,
+            softmax=_softmax(model),
         )
         found["logprobs_BT"] = spread(logprobs_N[:num_trained])
         if entropy_N is not None:
@@ -125,3 +127,11 @@ def outputs_of(
             (trained_BT,), classes_NC
         )
     return Outputs(**found)
+
+
+def _softmax(model: Any) -> Softmax | None:
+    if not isinstance(model, Decoder) or not model.native or model.head_weight.device.type != "cpu":
+        return None
+    from amenable.models.native.training import softmax_rows
+
+    return softmax_rows

@@ -7,6 +7,8 @@
     attention   longest row, in tokens, for which attention by batched matrix products beats torch's fused kernel, see
                 attention.py
     end_to_end  documents up to that length without padding between them, see documents.py: wherever matrix products win
+    native      what lies between the matrix products by compiled code, see native/training.py: where a compiler is at hand and
+                a step of a small decoder is faster for it
 
 Nothing but this choice depends on a clock: a run notes the paths it began with, and goes on with the same.
 """
@@ -26,11 +28,15 @@ import msgspec
 import torch
 from msgspec import Meta
 
-from amenable.batch import Inputs
+from amenable.batch import Batch, Inputs
 from amenable.config.folder import cache_folder
+from amenable.errors import ResourceError
 from amenable.models.attention import attend, bias_of
 from amenable.models.config import DecoderConfig
 from amenable.models.decoder import Decoder
+from amenable.models.forward import Actor, outputs_of
+from amenable.models.native.library import library
+from amenable.models.native.training import TRAINING
 from amenable.types import Record
 
 ROUNDING_LIMIT = 1e-5
@@ -41,7 +47,7 @@ INSTRUCTION_SETS = (
 )
 ATTENTION_LENGTHS = (64, 128, 256, 512, 1024)
 REPEATS = 4
-VERSION = 3
+VERSION = 4
 """Of the measurement: figures of another version are measured again."""
 
 
@@ -56,6 +62,9 @@ class Paths(Record, frozen=True):
     end_to_end: Annotated[
         bool,
         Meta(description="documents up to that length end to end without padding, attention within each by itself"),
+    ] = False
+    native: Annotated[
+        bool, Meta(description="norms, activations, attention and the head's softmax by code compiled on this machine")
     ] = False
     compiled: Annotated[bool, Meta(description="layers by torch.compile; by the run's length, see train.compile")] = (
         False
@@ -75,7 +84,7 @@ class Paths(Record, frozen=True):
     def use_in(self, model: Any) -> None:
         """Let a Decoder compute attention in this way; others are told when they are loaded."""
         if isinstance(model, Decoder):
-            model.attention, model.end_to_end = self.attention, self.end_to_end
+            model.attention, model.end_to_end, model.native = self.attention, self.end_to_end, self.native
 
 
 PLAIN = Paths(attention=1 << 30)
@@ -131,11 +140,12 @@ def measure(device: str, machine: str = "") -> Measured:
         torch.set_float32_matmul_precision(matmul)
         training = _training(figures)
         attention = _attention(torch.bfloat16 if training == "bfloat16" else torch.float32, figures)
+        paths = Paths(matmul=matmul, training=training, attention=attention, end_to_end=attention > 0)  # type: ignore[arg-type]
+        paths = paths.replace(native=_native(paths, figures))
     finally:
         torch.set_float32_matmul_precision(before)
         torch.set_num_threads(threads)
         torch.random.set_rng_state(random)
-    paths = Paths(matmul=matmul, training=training, attention=attention, end_to_end=attention > 0)  # type: ignore[arg-type]
     return Measured(machine=machine, paths=paths, figures=figures, seconds=time.perf_counter() - started)
 
 
@@ -195,11 +205,7 @@ def _matmul(figures: dict[str, float]) -> str:
 
 def _training(figures: dict[str, float]) -> str:
     """Forward and backward of a small decoder on 1,024 tokens, under the float32 products in force."""
-    shape = DecoderConfig.tiny().replace(
-        vocab_size=2048, hidden_size=256, num_layers=2, num_heads=4, num_kv_heads=4, head_dim=64, mlp_size=704
-    )
-    model = Decoder(shape, attention="math").init_weights(torch.Generator().manual_seed(0))
-    tokens = torch.randint(0, 2048, (16, 64))
+    model, tokens = _small_decoder(), torch.randint(0, 2048, (16, 64))
     inputs = Inputs(tokens, torch.arange(64).expand(16, -1), torch.zeros_like(tokens))
 
     def under(dtype: torch.dtype) -> Callable[[], None]:
@@ -215,6 +221,44 @@ def _training(figures: dict[str, float]) -> str:
     for name, took in zip(("float32", "bfloat16"), seconds, strict=True):
         figures[f"training.{name}.tokens_per_second"] = tokens.numel() / took
     return "bfloat16" if seconds[1] < 0.95 * seconds[0] else "float32"
+
+
+def _native(paths: Paths, figures: dict[str, float]) -> bool:
+    """Whether log-probs of 16 rows, 1,024 tokens, and their gradients come faster by compiled operations."""
+    try:
+        library(TRAINING)
+    except ResourceError:
+        return False
+    length_B = torch.arange(34, 98, 4)
+    valid_BT = torch.arange(94) < length_B[:, None]
+    tokens_BT = torch.randint(0, 2048, valid_BT.shape) * valid_BT
+    trained_BT = valid_BT & (torch.arange(94) > 0)
+    batch = Batch(tokens_BT, valid_BT, trained_BT, torch.arange(len(length_B)))
+
+    def under(native: bool) -> Callable[[], None]:
+        model = _small_decoder()
+        paths.replace(native=native).use_in(model)
+
+        def run() -> None:
+            model.zero_grad()
+            with torch.autocast("cpu", dtype=torch.bfloat16, enabled=paths.training == "bfloat16"):
+                logprobs_BT = outputs_of(Actor(model, "lm"), batch, ("logprobs",)).logprobs_BT
+            assert logprobs_BT is not None
+            logprobs_BT.sum().backward()
+
+        return run
+
+    seconds = _best([under(False), under(True)], REPEATS)
+    for name, took in zip(("plain", "native"), seconds, strict=True):
+        figures[f"operations.{name}.tokens_per_second"] = int(length_B.sum()) / took
+    return seconds[1] < 0.95 * seconds[0]
+
+
+def _small_decoder() -> Decoder:
+    shape = DecoderConfig.tiny().replace(
+        vocab_size=2048, hidden_size=256, num_layers=2, num_heads=4, num_kv_heads=4, head_dim=64, mlp_size=704
+    )
+    return Decoder(shape, attention="math").init_weights(torch.Generator().manual_seed(0))
 
 
 def _attention(dtype: torch.dtype, figures: dict[str, float]) -> int:

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -30,6 +30,23 @@ KEPT_BYTES = 1 << 26
 LOG2_E = 1 / math.log(2)
 
 
+class Softmax(Protocol):
+    """With l = (logits_CV + bias_V) / temperature, writes log softmax(l) at the targets, the log-normalisers, the entropies,
+    and softmax(l) - 1[target], which may overwrite the logits."""
+
+    def __call__(
+        self,
+        logits_CV: Tensor,
+        bias_V: Tensor | None,
+        targets_C: Tensor,
+        temperature: float,
+        logprobs_C: Tensor,
+        normalisers_C: Tensor,
+        entropies_C: Tensor | None,
+        kept_CV: Tensor | None,
+    ) -> None: ...
+
+
 def chunked_logprobs(
     hidden_NH: Tensor,
     weight_VH: Tensor,
@@ -40,6 +57,7 @@ def chunked_logprobs(
     chunk: int | None = None,
     entropy: bool = False,
     logits_fn: Callable[[Tensor], Tensor] | None = None,
+    softmax: Softmax | None = None,
 ) -> tuple[Tensor, Tensor | None]:
     """(logprobs_N, entropy_N or None) of softmax((hidden · weightᵀ + bias) / temperature), natural log.
 
@@ -51,6 +69,7 @@ def chunked_logprobs(
     logits_fn: hidden_CH -> logits_CV, for heads that do more than a product (soft-capping); weight_VH and
     bias_V are then not read, gradients flow through the function's own tensors, and each chunk is
     checkpointed.
+    softmax: compiled code in place of torch's operations, where the products are in float32 or bfloat16.
 
     >>> hidden, weight = torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 0.0], [0.0, 0.0]])
     >>> logprobs, entropy = chunked_logprobs(hidden, weight, torch.tensor([1]), entropy=True)
@@ -62,8 +81,10 @@ def chunked_logprobs(
     if logits_fn is not None:
         return _checkpointed(hidden_NH, targets_N, logits_fn, temperature, chunk, entropy)
     hidden_NH, weight_VH = _matmul_dtype(hidden_NH, weight_VH)
+    if hidden_NH.dtype not in (torch.float32, torch.bfloat16):
+        softmax = None
     logprobs_N, entropy_N = _ChunkedLogprobs.apply(
-        hidden_NH, weight_VH, bias_V, targets_N, float(temperature), chunk, entropy
+        hidden_NH, weight_VH, bias_V, targets_N, float(temperature), chunk, entropy, softmax
     )
     return logprobs_N, entropy_N if entropy else None
 
@@ -128,6 +149,7 @@ class _ChunkedLogprobs(torch.autograd.Function):
         temperature: float,
         chunk: int,
         entropy: bool,
+        softmax: Softmax | None,
     ) -> tuple[Tensor, Tensor]:
         ctx.set_materialize_grads(False)  # None tells that nothing was learned from the entropy
         head = _Head(hidden_NH, weight_VH, bias_V, temperature, chunk)
@@ -138,6 +160,11 @@ class _ChunkedLogprobs(torch.autograd.Function):
         keep = any(ctx.needs_input_grad[:3]) and num_bytes <= KEPT_BYTES
         kept_NV = hidden_NH.new_empty(len(hidden_NH), len(weight_VH)) if keep else None
         for part in head.parts():
+            if softmax is not None:
+                kept_CV = None if kept_NV is None else kept_NV[part]
+                found = logprobs_N[part], normaliser_N[part], entropy_N[part] if entropy else None
+                softmax(head.products(part, kept_CV), bias_V, targets_N[part], temperature, *found, kept_CV)
+                continue
             logits_CV, target_C1 = head.logits(part), targets_N[part, None]
             top_C1, own_C1 = logits_CV.amax(-1, keepdim=True), logits_CV.gather(-1, target_C1)
             # powers of two: torch's exp is twice as slow on some CPUs
@@ -154,7 +181,7 @@ class _ChunkedLogprobs(torch.autograd.Function):
                 p_CV.div_(sum_C1).scatter_add_(-1, target_C1, torch.full_like(sum_C1, -1.0))
                 kept_NV[part] = p_CV
         ctx.save_for_backward(hidden_NH, weight_VH, bias_V, targets_N, normaliser_N, entropy_N, kept_NV)
-        ctx.temperature, ctx.chunk = temperature, chunk
+        ctx.temperature, ctx.chunk, ctx.softmax = temperature, chunk, softmax
         return logprobs_N, entropy_N
 
     @staticmethod
@@ -162,11 +189,11 @@ class _ChunkedLogprobs(torch.autograd.Function):
     def backward(ctx: Any, grad_N: Tensor | None, grad_entropy_N: Tensor | None) -> tuple[Tensor | None, ...]:
         hidden_NH, weight_VH, bias_V, targets_N, normaliser_N, entropy_N, kept_NV = ctx.saved_tensors
         if grad_N is None and grad_entropy_N is None:
-            return (None,) * 7
+            return (None,) * 8
         if grad_N is not None and grad_entropy_N is None and kept_NV is not None:
             scale_N1 = grad_N[:, None] / -ctx.temperature
             grads = _grads_of_kept(kept_NV, scale_N1, hidden_NH, weight_VH, bias_V, ctx.needs_input_grad)
-            return (*grads, None, None, None, None)
+            return (*grads, *(None,) * 5)
         head = _Head(hidden_NH, weight_VH, bias_V, ctx.temperature, ctx.chunk)
         gathered = _HeadGrads(head, ctx.needs_input_grad)
         for part in head.parts():
@@ -180,7 +207,7 @@ class _ChunkedLogprobs(torch.autograd.Function):
                 grad_CV = logp_CV.add_(grad_C1).mul_(p_CV).neg_()
             grad_CV.scatter_add_(-1, targets_N[part, None], grad_C1)
             gathered.add(part, grad_CV)
-        return (*gathered.result(), None, None, None, None)
+        return (*gathered.result(), *(None,) * 5)
 
 
 def _grads_of_kept(
@@ -285,12 +312,15 @@ class _Head:
         """A second buffer of the chunk's shape."""
         return self.scratch_CV[: part.stop - part.start]
 
+    def products(self, part: slice, out: Tensor | None = None) -> Tensor:
+        """hidden_CH @ weightᵀ in the dtype of both, in `out` or valid until the next call."""
+        narrow_CV = self.narrow_CV[: part.stop - part.start] if out is None else out
+        with torch.autocast(narrow_CV.device.type, enabled=False):
+            return torch.mm(self.hidden_NH[part], self.weight_VH.t(), out=narrow_CV)
+
     def logits(self, part: slice) -> Tensor:
         """logits_CV / temperature, valid until the next call."""
-        num_tokens = part.stop - part.start
-        narrow_CV, logits_CV = self.narrow_CV[:num_tokens], self.logits_CV[:num_tokens]
-        with torch.autocast(narrow_CV.device.type, enabled=False):
-            torch.mm(self.hidden_NH[part], self.weight_VH.t(), out=narrow_CV)
+        narrow_CV, logits_CV = self.products(part), self.logits_CV[: part.stop - part.start]
         if narrow_CV.dtype != logits_CV.dtype:
             logits_CV.copy_(narrow_CV)
         if self.bias_V is not None:

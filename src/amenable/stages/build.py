@@ -305,7 +305,10 @@ def to_be_compiled(learner: Learner, steps: int) -> bool:
         return True
     rows = steps * config.inner_epochs * config.units_per_step
     work = sum(6 * sum(p.numel() for p in model.parameters()) * rows * model.context for model in models)
-    return reason is None and config.paths != "plain" and work >= WORK_TO_COMPILE
+    gains = not any(
+        isinstance(model, Decoder) and model.reads_compiled() for model in models
+    )  # else little is left to gain
+    return reason is None and config.paths != "plain" and gains and work >= WORK_TO_COMPILE
 
 
 def to_be_checkpointed(learner: Learner, free_bytes: int | None) -> bool:

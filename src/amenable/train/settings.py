@@ -70,8 +70,8 @@ class TrainConfig(Record, frozen=True):
     compile: Annotated[
         Literal["auto", "on", "off"],
         Meta(
-            description="layers by torch.compile: on, off, or where a C++ compiler is at hand and the run takes 5e14 operations "
-            "(6 x parameters x tokens, rows counted as full; about an hour of one core)"
+            description="layers by torch.compile: on, off, or where a C++ compiler is at hand, no compiled operations of amenable's "
+            "own are chosen, and the run takes 5e14 operations (6 x parameters x tokens, rows counted as full; about an hour of one core)"
         ),
     ] = "auto"
     checkpointing: Annotated[

@@ -1,4 +1,4 @@
-"""kernel.cpp and its headers as a library of this machine: compiled at first use, kept in the cache folder, loaded with ctypes.
+"""C++ files as libraries of this machine: compiled at first use, kept in the cache folder, loaded with ctypes.
 
 Needs a C++ compiler (CXX, g++ or clang++) and takes a few seconds once; without one everything runs on torch alone.
 The file's name holds a hash of sources, flags, compiler and processor, so a change of any of them compiles anew.
@@ -13,19 +13,31 @@ import platform
 import shutil
 import subprocess
 import tempfile
-from ctypes import c_double, c_int64, c_void_p
+from collections.abc import Mapping
+from ctypes import POINTER, c_double, c_int64, c_void_p
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import torch  # first: its OpenMP runtime is then the one that the library finds, so that both share one team of threads
 
 from amenable.config.folder import cache_folder
 from amenable.errors import ResourceError
 
-SOURCE = Path(__file__).with_name("kernel.cpp")
-HEADERS = tuple(SOURCE.with_name(name) for name in ("products.h", "vectors.h"))
-FLAGS = ("-O3", "-std=c++17", "-shared", "-fPIC", "-fno-math-errno", "-Wno-psabi")
+FOLDER = Path(__file__).parent
+FLAGS = ("-std=c++17", "-shared", "-fPIC", "-fno-math-errno", "-Wno-psabi")
 TIMEOUT_S = 300
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """A C++ file, the headers that it includes, how hard the compiler tries, and its functions: (result, arguments)."""
+
+    name: str
+    headers: tuple[str, ...]
+    effort: str
+    functions: Mapping[str, tuple[Any, tuple[Any, ...]]]
 
 
 class Linear(ctypes.Structure):
@@ -46,7 +58,7 @@ class Model(ctypes.Structure):
         *((name, c_int64) for name in ("gated", "activation", "layer_norm")),
         ("eps", c_double),
         *((name, c_void_p) for name in ("embed", "places", "cosine", "sine")),
-        ("layers", ctypes.POINTER(Layer)),
+        ("layers", POINTER(Layer)),
         ("norm", c_void_p),
         ("norm_bias", c_void_p),
         ("head", Linear),
@@ -67,53 +79,69 @@ class Batch(ctypes.Structure):
     ]
 
 
-def library() -> ctypes.CDLL:
-    """The compiled kernel. Raises ResourceError if there is no compiler, or none that can compile it."""
-    found = _found()
+DECODING = Source(
+    "kernel.cpp",
+    ("products.h", "vectors.h"),
+    "-O3",
+    {
+        "amenable_scratch_bytes": (c_int64, (POINTER(Model), POINTER(Cache), c_int64, c_int64)),
+        "amenable_forward": (None, (POINTER(Model), POINTER(Cache), POINTER(Batch))),
+        "amenable_pack": (None, (c_void_p, *[c_int64] * 4, c_void_p, c_int64)),
+        "amenable_checksum": (None, (c_void_p, c_int64, c_void_p)),
+        "amenable_draw": (None, (c_void_p, c_int64, c_int64, c_int64, *[c_void_p] * 5, c_int64)),
+    },
+)
+
+
+def library(source: Source = DECODING) -> ctypes.CDLL:
+    """What a source compiles to. Raises ResourceError if there is no compiler, or none that can compile it."""
+    found = _found(source)
     if isinstance(found, ctypes.CDLL):
         return found
-    raise ResourceError(found, where=str(SOURCE), mend="install g++ or clang++, or name a compiler in CXX")
+    raise ResourceError(
+        found, where=str(FOLDER / source.name), mend="install g++ or clang++, or name a compiler in CXX"
+    )
 
 
-@lru_cache(maxsize=1)
-def _found() -> ctypes.CDLL | str:
+@lru_cache(maxsize=8)
+def _found(source: Source) -> ctypes.CDLL | str:
     """The library, or why there is none: tried once in a process."""
     compiler = next((c for c in (os.environ.get("CXX"), "g++", "clang++") if c and shutil.which(c)), None)
     if compiler is None:
-        return "there is no C++ compiler for the compiled decoder"
+        return f"there is no C++ compiler for {source.name}"
     failure: str | None = None
-    for flags in _flag_sets():
-        file = cache_folder() / "native" / f"decode-{_fingerprint(compiler, flags)}.so"
-        if file.exists() or (failure := _compile(compiler, flags, file)) is None:
-            return _typed(ctypes.CDLL(str(file)))
-    return f"{compiler} cannot compile the decoder: {failure}"
+    for flags in _flag_sets(source):
+        file = cache_folder() / "native" / f"{Path(source.name).stem}-{_fingerprint(source, compiler, flags)}.so"
+        if file.exists() or (failure := _compile(source, compiler, flags, file)) is None:
+            return _typed(ctypes.CDLL(str(file)), source)
+    return f"{compiler} cannot compile {source.name}: {failure}"
 
 
-def _flag_sets() -> list[tuple[str, ...]]:
+def _flag_sets(source: Source) -> list[tuple[str, ...]]:
     """Flags to try: with threads, then without (Apple's compiler has no OpenMP)."""
     native = "-mcpu=native" if platform.machine() in ("arm64", "aarch64") else "-march=native"
-    return [(*FLAGS, native, "-fopenmp"), (*FLAGS, native)]
+    flags = (source.effort, *FLAGS, native)
+    return [(*flags, "-fopenmp"), flags]
 
 
-def _fingerprint(compiler: str, flags: tuple[str, ...]) -> str:
+def _fingerprint(source: Source, compiler: str, flags: tuple[str, ...]) -> str:
     version = subprocess.run([compiler, "--version"], capture_output=True, text=True, timeout=TIMEOUT_S).stdout
     cpu = torch.backends.cpu.get_cpu_capability() + platform.machine() + platform.processor()
     info = Path("/proc/cpuinfo")
     if info.exists():  # what -march=native looks at
         cpu += next((line for line in info.read_text().splitlines() if line.startswith(("flags", "Features"))), "")
-    sources = (file.read_text() for file in (SOURCE, *HEADERS))
-    return hashlib.sha256("\n".join((*sources, *flags, version, cpu)).encode()).hexdigest()[:16]
+    texts = ((FOLDER / name).read_text() for name in (source.name, *source.headers))
+    return hashlib.sha256("\n".join((*texts, *flags, version, cpu)).encode()).hexdigest()[:16]
 
 
-def _compile(compiler: str, flags: tuple[str, ...], file: Path) -> str | None:
+def _compile(source: Source, compiler: str, flags: tuple[str, ...], file: Path) -> str | None:
     """Write the library, whole or not at all. Returns why that failed, or None."""
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=file.parent) as folder:
             made = Path(folder) / file.name
-            done = subprocess.run(
-                [compiler, *flags, str(SOURCE), "-o", str(made)], capture_output=True, text=True, timeout=TIMEOUT_S
-            )
+            command = [compiler, *flags, str(FOLDER / source.name), "-o", str(made)]
+            done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S)
             if done.returncode:
                 return done.stderr.strip().splitlines()[-1] if done.stderr.strip() else f"status {done.returncode}"
             made.replace(file)
@@ -122,16 +150,8 @@ def _compile(compiler: str, flags: tuple[str, ...], file: Path) -> str | None:
     return None
 
 
-def _typed(loaded: ctypes.CDLL) -> ctypes.CDLL:
-    pointer = ctypes.POINTER
-    loaded.amenable_scratch_bytes.argtypes = [pointer(Model), pointer(Cache), c_int64, c_int64]
-    loaded.amenable_scratch_bytes.restype = c_int64
-    loaded.amenable_forward.argtypes = [pointer(Model), pointer(Cache), pointer(Batch)]
-    loaded.amenable_forward.restype = None
-    loaded.amenable_pack.argtypes = [c_void_p, *[c_int64] * 4, c_void_p, c_int64]
-    loaded.amenable_pack.restype = None
-    loaded.amenable_checksum.argtypes = [c_void_p, c_int64, c_void_p]
-    loaded.amenable_checksum.restype = None
-    loaded.amenable_draw.argtypes = [c_void_p, c_int64, c_int64, c_int64, *[c_void_p] * 5, c_int64]
-    loaded.amenable_draw.restype = None
+def _typed(loaded: ctypes.CDLL, source: Source) -> ctypes.CDLL:
+    for name, (result, arguments) in source.functions.items():
+        function = getattr(loaded, name)
+        function.restype, function.argtypes = result, arguments
     return loaded

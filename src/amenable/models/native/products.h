@@ -20,8 +20,6 @@ constexpr int ROWS = 3;
 #endif
 constexpr int64_t SLAB = 4 * 12;  // tokens per unit of work: their inputs stay in the second-level cache
 
-int64_t up_to(int64_t x, int64_t unit) { return (x + unit - 1) / unit * unit; }
-
 template <class W>
 struct Plain {
     using In = float;

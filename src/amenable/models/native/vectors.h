@@ -17,6 +17,9 @@ namespace {
 
 constexpr int LANES = 16;
 
+inline int64_t blocks(int64_t x, int64_t unit) { return (x + unit - 1) / unit; }
+inline int64_t up_to(int64_t x, int64_t unit) { return blocks(x, unit) * unit; }
+
 typedef float Vec __attribute__((vector_size(64)));
 typedef int32_t Ints __attribute__((vector_size(64)));
 typedef uint32_t Bits __attribute__((vector_size(64)));
@@ -44,7 +47,7 @@ inline Vec load(const int8_t* at) {
 }
 #endif
 inline void store(float* at, Vec x) { *(VecAt*)at = x; }
-inline Vec all(float x) { return Vec{} + x; }
+inline Vec all(float x) { return x - Vec{}; }
 
 inline float sum(Vec x) {
     float out = 0;
