@@ -192,6 +192,28 @@ def test_without_a_sound_checkpoint_it_begins_again_and_says_so(toys, workspace)
     assert_same_run(again.path, whole.path)
 
 
+def test_damaged_lines_of_the_metrics_are_left_out_and_told_of(toys, workspace):
+    with pytest.raises(Broken):
+        start("sft", toys.mapping("sft", "train.steps=6", "train.save_every=2"), workspace, "r", breaking_at(5, "sft"))
+    file = workspace.run("r") / "metrics.jsonl"
+    lines = file.read_bytes().splitlines(keepends=True)
+    file.write_bytes(b"".join([b"\xff\x00 garbage\n", *lines[1:], b'{"step": 5, "lo']))
+    events = []
+    resume(workspace.run("r"), on_event=events.append)
+    assert [row["step"] for row in rows(workspace.run("r"))] == [2, 3, 4, 5, 6]
+    assert "1 damaged lines of metrics.jsonl are left out" in [e.text for e in events if e.kind == "warning"]
+
+
+@pytest.mark.parametrize("name", ["data.json", "environment.json", "config.toml"])
+def test_a_run_that_misses_a_file_says_which(name, toys, workspace):
+    with pytest.raises(Broken):
+        start("sft", toys.mapping("sft", "train.steps=4", "train.save_every=1"), workspace, "r", breaking_at(3, "sft"))
+    (workspace.run("r") / name).unlink()
+    with pytest.raises(ResumeError, match=f"{name} is missing") as error:
+        resume(workspace.run("r"))
+    assert error.value.mend and "put it back" in error.value.mend
+
+
 def test_a_finished_run_resumes_to_itself(toys, workspace):
     result = start("sft", toys.mapping("sft"), workspace, "done")
     before = (rows(result.path), shutil.copytree(result.path / "model", workspace.root / "copy"))

@@ -252,7 +252,8 @@ class Job:
             checkpoint.set_aside(self.folder.checkpoints, found)
             if found:
                 checkpoint.load(found, algorithm, learner, source, progress)
-            self.folder.cut_after(progress.step)
+            for file, lost in self.folder.cut_after(progress.step).items():
+                self.say(f"{lost} damaged lines of {file} are left out", "warning")
             self.folder.set_status("running")
             self.say(f"going on after step {progress.step} of {steps}")
         else:

@@ -39,6 +39,12 @@ def replay(folder: Path, step: int, *, on_event: OnEvent = ignore) -> RunResult:
 
 def _again(folder: Path, mode: str, on_event: OnEvent) -> RunResult:
     file = folder / "config.toml"
+    if not file.exists() and any((folder / "checkpoints").glob("step-*")):
+        raise ResumeError(
+            "the run's config.toml is missing",
+            where=str(file),
+            mend="put it back as it was: the checkpoints fit no other settings",
+        )
     if not file.exists():
         raise ResumeError(
             "this folder holds no run that had begun: there are no settings in it",

@@ -62,7 +62,15 @@ class RunFolder:
         write_atomic(self.folder / name, (json.dumps(value, indent=2, default=str) + "\n").encode())
 
     def read_json(self, name: str) -> Any:
-        return json.loads((self.folder / name).read_text())
+        """A file of the run's. Raises ResumeError if it is missing or damaged."""
+        try:
+            return json.loads((self.folder / name).read_text())
+        except (FileNotFoundError, ValueError) as error:
+            raise ResumeError(
+                f"the run's {name} is missing or damaged",
+                where=str(self.folder / name),
+                mend="put it back as it was, or start a new run from the newest checkpoint's model",
+            ) from error
 
     def set_status(self, status: str, why: str = "") -> None:
         self.write_json("status.json", {"status": status, "why": why, "at": time.strftime("%Y-%m-%dT%H:%M:%S%z")})
@@ -89,24 +97,33 @@ class RunFolder:
         self.append("metrics.jsonl", {**row, **report.metrics})
 
     def rows(self, name: str) -> Iterator[dict[str, Any]]:
-        """The lines of a JSONL file; a last line cut short by a kill is left out."""
+        """The lines of a JSONL file; what is no JSON, as a last line cut short by a kill, is left out."""
+        return (row for row in self._lines(name) if row is not None)
+
+    def _lines(self, name: str) -> Iterator[dict[str, Any] | None]:
         path = self.folder / name
         if not path.exists():
             return
-        with path.open() as file:
+        with path.open(encoding="utf-8", errors="replace") as file:
             for line in file:
                 try:
-                    yield json.loads(line)
+                    row = json.loads(line)
                 except json.JSONDecodeError:
-                    return
+                    row = None
+                yield row if isinstance(row, dict) else None
 
-    def cut_after(self, step: int) -> None:
-        """Keep only what was logged up to `step`."""
+    def cut_after(self, step: int) -> dict[str, int]:
+        """Keep only what was logged up to `step`. By file the damaged lines that are left out, a last one cut short aside."""
+        damaged = {}
         for name in ("metrics.jsonl", "samples.jsonl", "watched.jsonl"):
             path = self.folder / name
             if path.exists():
-                kept = [row for row in self.rows(name) if row.get("step", 0) <= step]
+                found = list(self._lines(name))
+                kept = [row for row in found if row is not None and row.get("step", 0) <= step]
+                if lost := found[:-1].count(None):
+                    damaged[name] = lost
                 write_atomic(path, "".join(json.dumps(row) + "\n" for row in kept).encode())
+        return damaged
 
     def check_unchanged(self, *, environment: Mapping[str, Any], data: Mapping[str, Any]) -> None:
         """Raise ResumeError naming each difference in data, model or versions since the run began."""
