@@ -305,6 +305,44 @@ def test_answers_that_do_not_stand_in_the_passage_are_counted(tmp_path):
     assert second.start == 9 and answer_tokens(second, [(0, 1), (1, 5), (5, 6), (6, 8), (8, 12), (12, 13)]) == (4, 4)
 
 
+@pytest.mark.parametrize(
+    "task, good, bad, words",
+    [
+        ("classification", {"text": "a", "label": 0}, {"text": "b", "label": None}, "the label is empty"),
+        ("classification", {"text": "a", "label": "x"}, {"text": "b", "label": ["x"]}, "the label is list"),
+        ("regression", {"text": "a", "number": 1}, {"text": "b", "number": "high"}, "'high' is no number"),
+        ("regression", {"text": "a", "number": "1.5"}, {"text": "b", "number": True}, "True is no number"),
+        ("regression", {"text": "a", "number": 2}, {"text": "b", "number": None}, "None is no number"),
+        (
+            "tokens",
+            {"words": ["a"], "tags": [0]},
+            {"words": ["a", "b"], "tags": [0, None]},
+            "one of the tags is NoneType",
+        ),
+        ("target", {"text": "a", "answers": ["b", "c"]}, {"text": "a", "answers": []}, "there is no answer"),
+    ],
+)
+def test_values_that_are_none_are_no_values(task, good, bad, words, tmp_path):
+    rejects = Rejects(limit_share=0.5)
+    (found,) = read_examples(write(tmp_path / "a.jsonl", [good, bad]), task, columns={}, rejects=rejects)
+    assert words in rejects.first[0].reason and "None" not in (found.label, *found.tags)
+
+
+def test_a_missing_column_suggests_one_that_is_free(tmp_path):
+    file = write(tmp_path / "a.jsonl", [{"sentence": "a", "stars": 3}])
+    with pytest.raises(DataError, match="no column 'label'") as error:
+        read_examples(file, "classification", columns={}, rejects=Rejects())
+    assert error.value.mend.endswith("columns.label=stars")
+
+
+def test_a_saved_dataset_gives_examples(tmp_path):
+    datasets = pytest.importorskip("datasets")
+    table = datasets.Dataset.from_dict({"text": ["a", "b"], "label": [0, 1]})
+    datasets.DatasetDict({"train": table, "test": table.select([0])}).save_to_disk(str(tmp_path / "saved"))
+    found = read_examples(str(tmp_path / "saved"), "classification", columns={}, rejects=Rejects())
+    assert [(e.text, e.label, e.split) for e in found] == [("a", "0", "train"), ("b", "1", "train")]
+
+
 def test_real_sets_give_examples(mirror):
     found = read_examples("sentence-polarity", "classification", columns={}, rejects=Rejects(), limit=200)
     assert len(found) == 200 and {e.label for e in found} == {"positive", "not positive"}

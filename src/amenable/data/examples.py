@@ -13,11 +13,12 @@ Each column has the names that public data use, tried in order; `columns` names 
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain, islice
 from typing import Any, Literal
 
-from amenable.data.formats import Limits, rows
+from amenable.data.formats import Limits, Row, is_saved_dataset, rows, saved_dataset_rows
 from amenable.data.read import files_of
 from amenable.data.registry.entries import names as public_names
 from amenable.data.rejects import BadRow, Rejects, Where
@@ -44,7 +45,7 @@ COLUMNS: dict[str, dict[str, tuple[str, ...]]] = {
     "extraction": {"text": ("context", "passage", "text"), "second": ("question",), "answers": ("answers", "answer")},
     "target": {
         "text": ("source", "input", "text", "question", "prompt"),
-        "answers": ("target", "output", "answer", "response"),
+        "answers": ("answers", "target", "output", "answer", "response", "completion", "summary"),
     },
 }
 """For each task its columns, and the names they are known by."""
@@ -133,16 +134,25 @@ def _rows(
     if spec.partition(":")[0] in public_names():
         yield from _public(spec, task)
         return
-    for file in chain.from_iterable(files_of(path, rejects) for path in paths_of(spec)):
-        found = rows(file, rejects, limits=Limits(), lines_of_text=True)
+    for place, found in _tables(spec, rejects):
         first = list(islice(found, 1))
         for row in first:
-            _check_named(row.value, task, columns, str(file))
+            _check_named(row.value, task, columns, place)
         for row in chain(first, found):
             if isinstance(row.value, dict):
                 yield row.where, row.value if row.split is None else {"split": row.split, **row.value}
             else:
                 rejects.add(row.where, "a line of text has no named columns")
+
+
+def _tables(spec: str, rejects: Rejects) -> Iterator[tuple[str, Iterator[Row]]]:
+    """The rows of each file, or of a saved dataset, with its place."""
+    for path in paths_of(spec):
+        if path.is_dir() and is_saved_dataset(path):
+            yield str(path), saved_dataset_rows(path)
+            continue
+        for file in files_of(path, rejects):
+            yield str(file), rows(file, rejects, limits=Limits(), lines_of_text=True)
 
 
 def _check_named(row: dict[str, Any] | str, task: Task, columns: Mapping[str, str], where: str) -> None:
@@ -156,11 +166,13 @@ def _check_named(row: dict[str, Any] | str, task: Task, columns: Mapping[str, st
         if (named is not None and named not in row) or (
             named is None and name not in OPTIONAL and not any(k in row for k in known)
         ):
-            near = nearest(named or name, [str(k) for k in row])
+            usual = {k for others in COLUMNS[task].values() for k in others}
+            free = [str(k) for k in row if k not in usual]
+            near = nearest(named or name, [str(k) for k in row]) or next(iter(free), "NAME")
             raise DataError(
                 f"the file has no column {named or name!r}; it has {', '.join(map(str, list(row)[:12]))}",
                 where=where,
-                mend=f'say which it is, as in columns.{name}="{near or next(iter(row), "NAME")}"',
+                mend=f"say which it is, as in columns.{name}={near}",
             )
 
 
@@ -203,14 +215,17 @@ def _example(row: Mapping[str, Any], task: Task, columns: Mapping[str, str], lab
     if not text.strip():
         raise BadRow("the text is empty")
     if task == "classification":
-        label = str(value["label"]).strip()
+        label = "" if value["label"] is None else _name(value["label"], "the label").strip()
         if not label:
             raise BadRow("the label is empty")
         _require_known((label,), labels)
         return _named(Example(id="", text=text, second=second, label=label, split=split))
     if task == "regression":
-        number = float(value["number"])
-        if number != number or abs(number) == float("inf"):
+        try:
+            number = float("nan" if isinstance(value["number"], bool) else value["number"])
+        except (TypeError, ValueError):
+            number = float("nan")
+        if not math.isfinite(number):
             raise BadRow(f"{value['number']!r} is no number")
         return _named(Example(id="", text=text, second=second, number=number, split=split))
     answers = tuple(dict.fromkeys(a for a in _answers(value["answers"]) if a.strip()))
@@ -254,7 +269,14 @@ def _list(value: Any, name: str) -> tuple[str, ...]:
         return tuple(value.split())
     if not isinstance(value, list | tuple):
         raise BadRow(f"{name} is {type(value).__name__}, not a list")
-    return tuple(str(one) for one in value)
+    return tuple(_name(one, f"one of the {name}") for one in value)
+
+
+def _name(value: Any, what: str) -> str:
+    """A word, or the number of a class."""
+    if not isinstance(value, str | int | float):
+        raise BadRow(f"{what} is {type(value).__name__}, no text and no number")
+    return str(value)
 
 
 def _answers(value: Any) -> tuple[str, ...]:
