@@ -270,6 +270,19 @@ def test_two_models_answer_side_by_side_and_a_vote_is_kept(open_page: Any) -> No
     assert vote["winner"] == "b" and vote["a"]["model"] == "starter" and vote["b"]["seed"] == 7
 
 
+def test_the_best_of_three_is_preferred_to_each_of_the_others(open_page: Any) -> None:
+    world = World(role="reviewer")
+    page = open_page(world, "/playground?model=starter&model=run:ppo-1&model=run:sft-1&prompt=Basil?")
+    page.get_by_role("button", name="Answer", exact=True).click()
+    page.get_by_role("group", name="Which is best?").get_by_role("button", name="run:ppo-1").click()
+    page.get_by_text("kept as 2 comparisons").wait_for()
+    votes = [body for method, path, body in world.seen if path == "/api/playground/votes"]
+    assert [(v["a"]["model"], v["b"]["model"], v["winner"]) for v in votes] == [
+        ("run:ppo-1", "starter", "a"),
+        ("run:ppo-1", "run:sft-1", "a"),
+    ]
+
+
 def test_chat_keeps_thumbs_and_choices(open_page: Any) -> None:
     world = World(role="chat")
     page = open_page(world, "/chat/1")

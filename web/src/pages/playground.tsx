@@ -44,13 +44,25 @@ function Vote({ messages, models, columns }: { messages: Message[]; models: stri
     const { seed, system: _, ...sampling } = column.sampling();
     return { model, text: column.reply().text, sampling, seed };
   };
-  const vote = (winner: string, words: string) =>
-    post<{ recorded: boolean }>("/api/playground/votes", { messages, system: columns.current[models[0]]!.sampling().system, a: side(models[0]), b: side(models[1]), winner }).then((answer) => setVoted(answer.recorded ? `${words}: kept as a comparison.` : `${words}: not kept, because you gave no consent.`)).catch(tellError);
+  const say = (a: string, b: string, winner: string) => post<{ recorded: boolean }>("/api/playground/votes", { messages, system: columns.current[a]!.sampling().system, a: side(a), b: side(b), winner });
+  /** Of more than two the best one is preferred to each of the others: a pair each. */
+  const vote = async (winner: string, words: string) => {
+    const pairs = models.length === 2 ? [[models[0], models[1], winner]] : models.filter((m) => m !== words).map((m) => [words, m, "a"]);
+    try {
+      let recorded = true;
+      for (const [a, b, which] of pairs) recorded = (await say(a, b, which)).recorded && recorded;
+      setVoted(recorded ? `${words}: kept as ${pairs.length === 1 ? "a comparison" : `${pairs.length} comparisons`}.` : `${words}: not kept, because you gave no consent.`);
+    } catch (error) {
+      tellError(error);
+    }
+  };
+  const choices = models.length === 2 ? [["a", models[0]], ["b", models[1]], ["tie", "Equal"], ["both_bad", "Both bad"]] : models.map((m) => ["best", m]);
+  const asked = models.length === 2 ? "Which is better?" : "Which is best?";
   if (voted) return <Text size="sm" role="status">{voted}</Text>;
   return (
-    <Group gap="xs" role="group" aria-label="Which is better?">
-      <Text size="sm" fw={600}>Which is better?</Text>
-      {([["a", models[0]], ["b", models[1]], ["tie", "Equal"], ["both_bad", "Both bad"]] as const).map(([winner, words]) => <Button key={winner} size="xs" variant="default" onClick={() => void vote(winner, words)}>{words}</Button>)}
+    <Group gap="xs" role="group" aria-label={asked}>
+      <Text size="sm" fw={600}>{asked}</Text>
+      {choices.map(([winner, words]) => <Button key={winner} size="xs" variant="default" onClick={() => void vote(winner, words)}>{words}</Button>)}
     </Group>
   );
 }
@@ -135,7 +147,7 @@ export default function Playground() {
         <div className="columns" style={{ "--columns": Math.max(1, chosen.length) } as React.CSSProperties}>
           {chosen.map((model) => <Column key={model} model={model} ref={(handle) => void (columns.current[model] = handle)} onDone={() => setOpen((n) => n - 1)} />)}
         </div>
-        {asked && open <= 0 && chosen.length === 2 && <Card padding="sm" style={{ background: "var(--card)" }}><Vote key={asked.round} messages={asked.messages} models={chosen} columns={columns} /></Card>}
+        {asked && open <= 0 && chosen.length > 1 && <Card padding="sm" style={{ background: "var(--card)" }}><Vote key={asked.round} messages={asked.messages} models={chosen} columns={columns} /></Card>}
         <ConsentLine />
       </Stack>
     </Page>
