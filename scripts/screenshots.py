@@ -55,7 +55,7 @@ PAGES: list[tuple[str, str | None, str, str, str]] = [
 ]  # fmt: skip
 DOCS = ("home-labeler", "rate", "rank", "compare", "lesson", "me", "review-task", "project-quality", "chat", "arena-board", "playground",
         "run", "run-samples", "new-run")  # fmt: skip
-GAP, SCALE, COLOURS, MOST_HEIGHT = 24, 0.62, 96, 1200
+GAP, SCALE, COLOURS, MOST_HEIGHT = 24, 0.62, 160, 1200
 
 
 def act(page: Any, keys: str) -> None:

@@ -290,6 +290,7 @@ def test_a_reviewers_day(town: Town) -> None:
     page = town.invite("reviewer", "Ingrid")
     page.get_by_role("navigation", name="Main").get_by_role("link", name="Projects").click()
     page.get_by_role("link", name="judging").click()
+    page.get_by_role("heading", name="judging", level=1).wait_for()
     page.get_by_role("link", name="Review").click()
 
     page.get_by_role("cell", name="0 %", exact=True).wait_for()

@@ -1,5 +1,5 @@
 /** Starting a run: a recipe or a stage, its settings with their command-line names, checked as the command line checks them. */
-import { Alert, Button, Card, Code, Group, NumberInput, Select, Stack, Switch, Text, TextInput } from "@mantine/core";
+import { Alert, Button, Card, Code, Group, NumberInput, Select, SimpleGrid, Stack, Switch, Text, TextInput } from "@mantine/core";
 import { useDebouncedValue } from "@mantine/hooks";
 import { useQuery } from "@tanstack/react-query";
 import { useState } from "react";
@@ -61,7 +61,7 @@ function SettingsForm({ command, start }: { command: string; start: Values }) {
         const shown = all.filter((row) => !row.name.includes("[]")).filter((row) => (wanted ? `${row.name} ${row.description}`.toLowerCase().includes(wanted.toLowerCase()) : row.default === null || isSet(row) || !row.name.includes(".") || problem?.field === row.name));
         return (
           <Stack>
-            <Group grow align="flex-start"><TextInput label="Name of the run" description="Empty: the next free one" value={name} maxLength={100} onChange={(e) => setName(e.currentTarget.value)} error={problem?.field === "name" ? problem.message : undefined} /><TextInput label="Find a setting" description={`${all.length} in all; set ones are always shown`} value={wanted} onChange={(e) => setWanted(e.currentTarget.value)} /></Group>
+            <SimpleGrid cols={{ base: 1, xs: 2 }}><TextInput label="Name of the run" description="Empty: the next free one" value={name} maxLength={100} onChange={(e) => setName(e.currentTarget.value)} error={problem?.field === "name" ? problem.message : undefined} /><TextInput label="Find a setting" description={`${all.length} in all; set ones are always shown`} value={wanted} onChange={(e) => setWanted(e.currentTarget.value)} /></SimpleGrid>
             {problem && <Alert color="red" role="alert" title={problem.field ?? "That does not fit"}>{problem.message}</Alert>}
             <Card style={{ background: "var(--card)" }}><Stack>{shown.map((row) => <Field key={row.name} row={row} value={values[row.name]} error={problem?.field === row.name ? problem.message : undefined} onChange={(value) => setValues({ ...values, [row.name]: value })} />)}{shown.length === 0 && <Text c="dimmed">No setting is named like that.</Text>}</Stack></Card>
             <div><Text size="sm" c="dimmed" mb={4}>The same on the command line</Text><Code block style={{ whiteSpace: "pre-wrap" }}>{line}</Code></div>
@@ -83,10 +83,10 @@ export default function NewRun() {
   return (
     <Page title="Start a run" about="Every field carries the name that it has on the command line.">
       <Stack maw={760}>
-        <Group grow align="flex-start">
+        <SimpleGrid cols={{ base: 1, xs: 2 }}>
           <Select label="Recipe" description="A vetted set of settings" placeholder="none" data={(recipes.data ?? []).map((r) => r.name)} value={recipe} onChange={setRecipe} clearable />
           <Select label="Stage" description="What to do" data={(stages.data ?? []).map((s) => s.command)} value={here} onChange={setCommand} disabled={!!found} />
-        </Group>
+        </SimpleGrid>
         {here && <SettingsForm key={`${recipe}-${here}`} command={here} start={found?.settings ?? {}} />}
       </Stack>
     </Page>
