@@ -269,6 +269,24 @@ def test_closed_streams_and_narrow_terminals_are_borne(toys: Toys, here: Path) -
         assert done.returncode == 1 and "the disk is full" in done.stderr and "Traceback" not in done.stderr
 
 
+def test_texts_do_not_steer_the_terminal(toys: Toys, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    steering = "a\x1b]0;title\x07\x9b2Jb\u202e\r\nc"
+    for name, row in (
+        ("shown", {"messages": [{"role": "user", "content": steering}, {"role": "assistant", "content": steering}]}),
+        ("told", {"id": steering, "prompt": steering, "chosen": steering, "rejected": "b"}),
+    ):
+        Path(f"{name}.jsonl").write_text(json.dumps(row) + "\n")
+        for more in ([], ["--render", "--model", str(toys.sft)]):
+            assert run(["data", "show", f"{name}.jsonl", *more]) == 0
+            out = capsys.readouterr().out
+            assert not set("\x1b\x07\x9b\u202e") & set(out)
+            assert "a\\x1b]0;title\\x07\\x9b2Jb\\u202e" in out
+    assert run(["sample", f"model={toys.sft}", f"prompts={json.dumps([steering])}", "sampling.max_tokens=2"]) == 0
+    assert not set("\x1b\x07\x9b\u202e") & set(capsys.readouterr().out)
+    assert run(["data", "show", "no\x1b[2J.jsonl"]) == 1
+    assert "\x1b[2J" not in capsys.readouterr().err
+
+
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     folder = tmp_path / "small"

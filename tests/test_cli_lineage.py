@@ -141,6 +141,17 @@ def test_equal_models_of_two_runs_are_said_to_be_equal(toys, workspace):
     assert any("already known to come of run 'one'" in text for text in told)
 
 
+def test_a_run_without_feedback_is_told_from_one_that_is_not_there(toys, workspace, capsys):
+    start("sft", toys.mapping("sft"), workspace, "sft")
+    for thing, words in (
+        ("sft", "learned from no feedback"),
+        ("run:sft", "learned from no feedback"),
+        ("x", "nothing named"),
+    ):
+        assert run(["--workspace", str(workspace.root), "lineage", thing]) == 1
+        assert words in capsys.readouterr().err
+
+
 def test_without_a_database_nothing_is_noted(toys, workspace):
     start("sft", toys.mapping("sft"), workspace, "sft")
     assert not Path(workspace.database).exists()

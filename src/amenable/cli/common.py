@@ -62,6 +62,22 @@ def chosen_folder(chosen: Path | None) -> Path | None:
     return folder
 
 
+_STEERING = {
+    code: f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}"
+    for code in (*range(9), *range(11, 32), *range(127, 160), *range(0x202A, 0x202F), *range(0x2066, 0x206A))
+}
+"""Control characters but tab and line end, and what turns the direction of writing."""
+
+
+def visible(text: str) -> str:
+    r"""A text of a model or a file as a terminal may get it: what would steer the terminal stands as an escape.
+
+    >>> visible("red\x1b[2J\nblue")
+    'red\\x1b[2J\nblue'
+    """
+    return text.replace("\r\n", "\n").translate(_STEERING)
+
+
 def print_json(value: Any) -> None:
     """Print a record or plain values as JSON. Numbers that JSON cannot say become null."""
     import msgspec
@@ -155,4 +171,4 @@ def _cell(value: Any) -> str:
         return "-"
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return number(value) if isinstance(value, int | float) else str(value)
+    return number(value) if isinstance(value, int | float) else visible(str(value))

@@ -17,6 +17,7 @@ from amenable.cli.common import (
     print_table,
     quiet_option,
     size,
+    visible,
     workspace_if_any,
     workspace_option,
 )
@@ -235,7 +236,7 @@ def check(
             colour = {"error": "red", "warning": "yellow"}.get(finding.severity)
             label = click.style(f"{finding.severity}: ", fg=colour, bold=colour is not None)
             examples = f" (e.g. {', '.join(finding.examples)})" if finding.examples else ""
-            click.echo(f"{label}{finding.message}{examples}")
+            click.echo(f"{label}{visible(finding.message + examples)}")
         click.echo("nothing stands in the way of training" if report.ok else "mend the errors before training on this")
     if not report.ok:
         raise click.exceptions.Exit(1)
@@ -352,19 +353,19 @@ def print_record(record: AnyRecord) -> None:
     import msgspec
 
     fields: dict[str, Any] = msgspec.to_builtins(record)
-    click.secho(fields.pop("id"), bold=True)
+    click.secho(visible(fields.pop("id")), bold=True)
     for key, value in fields.items():
         if value in (None, "", [], {}, ()):
             continue
         if key in ("messages", "prompt"):
             for message in value:
-                click.echo(f"  {click.style(message['role'] + ':', fg='cyan')} {message['content']}")
+                click.echo(f"  {click.style(message['role'] + ':', fg='cyan')} {visible(message['content'])}")
         elif key == "responses":
             for tier, response in sorted(zip(fields["tiers"], value, strict=True)):
-                click.echo(f"  {click.style(f'tier {tier}:', fg='cyan')} {response}")
+                click.echo(f"  {click.style(f'tier {tier}:', fg='cyan')} {visible(response)}")
         elif key != "tiers":
             shown = number(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
-            click.echo(f"  {click.style(key + ':', fg='cyan')} {shown}")
+            click.echo(f"  {click.style(key + ':', fg='cyan')} {visible(str(shown))}")
     click.echo()
 
 

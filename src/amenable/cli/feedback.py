@@ -171,8 +171,9 @@ def purge(person: str, yes: bool, as_json: bool, workspace_dir: Path | None) -> 
     from amenable.stages.purge import purge as erase
 
     workspace = open_workspace(workspace_dir)
-    if not yes:
-        click.confirm(f"Erase everything of {person!r}? This cannot be undone", abort=True, err=True)
+    if not yes and not click.confirm(f"Erase everything of {person!r}? This cannot be undone", err=True):
+        click.echo("nothing was erased", err=True)
+        return
     done = erase(workspace, person)
     if as_json:
         print_json(done)

@@ -32,6 +32,9 @@ def command(thing: str, as_json: bool, workspace_dir: Path | None) -> None:
             except StoreError:
                 continue
         else:
+            if (run := thing.removeprefix("run:")) in workspace.run_names():
+                mend = f"`amenable models show run:{run}` shows what it was made of"
+                raise StoreError(f"the run {run!r} learned from no feedback of this database", mend=mend)
             mend = "name a person, an annotation's number, a model, a run or a snapshot"
             raise StoreError(f"nothing named {thing!r} is known here", mend=mend)
         names = store.model_names(found.models)

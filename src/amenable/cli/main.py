@@ -19,6 +19,7 @@ from pathlib import Path
 import click
 
 from amenable import __version__
+from amenable.cli.common import visible
 from amenable.errors import AmenableError, ConfigError, nearest
 
 COMMANDS = (
@@ -206,5 +207,5 @@ def _drop_output() -> None:
 
 def _complain(text: str, code: int) -> int:
     label = "" if code == 130 else click.style("error: ", fg="red", bold=True)
-    click.echo(f"{label}{text}", err=True)
+    click.echo(f"{label}{visible(text)}", err=True)
     return code

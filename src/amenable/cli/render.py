@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from amenable.cli.common import visible
+
 if TYPE_CHECKING:
     from amenable.chat.render import Rendered
     from amenable.chat.tokenizer import Tokenizer
@@ -28,9 +30,9 @@ def print_rendered(records: Sequence[AnyRecord], model: str, workspace: Workspac
     for record in records:
         for name, rendered in _rows(record, tokenizer):
             trained = sum(rendered.trained)
-            click.secho(f"{name}: {len(rendered.ids)} tokens, {trained} trained", bold=True)
+            click.secho(f"{visible(name)}: {len(rendered.ids)} tokens, {trained} trained", bold=True)
             for text, is_trained in coloured(rendered, tokenizer):
-                click.echo(_paint(text, is_trained), nl=False)
+                click.echo(_paint(visible(text), is_trained), nl=False)
             click.echo("\n")
 
 

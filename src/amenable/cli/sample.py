@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from amenable.cli.common import visible
 from amenable.cli.training import stage_command
 
 if TYPE_CHECKING:
@@ -15,12 +16,12 @@ if TYPE_CHECKING:
 def show(result: RunResult) -> None:
     """Print each prompt with its response."""
     for row in result.details["responses"]:
-        click.secho(row["prompt"], bold=True)
+        click.secho(visible(row["prompt"]), bold=True)
         finish = row.get("finish")
-        click.echo(row["response"] if finish != "failed" else f"(failed: {row.get('failure')})")
+        click.echo(visible(row["response"]) if finish != "failed" else f"(failed: {row.get('failure')})")
         for gap in row.get("gaps", ()):
             shown = ", ".join(f"{one['text'].strip()} {one['probability']:.0%}" for one in gap)
-            click.secho(f"([MASK]: {shown})", dim=True)
+            click.secho(f"([MASK]: {visible(shown)})", dim=True)
         if finish == "length":
             click.secho(f"(cut at {row['tokens']} tokens)", dim=True)
         click.echo()

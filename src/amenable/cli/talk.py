@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import click
 
+from amenable.cli.common import visible
 from amenable.errors import AmenableError, nearest
 
 if TYPE_CHECKING:
@@ -187,7 +188,7 @@ def _answer(conversation: Conversation) -> None:
         try:
             for piece in conversation.answer(model):
                 pieces.append(piece)
-                click.echo(piece, nl=False)
+                click.echo(visible(piece), nl=False)
         except KeyboardInterrupt:
             stopped = True
             click.echo(" (stopped)", nl=False)
