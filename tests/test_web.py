@@ -259,6 +259,35 @@ def test_a_labeler_sees_only_a_labelers_places(open_page: Any) -> None:
     page.get_by_text("This page is not for your role").wait_for()
 
 
+SETTLED = {
+    "compare": ([("Which is better", "B is much better")], {"strength": 3}),
+    "label": ([("Of A", "yes"), ("Of C", "no")], {"labels": [True, None, False]}),
+    "rate": ([("Overall of B", "5")], {"answers": [{"response": 1, "question": "overall", "value": 5}]}),
+    "edit": ([("The text", "Water it less.")], {"edited": 0, "text": "Water it less."}),
+    "demonstrate": ([("The text", "Water it less.")], {"text": "Water it less."}),
+}
+
+
+@pytest.mark.parametrize("kind", list(SETTLED))
+def test_a_task_that_nobody_judged_becomes_a_training_item(open_page: Any, kind: str) -> None:
+    world = World(role="reviewer", kind=kind)
+    page = settled(open_page(world, "/review/1/1"))
+    page.get_by_label("Explanation").fill("So it is.")
+    assert page.get_by_role("button", name="Keep it").is_disabled()  # there is no answer yet
+    said, form = SETTLED[kind]
+    for label, value in said:
+        field = page.get_by_label(label, exact=True).and_(page.locator("input, textarea")).first
+        if kind in ("compare", "label"):
+            field.click()
+            page.get_by_role("option", name=value, exact=True).click()
+        else:
+            field.fill(value)
+    page.get_by_role("button", name="Keep it").click()
+    page.get_by_text("Kept as a known answer.").wait_for()
+    sent = [body for method, path, body in world.seen if path == "/api/tasks/1/known"]
+    assert sent == [{"purpose": "training", "form": form, "explanation": "So it is."}]
+
+
 def test_two_models_answer_side_by_side_and_a_vote_is_kept(open_page: Any) -> None:
     world = World(role="reviewer")
     page = open_page(world, "/playground?model=starter&model=run:ppo-1")

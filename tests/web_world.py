@@ -88,13 +88,17 @@ class World:
         return text + self.evil
 
     @property
+    def num_responses(self) -> int:
+        return {"demonstrate": 0, "compare": 2, "label": 3, "edit": 1}.get(self.kind, 4)
+
+    @property
     def progress(self) -> dict[str, Any]:
         mine = 41 + len(self.done)
         return {"today": 6 + len(self.done), "mine": mine, "done": 112 + len(self.done), "total": 240, "waiting": 38}
 
     def work(self, number: int, draft: Any = None) -> dict[str, Any]:
         task = TASKS[number % len(TASKS)]
-        num = {"demonstrate": 0, "compare": 2, "label": 3, "edit": 1}.get(self.kind, 4)
+        num = self.num_responses
         return {
             "assignment": 100 + number,
             "kind": self.kind,
@@ -243,11 +247,11 @@ def whole_task(world: World, query: Any, body: Any, number: str) -> Answer:
         said.append(row | {"late": False, "verdict": "accepted" if number_ else None, "note": None})
     return 200, {
         "id": 1,
-        "kind": "rank",
+        "kind": world.kind,
         "purpose": "work",
         "messages": [{"role": "user", "content": world.name(task["prompt"])}],
-        "responses": [{"text": world.name(text), "model": model} for text, model in texts],
-        "annotations": said,
+        "responses": [{"text": world.name(text), "model": model} for text, model in texts][: world.num_responses],
+        "annotations": said if world.kind == "rank" else [],
         "skipped": [[world.name("Lucía"), "I do not know enough about this"]],
         "known": None,
         "explanation": "",
