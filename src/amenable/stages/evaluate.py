@@ -17,7 +17,7 @@ from msgspec import Meta
 from amenable.config.folder import WorkspaceFolder, new_run, resolve_model, whole_or_gone, write_atomic
 from amenable.config.settings import dump_toml
 from amenable.data.source import load
-from amenable.errors import ConfigError
+from amenable.errors import ConfigError, DataError
 from amenable.evals.report.page import write_report
 from amenable.evals.report.records import DataSource, Report
 from amenable.models.folder import read_metadata
@@ -40,7 +40,7 @@ from amenable.stages.tuned import HEAD, open_tuned
 from amenable.stages.verdict import LabelerVerdict
 from amenable.train.run_folder import environment
 from amenable.train.settings import TrainConfig
-from amenable.types import Decode, Prompt, Record, Sampling, Split, user
+from amenable.types import AnyRecord, Decode, Prompt, Record, Sampling, Split, user
 
 SHOWCASE = (
     "What is the capital of France?",
@@ -280,8 +280,15 @@ def _run_and_how(reference: str) -> tuple[str, str, str]:
 
 
 def _shots(config: Config, workspace: WorkspaceFolder) -> tuple[Any, ...]:
-    split: Split | None = None if config.shots else "train"
-    found = load(config.shots or str(config.data), "demonstrations", split=split, database=workspace.database).records
+    try:
+        found = load(config.shots or str(config.data), "demonstrations", database=workspace.database).records
+    except DataError as error:
+        if config.shots:
+            raise
+        mend = "name demonstrations in `shots`"
+        raise DataError(f"there are no examples for few-shot: {error.what}", where=config.data, mend=mend) from error
+    if not config.shots:
+        found = [r for r in _divided(config, found) if r.split == "train"] or found
     short = sorted(found, key=lambda d: len(d.messages[-1].content) + len(d.messages[0].content))
     return tuple(short[len(short) // 4 :: max(1, len(short) // (2 * config.num_shots))][: config.num_shots])
 
@@ -289,26 +296,31 @@ def _shots(config: Config, workspace: WorkspaceFolder) -> tuple[Any, ...]:
 def _prompts(config: Config, rungs: list[Rung], workspace: WorkspaceFolder) -> tuple[list[Prompt], DataSource]:
     """Prompts of the data that leave room for an answer in every model's context."""
     from amenable.data.source import sample
-    from amenable.data.split import assign_splits
 
     assert config.data is not None
     loaded = load(config.data, "prompts", database=workspace.database)
-    divided = assign_splits(loaded.records, (1 - config.held_out_share, config.held_out_share, 0.0))
+    divided = _divided(config, loaded.records)
     held_out = (
         [p for p in divided if p.split != "train"]
         if config.split is None
         else [p for p in divided if p.split == config.split]
     )
+    if not held_out and config.split is not None:
+        raise DataError(
+            f"it holds no prompts of the split {config.split}", where=config.data, mend="take another split"
+        )
     chosen: list[Prompt] = sample(held_out or loaded.records, config.limit)  # type: ignore[assignment]
     room = min(r.policy.model.context for r in rungs) - 8
     fitting = [
         p for p in chosen if all(len(r.policy.tokenizer.encode(p.messages[-1].content)) < room - 16 for r in rungs)
     ]
-    note = (
-        ""
-        if len(fitting) == len(chosen)
-        else f"{len(chosen) - len(fitting)} prompts are longer than a model's context and left out"
+    notes = (
+        []
+        if held_out
+        else ["none of it is held out by its hash: all of it is measured, what models learned from as well"]
     )
+    if len(fitting) < len(chosen):
+        notes.append(f"{len(chosen) - len(fitting)} prompts are longer than a model's context and left out")
     if len(fitting) < 2:
         raise ConfigError(
             "fewer than two prompts are left", where=config.data, mend="take other data or models with a longer context"
@@ -320,9 +332,16 @@ def _prompts(config: Config, rungs: list[Rung], workspace: WorkspaceFolder) -> t
         used_for="evaluation",
         licence=loaded.licence,
         sha256=loaded.sha256,
-        note=note or loaded.warning,
+        note="; ".join(notes) or loaded.warning,
     )
     return fitting, about
+
+
+def _divided(config: Config, records: list[AnyRecord]) -> list[AnyRecord]:
+    """The records with their sides: those that training with this held_out_share had."""
+    from amenable.data.split import assign_splits
+
+    return assign_splits(records, (1 - config.held_out_share, config.held_out_share, 0.0))
 
 
 def _judge(config: Config, workspace: WorkspaceFolder) -> tuple[Any, str]:
