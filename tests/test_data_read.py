@@ -126,6 +126,23 @@ def test_utf16_without_a_mark_is_named(tmp_path: Path) -> None:
         list(read(tmp_path / "a.jsonl", "demonstrations", rejects=Rejects()))
 
 
+@pytest.mark.parametrize(
+    "spec, words",
+    [
+        ("", "the name is empty"),
+        ("  ", "the name is empty"),
+        ("feedback:", "no project is named"),
+        ("https://example.com/a.jsonl", "fetch the file first"),
+        ("/dev/null", "neither a file nor a folder"),
+    ],
+)
+def test_what_is_no_source_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spec: str, words: str) -> None:
+    write(tmp_path / "a.jsonl", GOOD)
+    monkeypatch.chdir(tmp_path)  # an empty name is not the current folder
+    with pytest.raises(DataError, match=words):
+        load(spec, "demonstrations", database="sqlite://")
+
+
 def test_files_of_other_types_in_a_folder_are_told_of(tmp_path: Path) -> None:
     write(tmp_path / "a.jsonl", GOOD)
     (tmp_path / "b.pdf").write_bytes(b"%PDF")

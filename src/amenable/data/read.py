@@ -87,6 +87,10 @@ def files_of(path: Path, rejects: Rejects) -> list[Path]:
         raise DataError(
             "there is no such file or folder", where=str(path), mend=f"did you mean {hint}?" if hint else None
         )
+    if not path.is_dir():
+        raise DataError(
+            "it is neither a file nor a folder", where=str(path), mend="write what it gives to a file first"
+        )
     found = []
     for file in sorted(p for p in path.rglob("*") if not p.is_dir() and not p.name.startswith(".")):
         if file.is_file() and suffix_of(file) in ROW_SUFFIXES + TEXT_SUFFIXES:

@@ -199,6 +199,14 @@ def _feedback(project: str, kind: str, database: str | None, rejects: Rejects) -
 
 def paths_of(spec: str) -> list[Path]:
     """The files and folders that a spec names. Raises DataError, with what was perhaps meant, if there are none."""
+    if not spec.strip():
+        raise DataError("no data is named: the name is empty", mend="name a file, a folder or a public data set")
+    if spec == "feedback:":
+        raise DataError(
+            "no project is named", where=spec, mend="as in feedback:PROJECT; `amenable data list` shows them"
+        )
+    if "://" in spec:
+        raise DataError("data is read from this machine, not from an address", where=spec, mend="fetch the file first")
     if Path(spec).exists():
         return [Path(spec)]
     if any(sign in spec for sign in "*?["):
