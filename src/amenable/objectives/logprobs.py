@@ -25,8 +25,8 @@ from torch.utils.checkpoint import checkpoint
 
 from amenable.objectives.masked import masked_mean, masked_sum
 
-KEPT_BYTES = 1 << 26
-"""What the head may keep of a forward pass, [tokens, vocabulary]: 8,192 tokens of 4,096 words in bfloat16."""
+KEPT_BYTES = 1 << 27
+"""What the head may keep of a forward pass, [tokens, vocabulary]: 8,192 tokens of 8,192 words in bfloat16."""
 LOG2_E = 1 / math.log(2)
 
 

@@ -63,7 +63,8 @@ struct Document {
     void gather(const void* from, int64_t stride, int64_t head, int64_t rows, Act* to) const {
         const Act* row = (const Act*)from + start * stride + head * dim;
         if (width > dim) std::memset(to, 0, length * width * sizeof(Act));
-        for (int64_t p = 0; p < length; p++) std::memcpy(to + p * width, row + p * stride, dim * sizeof(Act));
+        for (int64_t p = 0; p < length; p++)
+            for (int64_t i = 0; i < dim; i += 64 / (int64_t)sizeof(Act)) copy(to + p * width + i, row + p * stride + i, dim - i);
         std::memset(to + length * width, 0, (rows - length) * width * sizeof(Act));
     }
 

@@ -43,6 +43,17 @@ inline void put(T* at, Vec x, int64_t left) {
     std::memcpy(at, some, left * sizeof(T));
 }
 
+// 64 bytes, or of `left` numbers what these are: a call of memcpy costs more than so few bytes.
+template <class T>
+inline void copy(T* to, const T* from, int64_t left) {
+    constexpr int64_t most = 64 / sizeof(T);
+    if (left >= most) {
+        *(BitsAt*)to = *(const BitsAt*)from;
+    } else {
+        std::memcpy(to, from, left * sizeof(T));
+    }
+}
+
 // x, numbers `at` and following, with -inf for those outside [begin, end)
 inline Vec within(Vec x, int64_t at, int64_t begin, int64_t end) {
     if (at >= begin && at + LANES <= end) return x;

@@ -157,7 +157,7 @@ class _Gated(torch.autograd.Function):
 class Row:
     """Documents end to end in one row, as attention reads them.
 
-    starts_E, lengths_E   int64
+    starts_E, lengths_E   int64; one behind the other from place 0 on
     cosine, sine          (N, D / 2) of the angles that queries and keys are turned by, float32; or None
     """
 
@@ -165,6 +165,11 @@ class Row:
     lengths_E: Tensor
     cosine: Tensor | None
     sine: Tensor | None
+
+    @property
+    def end(self) -> int:
+        """The first place of no document."""
+        return int(self.lengths_E.sum())
 
 
 def attend(query_NAD: Tensor, key_NKD: Tensor, value_NKD: Tensor, row: Row, window: int | None) -> Tensor:
@@ -178,7 +183,8 @@ class _Attend(torch.autograd.Function):
     def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, row: Row, window: int) -> Tensor:
         tokens, heads, dim = query.shape
         query, key, value = query.contiguous(), key.contiguous(), value.contiguous()
-        out = query.new_zeros(tokens, heads * dim)
+        out = query.new_empty(tokens, heads * dim)
+        out[row.end :] = 0
         logs = torch.empty(heads, tokens)
         a = _attention(query, key, value, row, window, out, logs)
         library(TRAINING).amenable_attend(a)
@@ -190,7 +196,9 @@ class _Attend(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, d_out: Tensor) -> tuple[Tensor | None, ...]:
         query, key, value, out, logs = ctx.saved_tensors
-        d_query, d_key, d_value = torch.zeros_like(query), torch.zeros_like(key), torch.zeros_like(value)
+        d_query, d_key, d_value = (torch.empty_like(x) for x in (query, key, value))
+        for x in (d_query, d_key, d_value):
+            x[ctx.row.end :] = 0
         a = _attention(query, key, value, ctx.row, ctx.window, out, logs)
         d_out = d_out.contiguous()
         a.d_out, a.d_query, a.d_key, a.d_value = (x.data_ptr() for x in (d_out, d_query, d_key, d_value))
