@@ -181,6 +181,13 @@ def test_an_adapters_folder_loads_as_the_adapted_model(config, tmp_path, monkeyp
     assert torch.equal(logits(load_model(tmp_path / "far" / "adapter")), logits(loaded))
 
 
+def test_a_model_that_peft_cannot_adapt_is_named(tmp_path):
+    config = transformers.MambaConfig(vocab_size=61, hidden_size=16, state_size=4, num_hidden_layers=1)
+    transformers.MambaForCausalLM(config).save_pretrained(tmp_path)
+    with pytest.raises(ModelError, match=r"(?s)peft cannot adapt this model.*out_proj"):
+        add_lora(load_model(tmp_path), LoraConfig(rank=2))
+
+
 def test_an_adapters_identity_covers_its_base(tmp_path):
     model = new_model(LLAMA, seed=0)
     save_model(model, tmp_path / "base")

@@ -20,6 +20,7 @@ from amenable.types import (
     Demonstration,
     Document,
     Label,
+    Message,
     Prompt,
     Ranking,
     Rating,
@@ -207,6 +208,22 @@ def test_records_that_the_template_refuses_are_counted() -> None:
 
 
 # --- prompts and rollouts
+
+
+def test_prompts_that_the_template_refuses_are_counted_unless_it_refuses_all() -> None:
+    picky = BYTES.with_changes(
+        chat_template="{% for m in messages %}{% if m['role'] == 'system' %}{{ raise_exception('no system') }}{% endif %}"
+        "{{ m['content'] + eos_token }}{% endfor %}"
+    )
+    plain, ruled = (
+        Prompt(id="p", messages=(user("a"),)),
+        Prompt(id="q", messages=(Message(role="system", content="s"), user("a"))),
+    )
+    found, report = prompt_ids([plain, ruled], picky, 50)
+    assert [prompt.id for prompt, _ in found] == ["p"] and report.rejected == 1
+    assert any("no system" in reason for reason in report.reasons)
+    with pytest.raises(TemplateError, match="no system"):
+        prompt_ids([ruled], picky, 50)
 
 
 def test_prompt_ids() -> None:

@@ -200,13 +200,22 @@ def prompt_ids(
     overlong: Overlong = "reject",
     model_kind: ModelKind = "decoder",
 ) -> tuple[list[tuple[Prompt, list[int]]], TokeniseReport]:
-    """(prompt, ids to generate from) of each prompt that fits; for seq2seq the ids are the encoder's."""
+    """(prompt, ids to generate from) of each prompt that fits; for seq2seq the ids are the encoder's.
+
+    Raises TemplateError if the chat template refuses every prompt; one that it refuses among others is counted.
+    """
     found: list[tuple[Prompt, list[int]]] = []
     reasons: Counter[str] = Counter()
     truncated = 0
     encode = render_prompt if model_kind == "decoder" else render_source
+    refused: TemplateError | None = None
     for prompt in prompts:
-        ids = encode(prompt.messages, tokenizer)
+        try:
+            ids = encode(prompt.messages, tokenizer)
+        except TemplateError as error:
+            refused = error
+            reasons[f"template: {error.what}"] += 1
+            continue
         if len(ids) > max_prompt_tokens:
             _refuse_if_error(overlong, prompt.id, len(ids), max_prompt_tokens)
             if overlong == "reject":
@@ -216,6 +225,8 @@ def prompt_ids(
             ids = ids[:keep] + ids[len(ids) - max_prompt_tokens + keep :]
             truncated += 1
         found.append((prompt, ids))
+    if refused is not None and not found:
+        raise refused
     return found, TokeniseReport(len(found), sum(reasons.values()), truncated, dict(reasons))
 
 

@@ -58,7 +58,10 @@ def add_lora(model: Decoder | AutoModel, config: LoraConfig) -> None:
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        inject_adapter_in_model(settings, root)
+        try:
+            inject_adapter_in_model(settings, root)
+        except ValueError as error:
+            raise ModelError(f"peft cannot adapt this model: {error}", where="targets", mend="name others") from error
 
 
 def trained_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
