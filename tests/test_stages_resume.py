@@ -16,6 +16,7 @@ from amenable.errors import CheckpointError, ResumeError
 from amenable.stages.events import Event
 from amenable.stages.job import Interrupted
 from amenable.stages.resume import resume
+from amenable.train.run_folder import hold
 
 from .stage_makers import (
     Broken,
@@ -190,6 +191,16 @@ def test_without_a_sound_checkpoint_it_begins_again_and_says_so(toys, workspace)
     assert len([e for e in events if e.kind == "warning" and "checkpoint" in e.text]) == 2
     assert any("going on after step 0" in e.text for e in events)
     assert_same_run(again.path, whole.path)
+
+
+def test_a_run_that_another_command_works_on_is_left_alone(toys, workspace):
+    with pytest.raises(Broken):
+        start("sft", toys.mapping("sft", "train.steps=4", "train.save_every=1"), workspace, "r", breaking_at(3, "sft"))
+    status = (workspace.run("r") / "status.json").read_bytes()
+    with hold(workspace.run("r")), pytest.raises(ResumeError, match="another command works on this run"):
+        resume(workspace.run("r"))
+    assert (workspace.run("r") / "status.json").read_bytes() == status
+    assert resume(workspace.run("r")).steps == 4
 
 
 def test_damaged_lines_of_the_metrics_are_left_out_and_told_of(toys, workspace):

@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import msgspec
 import torch
@@ -37,7 +37,7 @@ from amenable.train.contract import Algorithm
 from amenable.train.dump import dump_batches, load_batches
 from amenable.train.learner import Learner, schedule
 from amenable.train.loop import NonFiniteError, Progress, Scorer, Source, learn, train
-from amenable.train.run_folder import RunFolder, environment
+from amenable.train.run_folder import RunFolder, environment, hold
 from amenable.train.settings import TrainConfig
 from amenable.train.trackers import Tracker, check_trackers, open_trackers
 from amenable.types import StepReport
@@ -67,6 +67,7 @@ class Job:
     data: dict[str, Any] = field(default_factory=dict)
     compute: Compute = ON_CPU
     opened: float = field(default_factory=time.perf_counter)
+    _held: IO[str] | None = None
 
     @classmethod
     def open(
@@ -84,11 +85,16 @@ class Job:
         return cls(stage, config, RunFolder(folder), mode, on_event)
 
     def __enter__(self) -> Job:
+        if self.mode in (NEW, RESUME):
+            self._held = hold(self.folder.folder)
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         """A run that failed before its first step leaves nothing but the rejects of its data, and its name is free."""
         folder = self.folder.folder
+        if self._held is not None:
+            Path(self._held.name).unlink(missing_ok=True)
+            self._held.close()
         if self.mode == TRIAL:
             shutil.rmtree(folder, ignore_errors=True)
         if error is None or self.mode == TRIAL or self.mode.startswith(REPLAY):

@@ -17,13 +17,14 @@ Lines after a checkpoint are cut off when a run resumes from it, so each step st
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import platform
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import msgspec
 import torch
@@ -35,6 +36,11 @@ from amenable.errors import ResumeError
 from amenable.models.paths import Paths
 from amenable.models.weights import full_disk
 from amenable.types import StepReport
+
+try:
+    import fcntl
+except ImportError:  # Windows has none
+    fcntl = None  # type: ignore[assignment]
 
 
 class RunFolder:
@@ -140,6 +146,22 @@ class RunFolder:
                 where=str(self.folder),
                 mend="restore what changed, or start a new run from the newest checkpoint's model",
             )
+
+
+def hold(folder: Path) -> IO[str]:
+    """The run's lock, held until it is closed or the process ends. Raises ResumeError if another command holds it."""
+    file = (folder / ".lock").open("a")
+    if fcntl is not None:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            file.close()
+            if error.errno not in (errno.EAGAIN, errno.EACCES):  # a file system without locks
+                return (folder / ".lock").open("a")
+            raise ResumeError(
+                "another command works on this run", where=str(folder), mend="wait for its end, or stop it first"
+            ) from error
+    return file
 
 
 @contextlib.contextmanager
