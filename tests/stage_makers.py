@@ -94,16 +94,21 @@ def rankings() -> list[Record]:
 
 def ratings() -> list[Record]:
     return [
-        Rating(id=f"a{i}", prompt=(user(question(c, t)),), response=(f"Yes, {c}." if i % 2 else "What?"), score=6 - 4 * (1 - i % 2))
+        Rating(id=f"a{i}", prompt=(user(question(c, t)),), response=(f"Yes, {c}." if is_good(i) else "What?"), score=6 if is_good(i) else 2)
         for i, (c, t) in enumerate(pairs())
     ]  # fmt: skip
 
 
 def labels() -> list[Record]:
     return [
-        Label(id=f"l{i}", prompt=(user(question(c, t)),), response=(f"Yes, {c}." if i % 2 else "What?"), label=bool(i % 2))
+        Label(id=f"l{i}", prompt=(user(question(c, t)),), response=(f"Yes, {c}." if is_good(i) else "What?"), label=is_good(i))
         for i, (c, t) in enumerate(pairs())
     ]  # fmt: skip
+
+
+def is_good(i: int) -> bool:
+    """Whether the response to pair i is a good one: each colour and each thing gets as many of both."""
+    return (i + i // len(COLOURS)) % 2 == 1
 
 
 KINDS: dict[str, Callable[[], list[Record]]] = {

@@ -75,7 +75,7 @@ def test_the_command_lists_studies_and_their_settings() -> None:
     assert [row["name"] for row in json.loads(listed.output)] == catalog.names()
     told = CliRunner().invoke(cli, ["study", "kl", "--settings", "policy.steps=7", "coefficients=[0.5]", "--json"])
     found = {row["name"]: row["default"] for row in json.loads(told.output)}
-    assert (found["policy.steps"], found["coefficients"], found["comparisons"]) == ("7", "[0.5]", "1600")
+    assert (found["policy.steps"], found["coefficients"], found["comparisons"]) == ("7", "[0.5]", "3000")
     assert found["ground.base"] == "none"
 
 

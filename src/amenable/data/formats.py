@@ -27,6 +27,8 @@ ROW_SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
 EMPTY = "the file is empty"
 PACKED_SUFFIXES = (".gz", ".zst")
 _ROW_LISTS = ("data", "rows", "examples", "Instances")
+_BESIDE_ROWS = {"Instances": {"Positive Examples", "Negative Examples"}}
+"""Lists that a layout has beside its rows: those of a Super-NaturalInstructions task, which its reader asks for by name."""
 _SPLITS: dict[str, Split] = {
     "train": "train",
     "validation": "validation",
@@ -272,10 +274,11 @@ def _parts(value: dict[str, Any], file: Path) -> dict[str, list[Any]]:
         if isinstance(v, list) and (k in _ROW_LISTS or k in _SPLITS) and v != [""] * len(v)
     }
     if len(lists) == 1 or (lists and lists.keys() <= _SPLITS.keys()):
+        known = set(lists).union(*(_BESIDE_ROWS.get(name, ()) for name in lists))
         others = [
             k
             for k, v in value.items()
-            if k not in lists and isinstance(v, list) and any(isinstance(x, dict) for x in v)
+            if k not in known and isinstance(v, list) and any(isinstance(x, dict) for x in v)
         ]
         if others:
             names = ", ".join([*lists, *others])
