@@ -100,7 +100,7 @@ def test_reward_alone_teaches_legal_moves(algorithm: str, workspace: WorkspaceFo
         "sample_every": 0,
         "num_slots": 256,
         "train": {
-            "steps": 20,
+            "steps": 40,
             "units_per_step": 256,
             "minibatches": 4,
             "save_every": 0,
@@ -111,7 +111,7 @@ def test_reward_alone_teaches_legal_moves(algorithm: str, workspace: WorkspaceFo
     start("ppo", recipe(algorithm, **changes), workspace, "learns")
     found = rows(workspace.runs / "learns")
     assert found[0]["environment/moves"] < 1.3  # 9 of 96 tokens are squares
-    assert found[-1]["environment/moves"] > 1.5 and found[-1]["score"] > found[0]["score"]
+    assert found[-1]["environment/moves"] > 2 and found[-1]["score"] > found[0]["score"]
 
 
 def test_episodes_are_numbered_and_their_number_is_the_whole_state() -> None:

@@ -139,7 +139,7 @@ class World:
 class Primer:
     """A base model that knows English, and the primer's demonstrations, rankings and prompts."""
 
-    sampling = Sampling(temperature=1.0, max_tokens=96)
+    sampling = Sampling(temperature=0.7, max_tokens=96)
     note = (
         "The primer was written for this project; two of its fourteen clusters (sentiment, yes or no with a reason) were"
         " never trained on and are among the held-out prompts."
@@ -184,7 +184,7 @@ class Primer:
             "model": assistant,
             "reward": reward,
             "data": {"train": [f"primer:templates=1,seed={self.seed}"]},
-            "algorithm": {"name": "ppo", "kl_coef": 0.05, "critic": "shared"},
+            "algorithm": {"name": "ppo", "kl_coef": 0.3, "critic": "shared"},
             "sampling": _of(self.sampling),
             "train": {
                 "seed": self.seed,
