@@ -24,7 +24,8 @@ class Line(Record, frozen=True):
     x: tuple[float, ...]
     y: tuple[Interval, ...]
     joined: bool = True
-    dashed: bool = False  # a fitted law: no dots, no whiskers
+    dashed: bool = False  # a level or a fitted law: no dots, no whiskers
+    fitted_to: str = ""  # the line whose law this is, and whose colour it takes; else grey
 
 
 class Panel(Record, frozen=True):
@@ -99,30 +100,34 @@ def draw(path: Path, panels: Sequence[Panel]) -> None:
     with plt.rc_context({"svg.fonttype": "none", "svg.hashsalt": "amenable", "font.size": 9}):
         figure, all_axes = plt.subplots(1, len(panels), figsize=(5.2 * len(panels), 3.8), squeeze=False, layout="constrained")  # fmt: skip
         for axes, panel in zip(all_axes[0], panels, strict=True):
-            for number, line in enumerate(panel.lines):
-                _plot(axes, line, f"C{number % 10}")
+            measured = [line.name for line in panel.lines if not line.dashed]
+            colours = {name: f"C{number % 10}" for number, name in enumerate(measured)}
+            names = [line.name for line in panel.lines]
+            for place, line in enumerate(panel.lines):
+                label = line.name if names.index(line.name) == place else None  # a name stands in the legend once
+                _plot(axes, line, colours.get(line.fitted_to if line.dashed else line.name, "grey"), label)
             axes.set(title=panel.title, xlabel=panel.x_name, ylabel=textwrap.fill(panel.y_name, 40))
             if panel.log_x:
-                measured = sorted({x for line in panel.lines for x in line.x})
+                places = sorted({x for line in panel.lines for x in line.x})
                 axes.set_xscale("log")
-                axes.set_xticks(measured, [f"{x:,.0f}" for x in measured], fontsize=7)
+                axes.set_xticks(places, [f"{x:,.0f}" for x in places], fontsize=7)
                 axes.minorticks_off()
             if panel.labels:
                 axes.set_xticks(range(len(panel.labels)), panel.labels, rotation=20)
             if len(panel.lines) > 1:
-                axes.legend(fontsize=7, frameon=False)
+                axes.legend(fontsize=7, frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=3)
         figure.savefig(path, metadata={"Date": None})
         plt.close(figure)
 
 
-def _plot(axes: Any, line: Line, colour: str) -> None:
+def _plot(axes: Any, line: Line, colour: str, label: str | None) -> None:
     values = [y.value for y in line.y]
     if line.dashed:
-        axes.plot(line.x, values, linestyle="--", linewidth=1, label=line.name, color="grey")
+        axes.plot(line.x, values, linestyle="--", linewidth=1, label=label, color=colour)
         return
     spread = [[y.value - y.low for y in line.y], [y.high - y.value for y in line.y]]
     style = "-" if line.joined else ""
-    axes.errorbar(line.x, values, yerr=spread, marker="o", markersize=4, linestyle=style, linewidth=1.2, capsize=2, label=line.name, color=colour)  # fmt: skip
+    axes.errorbar(line.x, values, yerr=spread, marker="o", markersize=4, linestyle=style, linewidth=1.2, capsize=2, label=label, color=colour)  # fmt: skip
 
 
 def _number(value: float) -> str:

@@ -107,7 +107,7 @@ def _law(kind: str, line: Line) -> list[Line]:
     if law is None:
         return []
     places = tuple(float(x) for x in np.linspace(max(line.x) / 50, max(line.x), 50))
-    return [Line(f"law of {line.name}", places, tuple(exact(law.at(x)) for x in places), dashed=True)]
+    return [Line("fitted law", places, tuple(exact(law.at(x)) for x in places), dashed=True, fitted_to=line.name)]
 
 
 def _pool(config: Config, study: Study, seed: int) -> dict[str, Any]:
