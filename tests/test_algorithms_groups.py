@@ -158,6 +158,18 @@ def test_clip_shows(name: str) -> None:
         assert sums[clip] == pytest.approx(-float(held.sum()))
 
 
+def test_the_dual_clip_shows() -> None:
+    """All ratios at e: a negative advantage counts 1.5 times at most; a positive one is held at 1.2 by the clip."""
+    settings = {"truncated": "score", "kl_coef": 0.0, "normalise": False, "aggregate": "token"}
+    algorithm, ready, _ = prepared("grpo", dual_clip=1.5, **settings)
+    gains = ready["advantages"] * ready.trained_BT
+    terms, metrics = at(algorithm, ready, 1.0)
+    assert terms["policy"] == pytest.approx(-float(torch.where(gains > 0, 1.2 * gains, 1.5 * gains).sum()))
+    assert metrics["clip_fraction"] == (float((gains != 0).sum()), 9.0)
+    with pytest.raises(ConfigError, match="single tokens"):
+        prepared("grpo", dual_clip=1.5, ratio="sequence")
+
+
 def test_reinforce_by_hand() -> None:
     """Returns to go at kl_coef 1: the KL of the tokens from here on and the score at the end."""
     _, ready, _ = prepared("reinforce", baseline="none", kl_coef=1.0, truncated="score")

@@ -81,6 +81,9 @@ def test_clip_fraction_marks_the_tokens_without_gradient() -> None:
     assert torch.equal(marked == 1, slope == 0)
     assert 0.05 < marked.mean() < 0.95
     assert not clip_fraction(old, old, advantages, clip_low=0.2, clip_high=0.3).any()
+    (slope,) = torch.autograd.grad(ppo_clip(now, old, advantages, clip_low=0.2, clip_high=0.3, dual=1.4).sum(), now)
+    dual = clip_fraction(now, old, advantages, clip_low=0.2, clip_high=0.3, dual=1.4)
+    assert torch.equal(dual == 1, slope == 0) and dual.sum() > marked.sum()
 
 
 def test_gspo_against_plain_python() -> None:
@@ -113,6 +116,16 @@ def test_cispo_keeps_a_gradient_where_ppo_has_none() -> None:
     assert slope.item() == pytest.approx(-1.5 * 3)  # the weight itself carries none
     low = cispo(one(math.log(0.5)), old, one(1), clip_low=0.25, clip_high=0.5)
     assert low.item() == pytest.approx(0.75 * math.log(2))
+
+
+@given(st.floats(-3, 0), st.floats(-3, 0), st.floats(-2, 2))
+def test_cispo_against_plain_python(now: float, old: float, a: float) -> None:
+    """The value, and the slope of a log-prob whose weight stands still."""
+    logprob = one(now).requires_grad_()
+    loss = cispo(logprob, one(old), one(a), clip_low=0.2, clip_high=0.3)
+    weight = min(max(math.exp(now - old), 0.8), 1.3)
+    assert loss.item() == pytest.approx(-weight * a * now, abs=1e-12)
+    assert torch.autograd.grad(loss.sum(), logprob)[0].item() == pytest.approx(-weight * a, abs=1e-12)
 
 
 def test_reinforce_and_entropy_by_hand() -> None:

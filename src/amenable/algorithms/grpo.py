@@ -56,6 +56,12 @@ class Config(Record, frozen=True):
     ] = "token"
     clip_low: Annotated[float, Meta(gt=0, description="the ratio is clipped below 1 - clip_low")] = 0.2
     clip_high: Annotated[float, Meta(gt=0, description="the ratio is clipped above 1 + clip_high")] = 0.2
+    dual_clip: Annotated[
+        Annotated[float, Meta(gt=1)] | None,
+        Meta(
+            description="where the advantage is negative the ratio counts at most this much (Ye et al. 2020); null: not held; ratio = token only"
+        ),
+    ] = None
     truncated: Annotated[
         Literal["penalty", "mask", "score"],
         Meta(
@@ -80,6 +86,12 @@ class Config(Record, frozen=True):
                 "k1 in the loss has an expected gradient of zero: it would hold the policy to nothing",
                 where="algorithm.kl_estimator",
                 mend="use k2 or k3, or set algorithm.kl_in = 'reward'",
+            )
+        if self.dual_clip is not None and self.ratio != "token":
+            raise ConfigError(
+                f"the dual clip holds single tokens' ratios, and ratio = {self.ratio!r} has none",
+                where="algorithm.dual_clip",
+                mend="leave it out, or set algorithm.ratio = 'token'",
             )
 
 
@@ -134,7 +146,7 @@ def _policy_loss(logprobs_BT: Tensor, batch: Batch, config: Config) -> Tensor:
         return gspo(logprobs_BT, old_BT, advantages_BT, batch.trained_BT, clip_low=low, clip_high=high)
     if config.ratio == "cispo":
         return cispo(logprobs_BT, old_BT, advantages_BT, clip_low=low, clip_high=high)
-    return ppo_clip(logprobs_BT, old_BT, advantages_BT, clip_low=low, clip_high=high)
+    return ppo_clip(logprobs_BT, old_BT, advantages_BT, clip_low=low, clip_high=high, dual=config.dual_clip)
 
 
 def _clipped(logprobs_BT: Tensor, batch: Batch, config: Config) -> Tensor:
@@ -146,7 +158,8 @@ def _clipped(logprobs_BT: Tensor, batch: Batch, config: Config) -> Tensor:
     if config.ratio == "cispo":
         ratio_BT = torch.exp(logprobs_BT - old_BT)
         return ((ratio_BT > 1 + config.clip_high) | (ratio_BT < 1 - config.clip_low)).to(old_BT.dtype)
-    return clip_fraction(logprobs_BT, old_BT, batch["advantages"], clip_low=config.clip_low, clip_high=config.clip_high)
+    low, high, dual = config.clip_low, config.clip_high, config.dual_clip
+    return clip_fraction(logprobs_BT, old_BT, batch["advantages"], clip_low=low, clip_high=high, dual=dual)
 
 
 def _kl_in_loss(config: Config) -> bool:

@@ -59,6 +59,12 @@ class Config(Record, frozen=True):
         Meta(description="leave out a step's remaining updates when the policy moved this far, nats per token"),
     ] = None
     clip: Annotated[float, Meta(gt=0, description="half-width of the ratio's trust interval")] = 0.2
+    dual_clip: Annotated[
+        Annotated[float, Meta(gt=1)] | None,
+        Meta(
+            description="where the advantage is negative the ratio counts at most this much (Ye et al. 2020); null: not held"
+        ),
+    ] = None
     value_clip: Annotated[float | None, Meta(description="how far a value may move per step; null: not clipped")] = 0.2
     value_weight: Annotated[float, Meta(ge=0, description="weight of the value loss")] = 0.1
     entropy_weight: Annotated[float, Meta(ge=0, description="bonus per nat of entropy")] = 0.0
@@ -203,7 +209,8 @@ def loss(outputs: dict[str, Outputs], batch: Batch, config: Config, state: State
     values_BT = (outputs["critic"] if config.critic == "own" else policy).values_BT
     assert values_BT is not None
     old_BT = batch["policy.logprobs"]
-    policy_BT = ppo_clip(logprobs_BT, old_BT, batch["advantages"], clip_low=config.clip, clip_high=config.clip)
+    advantages_BT, clip, dual = batch["advantages"], config.clip, config.dual_clip
+    policy_BT = ppo_clip(logprobs_BT, old_BT, advantages_BT, clip_low=clip, clip_high=clip, dual=dual)
     value_BT = value_loss(values_BT, batch["old_values"], batch["returns"], clip=config.value_clip)
     terms = {
         "policy": torch.where(mask_BT, policy_BT, 0.0).sum(),
@@ -225,8 +232,7 @@ def loss(outputs: dict[str, Outputs], batch: Batch, config: Config, state: State
             "entropy": metric(entropy_BT, mask_BT),
             "ratio": metric(torch.exp(-moved_BT), mask_BT),
             "clip_fraction": metric(
-                clip_fraction(logprobs_BT, old_BT, batch["advantages"], clip_low=config.clip, clip_high=config.clip),
-                mask_BT,
+                clip_fraction(logprobs_BT, old_BT, advantages_BT, clip_low=clip, clip_high=clip, dual=dual), mask_BT
             ),
             "update_kl": metric(torch.exp(-moved_BT) - 1 + moved_BT, mask_BT),
             "value_error": metric((values_BT - batch["returns"]).square(), mask_BT),

@@ -2,7 +2,8 @@
 
 Each ranking weighs the same: its ordered pairs are averaged before the mean over rankings, which keeps K(K-1)/2
 correlated pairs from counting as so many observations. Ties train nothing by default; with `ties = "davidson"` or
-"rao-kupper" they pull scores together under that model of ties.
+"rao-kupper" they pull scores together under that model of ties. `likelihood = "plackett-luce"` takes the probability of
+the whole order instead: the best is picked first of all, then the next of those left (Plackett 1975).
 """
 
 from __future__ import annotations
@@ -15,17 +16,30 @@ from msgspec import Meta
 from torch import Tensor
 
 from amenable.batch import Batch, LossTerms, Outputs, metric
-from amenable.objectives.preference import Pairs, bradley_terry, davidson, ranking_pairs, rao_kupper
+from amenable.errors import ConfigError
+from amenable.objectives.preference import Pairs, bradley_terry, davidson, plackett_luce, ranking_pairs, rao_kupper
 from amenable.types import Record
 
 feeds, unit, trains = "rankings", "group", {"reward": "scalar"}
 
 
 class Config(Record, frozen=True):
+    likelihood: Annotated[
+        Literal["pairs", "plackett-luce"],
+        Meta(description="of a ranking: of its pairs, each weighing 1 / their number, or of the whole order"),
+    ] = "pairs"
     ties: Annotated[Literal["ignore", "davidson", "rao-kupper"], Meta(description="what a tie teaches")] = "ignore"
     tie_parameter: Annotated[
         float, Meta(gt=0, description="Davidson's nu or Rao-Kupper's ln theta: how readily people tie")
     ] = 0.5
+
+    def __post_init__(self) -> None:
+        if self.likelihood == "plackett-luce" and self.ties != "ignore":
+            raise ConfigError(
+                "Plackett and Luce have no ties: tied responses are not compared",
+                where="algorithm.ties",
+                mend="leave it out, or set algorithm.likelihood = 'pairs'",
+            )
 
 
 def counts(batch: Batch, config: Config) -> dict[str, float]:
@@ -43,7 +57,10 @@ def loss(outputs: dict[str, Outputs], batch: Batch, config: Config, state: Any) 
         loss_P = rao_kupper(gap_P, tied_P, threshold=config.tie_parameter)
     else:
         loss_P = bradley_terry(gap_P)
-    total = (loss_P * pairs.weight_P).sum() + 0.0 * scores_B.sum()  # live gradients where every ranking is a tie
+    total = (loss_P * pairs.weight_P).sum()
+    if config.likelihood == "plackett-luce":
+        total = plackett_luce(scores_B, batch["tier"], batch.unit_B).sum()
+    total = total + 0.0 * scores_B.sum()  # live gradients where every ranking is a tie
     return LossTerms(
         terms={"ranking": total},
         metrics={"accuracy": metric((gap_P > 0).double(), ~tied_P), "score": metric(scores_B)},

@@ -118,12 +118,18 @@ def entropy_bonus(entropy_BT: Tensor, mask_BT: Tensor) -> Tensor:
 
 
 def clip_fraction(
-    logprobs_BT: Tensor, old_logprobs_BT: Tensor, advantages_BT: Tensor, *, clip_low: float, clip_high: float
+    logprobs_BT: Tensor,
+    old_logprobs_BT: Tensor,
+    advantages_BT: Tensor,
+    *,
+    clip_low: float,
+    clip_high: float,
+    dual: float | None = None,
 ) -> Tensor:
     """1.0 for each token whose gradient PPO's clipping removes, else 0.0; its mean over the mask is the
     clip fraction.
 
-    That is a ratio above 1 + clip_high with A > 0, or below 1 − clip_low with A < 0.
+    That is a ratio above 1 + clip_high with A > 0, or below 1 − clip_low or above dual with A < 0.
 
     >>> now, old = torch.tensor([[1.0, 1.0]]), torch.tensor([[0.0, 0.0]])
     >>> clip_fraction(now, old, torch.tensor([[1.0, -1.0]]), clip_low=0.2, clip_high=0.2).tolist()
@@ -132,6 +138,8 @@ def clip_fraction(
     ratio_BT = ratio(logprobs_BT, old_logprobs_BT)
     above = (ratio_BT > 1 + clip_high) & (advantages_BT > 0)
     below = (ratio_BT < 1 - clip_low) & (advantages_BT < 0)
+    if dual is not None:
+        below = below | (ratio_BT > dual) & (advantages_BT < 0)
     return (above | below).to(logprobs_BT.dtype)
 
 

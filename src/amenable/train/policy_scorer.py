@@ -17,6 +17,7 @@ from torch import Tensor
 
 from amenable.batch import Batch
 from amenable.objectives.masked import masked_mean
+from amenable.objectives.policy import truncated_importance
 from amenable.train.learner import Learner
 
 GAP_LIMIT = 1e-3
@@ -98,4 +99,4 @@ def importance(now_BT: Tensor, drawn_BT: Tensor, mask_BT: Tensor, limit: float) 
     >>> [round(w, 3) for w in importance(now, drawn, torch.tensor([[True, True, False]]), 2.0)[0].tolist()]
     [2.0, 1.649, 1.0]
     """
-    return torch.where(mask_BT, (now_BT - drawn_BT).exp().clamp_max(limit), 1.0)
+    return torch.where(mask_BT, truncated_importance(now_BT, drawn_BT, cap=limit), 1.0)
