@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -144,6 +145,18 @@ def test_rao_kupper() -> None:
     torch.testing.assert_close(rao_kupper(margin, NO, threshold=0.0), bradley_terry(margin))
 
 
+@given(st.floats(0.01, 100), st.floats(0.01, 100), st.floats(0.01, 5))
+def test_ties_against_the_papers_weights(first: float, second: float, free: float) -> None:
+    """In the papers' own terms, strengths in place of scores: Davidson's nu, and Rao and Kupper's theta above 1."""
+    margin, near, theta = t(math.log(first) - math.log(second)), lambda x: pytest.approx(-math.log(x)), 1 + free
+    whole = first + second + free * math.sqrt(first * second)
+    assert davidson(margin, NO, log_nu=math.log(free)).item() == near(first / whole)
+    assert davidson(margin, YES, log_nu=math.log(free)).item() == near(free * math.sqrt(first * second) / whole)
+    apart = (first + theta * second) * (theta * first + second)
+    assert rao_kupper(margin, NO, threshold=math.log(theta)).item() == near(first / (first + theta * second))
+    assert rao_kupper(margin, YES, threshold=math.log(theta)).item() == near((theta**2 - 1) * first * second / apart)
+
+
 @given(NUMBER, st.floats(0.01, 3))
 def test_three_outcomes_sum_to_one(margin: float, free: float) -> None:
     for f in (lambda m, tie: davidson(m, tie, log_nu=free), lambda m, tie: rao_kupper(m, tie, threshold=free)):
@@ -168,6 +181,16 @@ def test_rating() -> None:
     assert rating(t(0.5, 0.5), t(5.0, 1.0), low=t(1.0, 1.0), high=t(5.0, 7.0)).tolist() == [0.25, 0.25]
     with pytest.raises(ValueError, match="both"):
         rating(t(0.5), t(7.0), low=1.0)
+
+
+@given(st.lists(st.floats(1, 7), min_size=2, max_size=9))
+def test_rating_is_least_squares(ratings: list[float]) -> None:
+    """The one score that minimises it for all is NumPy's mean of the ratings, on the unit interval."""
+    best = float(np.mean((np.array(ratings) - 1) / 6))
+    score = t(best).requires_grad_()
+    loss = rating(score.expand(len(ratings)), t(*ratings), low=1.0, high=7.0).sum()
+    assert loss.item() == pytest.approx(len(ratings) * float(np.var((np.array(ratings) - 1) / 6)), abs=1e-12)
+    assert torch.autograd.grad(loss, score)[0].item() == pytest.approx(0, abs=1e-9)
 
 
 @given(NUMBER)
