@@ -147,8 +147,9 @@ def test_grpo_as_published_arrives_elsewhere(published: Trip) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("road", [r for r in ASTRAY if r.algorithm == "rloo"], ids=named)
-def test_a_flipped_sign_and_a_slipped_mask_show(road: Road) -> None:
+@pytest.mark.parametrize("road", [r for r in ASTRAY if r is not STANDARD_GRPO], ids=named)
+def test_a_flipped_sign_a_slipped_mask_and_a_kl_in_the_wrong_place_show(road: Road) -> None:
+    """Each twice as far as FAR or more (docs/small-world.md): k2 or k3 in the loss, k3 in the reward, and two mistakes."""
     assert walk(road).distance > FAR
 
 
