@@ -16,11 +16,12 @@ from amenable.config.folder import WorkspaceFolder, init_workspace
 from amenable.config.settings import parse, undocumented
 from amenable.errors import ConfigError
 from amenable.evals.statistics import Interval
+from amenable.splitting import prompt_key
 from amenable.stages.events import Event
-from amenable.studies import catalog
+from amenable.studies import catalog, reward_data
 from amenable.studies.findings import Findings, Line, Panel, shown, table, write
 from amenable.studies.study import run
-from tests.stage_makers import start
+from tests.stage_makers import comparisons, rankings, start, write_rows
 
 STUDIES = ("kl", "ladder", "lora", "overoptimisation", "reward-data", "roads")
 
@@ -125,6 +126,34 @@ def test_every_study_runs_at_its_quickest(name: str, models: Models, tmp_path: P
     for row in found["rows"]:
         for cell in row.values():
             assert not isinstance(cell, dict) or cell["count"] == 2
+
+
+def test_reward_data_learns_from_what_people_judged_too(models: Models, tmp_path: Path) -> None:
+    """Rankings in both designs, comparisons in one; held-out prompts are others than those learned from."""
+    torch.set_num_threads(1)
+    sets = {write_rows(tmp_path / f"{kind}.jsonl", made): kind for kind, made in (("rankings", rankings()), ("comparisons", comparisons()))}  # fmt: skip
+    settings = quick("reward-data", models) | {
+        "sizes": [4],
+        "sets": sets,
+        "set_sizes": [4],
+        "set_model": models["assistant"],
+    }
+    config: Any = parse(catalog.find("reward-data")[0], settings, where="test")
+    result = run("reward-data", settings, where="test", workspace=init_workspace(tmp_path / "w"))
+    found = json.loads(Path(result.files["results"]).read_text())
+    told = [(row["set"], row["design"], row["comparisons"]) for row in found["rows"]]
+    together, shuffled = reward_data.DESIGNS
+    first, second = sets
+    assert told[:2] == [("the world", together, told[0][2]), ("the world", shuffled, told[0][2])]
+    assert told[2:] == [(first, together, told[2][2]), (first, shuffled, told[2][2]), (second, shuffled, 4)]
+    assert any("People judged" in note for note in found["notes"])
+    ET.parse(result.files["plot"])
+    for source in sets:
+        judged, held_out = reward_data._judged(config, None, 0, source)  # type: ignore[arg-type]
+        learned = {prompt_key(record) for record in judged}
+        assert held_out and not learned & {prompt_key(pair) for pair in held_out}
+    with pytest.raises(ConfigError, match="go together"):
+        parse(catalog.find("reward-data")[0], settings | {"set_sizes": []}, where="test")
 
 
 @pytest.mark.slow
