@@ -108,6 +108,55 @@ def test_what_is_said_of_answers_becomes_training_data(talking: Site) -> None:
     assert len(records(talking, "chat", "comparisons")) == before and records(talking, "chat", "labels") == []
 
 
+def test_two_answers_wait_for_the_choice(talking: Site) -> None:
+    """They are there after a reload, in whichever branch, until one is chosen; a change of mind supersedes."""
+    ada = browser(talking, "chat", "Ada")
+    ada.send("PUT", "/api/consent", {"given": True})
+    number = begin(ada)
+    two = say(ada, number, content="Is the ball red?", pair=True)
+    first, second = two["message"], two["other"]
+    assert (shown(ada, number)[-1]["id"], shown(ada, number)[-1]["rival"]) == (first, second)
+    ada.send("PATCH", f"/api/conversations/{number}", {"leaf": second})
+    assert (shown(ada, number)[-1]["id"], shown(ada, number)[-1]["rival"]) == (second, first)
+    texts = {turn["id"]: turn["content"] for turn in [shown(ada, number)[-1], *shown(ada, number)[-1]["alternatives"]]}
+
+    for better, over in ((second, first), (second, first), (first, second)):  # once more, then the other way
+        assert ada.post(f"/api/messages/{better}/choose", {"over": over}).json() == {"recorded": True}
+        assert shown(ada, number)[-1]["rival"] is None and shown(ada, number)[-1]["id"] == better
+        (pair,) = records(talking, "chat", "comparisons")
+        assert (pair.chosen, pair.rejected) == (texts[better], texts[over])
+    (talk,) = ada.get("/api/account/data").json()["conversations"]
+    assert [(c["chosen"], c["over"]) for c in talk["choices"]] == [(second, first), (first, second)]
+
+    two = say(ada, number, content="And the hat?", pair=True)
+    assert shown(ada, number)[-1]["rival"] == two["other"]
+    say(ada, number, content="And the box?")  # the talk goes on from the first of the two
+    assert [turn["rival"] for turn in shown(ada, number)] == [None] * 6
+    assert ada.send("DELETE", f"/api/conversations/{number}").status_code == 200
+
+
+def test_the_choice_is_remembered_without_consent(talking: Site) -> None:
+    ada = browser(talking, "chat", "Ada")
+    number = begin(ada)
+    two = say(ada, number, content="Is the ball red?", pair=True)
+    assert ada.post(f"/api/messages/{two['other']}/choose", {"over": two["message"]}).json() == {"recorded": False}
+    assert shown(ada, number)[-1]["rival"] is None and "chat" not in Store(talking.engine).projects()
+    ada.send("PUT", "/api/consent", {"given": True})
+    for _ in range(2):
+        assert ada.post(f"/api/messages/{two['other']}/choose", {"over": two["message"]}).json() == {"recorded": True}
+        ada.send("PUT", "/api/consent", {"given": False})
+        assert records(talking, "chat", "comparisons") == []
+        ada.send("PUT", "/api/consent", {"given": True})
+
+
+def test_there_is_no_choice_between_equal_answers(talking: Site) -> None:
+    ada = browser(talking, "chat", "Ada")
+    number = begin(ada)
+    two = say(ada, number, content="Is the ball red?", pair=True, settings={"temperature": 0, "max_tokens": 12})
+    assert "other" not in two and shown(ada, number)[-1]["rival"] is None
+    assert len(shown(ada, number)[-1]["alternatives"]) == 1
+
+
 def test_without_consent_nothing_is_learned_and_revoking_withdraws(talking: Site) -> None:
     ada = browser(talking, "chat", "Ada")
     number = begin(ada)
@@ -297,7 +346,8 @@ def test_erasing_a_person_leaves_nothing_they_said(talking: Site) -> None:
 
     ada = browser(talking, "chat", "Ada")
     number = begin(ada, system="unheard-of words")
-    say(ada, number, content="unheard-of words")
+    two = say(ada, number, content="unheard-of words", pair=True)
+    ada.post(f"/api/messages/{two['other']}/choose", {"over": two["message"]})
     ada.send("PUT", "/api/presets", {"name": "unheard-of words", "settings": {}})
     ada.post(
         "/api/playground/shares", {"models": ["sft"], "messages": [{"role": "user", "content": "unheard-of words"}]}
@@ -310,5 +360,5 @@ def test_erasing_a_person_leaves_nothing_they_said(talking: Site) -> None:
     raw = b"".join(path.read_bytes() for path in talking.workspace.root.glob("amenable.db"))
     assert raw  # the file is there; the rows are not:
     with talking.engine.connect() as connection:
-        for table in ("conversations", "turns", "presets", "shares"):
+        for table in ("conversations", "turns", "answer_pairs", "answer_choices", "presets", "shares"):
             assert connection.exec_driver_sql(f"SELECT count(*) FROM {table}").scalar() == 0

@@ -450,6 +450,18 @@ def test_the_migrations_make_the_tables_that_the_code_names(store: Store) -> Non
     assert ScriptDirectory(str(folder)).get_heads() == [HEAD]
 
 
+def test_a_database_of_an_earlier_version_is_brought_up_to_date(store: Store, url: str) -> None:
+    store.import_records("p", RECORDS)
+    with database.writing(store.engine) as connection:
+        for table in ("answer_choices", "answer_pairs"):
+            connection.execute(sa.text(f"DROP TABLE {table}"))
+        connection.execute(sa.text("UPDATE alembic_version SET version_num = '0002'"))
+    store.close()
+    with Store.open(url) as again:
+        assert sa.inspect(again.engine).has_table("answer_pairs")
+        assert len(list(again.records("p", "comparisons"))) == 4
+
+
 def test_reopening_keeps_everything(store: Store, url: str) -> None:
     store.import_records("p", RECORDS)
     store.close()

@@ -390,6 +390,8 @@ def test_a_chat_users_day(town: Town) -> None:
     say(page, "Is the hat red?")
     second = page.get_by_role("article", name="Answer 2")
     chosen = second.locator(".prose").inner_text()
+    page.reload()  # the two are kept, and which one stands where
+    expect(second.locator(".prose")).to_have_text(chosen)
     second.get_by_role("button", name="This one is better").click()
     expect(page.get_by_role("article", name="Answer 2")).to_have_count(0)
     assert letters(town.records("chat", "comparisons")[-1].chosen) == letters(chosen)

@@ -35,6 +35,7 @@ class World:
     seen: list[tuple[str, str, Any]] = field(default_factory=list)
     done: list[dict[str, Any]] = field(default_factory=list)
     consent: dict[str, Any] = field(default_factory=lambda: {"given": True, "at": NOW})
+    rival: int | None = None  # in the chat: the answer drawn together with the last one, to choose from
 
     # What the browser gets
 
@@ -319,6 +320,7 @@ def conversation(world: World, query: Any, body: Any, number: str) -> Answer:
     ]
     other = {"id": 5, "content": "Take an umbrella, and go where there is a roof.", "model": "run:ppo-1"}
     pair = {"id": 4, "role": "assistant", "model": "run:ppo-1", "alternatives": [other]}
+    pair["rival"] = world.rival
     talk.append(pair | {"content": "Stay in and play cards, or read to each other. Rain is a good reason for soup."})
     about = {"id": int(number), "title": "A day out", "model": "run:ppo-1", "updated_at": NOW}
     return 200, about | {"messages": talk}
@@ -335,7 +337,14 @@ def imported(world: World, query: Any, body: Any, project: str) -> Answer:
 
 
 def reply(world: World, query: Any, body: Any, number: str) -> Answer:
-    return 200, events(world.name("Then take the bus; it leaves at the bridge."), user_message=3, message=4, other=5)
+    world.rival = 5 if body.get("pair") else None
+    more = {"other": 5} if body.get("pair") else {}
+    return 200, events(world.name("Then take the bus; it leaves at the bridge."), user_message=3, message=4, **more)
+
+
+def choose(world: World, query: Any, body: Any, number: str) -> Answer:
+    world.rival = None
+    return 200, {"recorded": True}
 
 
 def run(world: World, query: Any, body: Any, name: str) -> Answer:
@@ -461,7 +470,8 @@ ROUTES: list[tuple[str, str, Callable[..., Answer]]] = [
     ("POST", "/api/conversations", say({"id": 1})),
     ("GET", r"/api/conversations/(\d+)", conversation),
     ("POST", r"/api/conversations/(\d+)/reply", reply),
-    ("POST", r"/api/messages/(\d+)/(?:thumb|edit|choose)", say({"recorded": True})),
+    ("POST", r"/api/messages/(\d+)/(?:thumb|edit)", say({"recorded": True})),
+    ("POST", r"/api/messages/(\d+)/choose", choose),
     ("GET", "/api/runs", lambda w, q, b: items(RUNS)),
     ("POST", "/api/runs", say({"name": "ppo-2"}, 201)),
     ("POST", "/api/runs/check", check_run),

@@ -85,6 +85,8 @@ export interface BoardRow { model: string; rating: number; low: number; high: nu
 export interface ChatMessage {
   id: number; parent?: number | null; role: string; content: string; model?: string | null; thumb?: boolean | null; reasons?: string[]; edited?: boolean;
   alternatives?: { id: number; content: string; model?: string | null }[]; finish?: string;
+  /** The answer drawn together with this one, to choose from, until one of the two is chosen or the talk went on. */
+  rival?: number | null;
 }
 export interface Conversation { id: number; title: string; model: string; updated_at: string }
 export interface WholeConversation extends Conversation { messages: ChatMessage[]; system?: string }

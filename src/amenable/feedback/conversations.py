@@ -17,7 +17,7 @@ from amenable.feedback import rows, said
 from amenable.feedback.accounts import Person
 from amenable.feedback.parts import Chosen, Edited, Part, Regenerated, Remarked, Thumb
 from amenable.feedback.tables import now
-from amenable.feedback.talk_tables import Battle, Conversation, Preset, Share, Turn
+from amenable.feedback.talk_tables import AnswerChoice, AnswerPair, Battle, Conversation, Preset, Share, Turn
 from amenable.types import Message, Messages, Role
 
 TITLE_LENGTH = 60
@@ -121,6 +121,24 @@ def show_branch(connection: sa.Connection, person: Person, of: int, number: int)
     show(connection, of, number)
 
 
+def pair(connection: sa.Connection, of: int, first: int, second: int) -> None:
+    """Note that two answers were drawn together to choose from."""
+    rows.insert(connection, AnswerPair, conversation_id=of, first_id=first, second_id=second)
+
+
+def rivals(connection: sa.Connection, of: int) -> dict[int, int]:
+    """{answer: the one drawn together with it} where neither was chosen yet, and the talk went on from neither."""
+    two = sa.select(AnswerPair.first_id, AnswerPair.second_id).where(AnswerPair.conversation_id == of)
+    made = sa.select(AnswerChoice.chosen_id, AnswerChoice.over_id).where(AnswerChoice.conversation_id == of)
+    settled = {frozenset(choice) for choice in connection.execute(made).tuples()}
+    answered = {turn.parent_id for turn in turns(connection, of).values()}
+    found: dict[int, int] = {}
+    for first, second in connection.execute(two.order_by(AnswerPair.id)).tuples():
+        if frozenset((first, second)) not in settled and not {first, second} & answered:
+            found |= {first: second, second: first}
+    return found
+
+
 def title_of(text: str) -> str:
     """The beginning of what was said first, in one line."""
     line = " ".join(text.split())
@@ -170,17 +188,34 @@ def edit(connection: sa.Connection, person: Person, number: int, text: str) -> t
 
 
 def choose(connection: sa.Connection, person: Person, number: int, over: int) -> bool:
-    """Prefer one answer to another of the same question, and go on from it."""
+    """Prefer one answer to another of the same question, and go on from it. A change of mind supersedes what was said."""
     of, other = turn(connection, person, number), turn(connection, person, over)
     if of.conversation_id != other.conversation_id or of.parent_id != other.parent_id or number == over:
         raise StoreError("these are not two answers to one question")
     show_branch(connection, person, of.conversation_id, number)
-    if of.edited or other.edited:
-        return False  # the edit itself said it
-    prompt, chosen = _stored(connection, person, of)
-    _, rejected = _stored(connection, person, other)
-    parts = (Chosen(generation=chosen, over=rejected),)
-    return said.record(connection, "chat", person, prompt, parts) is not None
+    standing = _choice(connection, number, over)
+    if standing is not None and standing.chosen_id == number:
+        return True  # the same again: the reply to the first may be lost
+    made = None
+    if not (of.edited or other.edited):  # the edit itself said it
+        prompt, chosen = _stored(connection, person, of)
+        _, rejected = _stored(connection, person, other)
+        parts = (Chosen(generation=chosen, over=rejected),)
+        before = None if standing is None else standing.annotation_id
+        made = said.record(connection, "chat", person, prompt, parts, supersedes=before)
+    about = {"conversation_id": of.conversation_id, "chosen_id": number, "over_id": over}
+    rows.insert(connection, AnswerChoice, annotation_id=made, **about)
+    return made is not None
+
+
+def _choice(connection: sa.Connection, one: int, other: int) -> sa.Row[Any] | None:
+    """The newest choice between two answers, if it is training data that still counts."""
+    either = sa.and_(AnswerChoice.chosen_id.in_((one, other)), AnswerChoice.over_id.in_((one, other)))
+    newest = sa.select(AnswerChoice.__table__).where(either).order_by(AnswerChoice.id.desc()).limit(1)
+    found = connection.execute(newest).one_or_none()
+    if found is None or found.annotation_id is None or _is_superseded(connection, found.annotation_id):
+        return None
+    return found
 
 
 def regenerated(connection: sa.Connection, person: Person, number: int) -> bool:
@@ -195,7 +230,8 @@ def regenerated(connection: sa.Connection, person: Person, number: int) -> bool:
 def erase(connection: sa.Connection, user_id: int) -> None:
     """Remove everything that a person said in chat and playground; part of a purge. Votes stay, without their texts."""
     own = sa.select(Conversation.id).where(Conversation.user_id == user_id)
-    connection.execute(sa.delete(Turn).where(Turn.conversation_id.in_(own)))
+    for table in (AnswerChoice, AnswerPair, Turn):
+        connection.execute(sa.delete(table).where(table.conversation_id.in_(own)))
     connection.execute(sa.delete(Conversation).where(Conversation.user_id == user_id))
     connection.execute(sa.delete(Preset).where(Preset.user_id == user_id))
     connection.execute(sa.delete(Share).where(Share.user_id == user_id))
@@ -206,7 +242,8 @@ def erase(connection: sa.Connection, user_id: int) -> None:
 def delete(connection: sa.Connection, person: Person, number: int) -> None:
     """Remove a conversation. What it taught by consent stays until that is revoked or the person is purged."""
     conversation(connection, person, number)
-    connection.execute(sa.delete(Turn).where(Turn.conversation_id == number))
+    for table in (AnswerChoice, AnswerPair, Turn):
+        connection.execute(sa.delete(table).where(table.conversation_id == number))
     connection.execute(sa.delete(Conversation).where(Conversation.id == number))
 
 

@@ -16,7 +16,7 @@ from amenable.feedback.accounts import Person
 from amenable.feedback.exports import conversations
 from amenable.feedback.said import PLACES, WITHDRAWN
 from amenable.feedback.tables import Annotation, Assignment, Generation, Project, Prompt, Task
-from amenable.feedback.talk_tables import Battle, Conversation, Preset, Share, Turn
+from amenable.feedback.talk_tables import AnswerChoice, Battle, Conversation, Preset, Share, Turn
 
 Rows = list[dict[str, Any]]
 AT_ONCE = 400  # rows named in one query; below SQLite's limit of variables
@@ -57,7 +57,8 @@ def _rows(connection: sa.Connection, columns: list[Any], where: sa.ColumnElement
 
 
 def _talks(connection: sa.Connection, user: int) -> Rows:
-    """Conversations with all of their turns, answers beside the shown ones included (`parent` says what they answer)."""
+    """Conversations with all of their turns, answers beside the shown ones included (`parent` says what they answer), and
+    which answer was preferred to which."""
     columns = (Turn.id, Turn.parent_id.label("parent"), Turn.role, Turn.content, Turn.model, Turn.edited, Turn.thumb)
     more = (Turn.reasons, Turn.remark, Turn.created_at, Turn.conversation_id)
     own = sa.select(Conversation.id).where(Conversation.user_id == user)
@@ -67,7 +68,12 @@ def _talks(connection: sa.Connection, user: int) -> Rows:
     whole = [Conversation.id, Conversation.title, Conversation.model, Conversation.system, Conversation.settings]
     dates = [Conversation.created_at, Conversation.updated_at]
     found = _rows(connection, [*whole, *dates], Conversation.user_id == user, Conversation.id)
-    return [{**row, "turns": turns[row["id"]]} for row in found]
+    choices: dict[int, Rows] = defaultdict(list)
+    chose = [AnswerChoice.chosen_id.label("chosen"), AnswerChoice.over_id.label("over"), AnswerChoice.created_at]
+    own_choices = AnswerChoice.conversation_id.in_(own)
+    for choice in _rows(connection, [*chose, AnswerChoice.conversation_id], own_choices, AnswerChoice.id):
+        choices[choice.pop("conversation_id")].append(choice)
+    return [{**row, "turns": turns[row["id"]], "choices": choices[row["id"]]} for row in found]
 
 
 def _battles(connection: sa.Connection, user: int) -> Rows:

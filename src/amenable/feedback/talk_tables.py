@@ -48,6 +48,29 @@ class Turn(Table):
     created_at: Mapped[datetime] = mapped_column(default=now)
 
 
+class AnswerPair(Table):
+    """Two answers that were drawn together for the person to choose from. Only added to, as are the choices."""
+
+    __tablename__ = "answer_pairs"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    conversation_id: Mapped[int] = mapped_column(ForeignKey("conversations.id"), index=True)
+    first_id: Mapped[int] = mapped_column(ForeignKey("turns.id"))
+    second_id: Mapped[int] = mapped_column(ForeignKey("turns.id"))
+    created_at: Mapped[datetime] = mapped_column(default=now)
+
+
+class AnswerChoice(Table):
+    """One answer preferred to another of the same question; of several about the same two the newest counts."""
+
+    __tablename__ = "answer_choices"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    conversation_id: Mapped[int] = mapped_column(ForeignKey("conversations.id"), index=True)
+    chosen_id: Mapped[int] = mapped_column(ForeignKey("turns.id"))
+    over_id: Mapped[int] = mapped_column(ForeignKey("turns.id"))
+    annotation_id: Mapped[int | None] = mapped_column(ForeignKey("annotations.id"))  # None: without consent
+    created_at: Mapped[datetime] = mapped_column(default=now)
+
+
 class Battle(Table):
     """Two models' answers to one prompt, shown blind, and which was better."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 import sqlalchemy as sa
@@ -96,10 +96,11 @@ def begin(new: NewConversation, person: AnyOne, site: SiteDep) -> Json:
 
 @router.get("/conversations/{number}")
 def show(number: Id, person: AnyOne, site: SiteDep) -> Json:
-    """A conversation as it is shown, with the other answers beside each."""
+    """A conversation as it is shown, with the other answers beside each. rival: the one drawn to choose from, until then."""
     with reading(site.engine) as connection:
         of = conversations.conversation(connection, person, number)
         turns = conversations.turns(connection, number)
+        rivals = conversations.rivals(connection, number)
     beside: dict[tuple[int | None, str], list[Any]] = {}
     for turn in turns.values():
         beside.setdefault((turn.parent_id, turn.role), []).append(turn)
@@ -114,6 +115,7 @@ def show(number: Id, person: AnyOne, site: SiteDep) -> Json:
         "messages": [
             {
                 **_turn(turn),
+                "rival": rivals.get(turn.id),
                 "alternatives": [_turn(o) for o in beside[turn.parent_id, turn.role] if o.id != turn.id],
             }
             for turn in shown
@@ -215,9 +217,17 @@ def reply(number: Id, new: Reply, person: Generating, site: SiteDep) -> Streamin
                 for side, completion in done.items()
             ]
             conversations.show(connection, number, made[0])
-        return {"user_message": said_turn, "message": made[0], **({"other": made[1]} if len(made) > 1 else {})}
+            if two := _to_choose_from(list(done.values())):
+                conversations.pair(connection, number, made[0], made[1])
+        return {"user_message": said_turn, "message": made[0], **({"other": made[1]} if two else {})}
 
     return sse(answers(site, asks, keep))
+
+
+def _to_choose_from(drawn: Sequence[Completion]) -> bool:
+    """Whether there are two answers that differ, and both began before the reader went away."""
+    texts = {completion.text for completion in drawn}
+    return len(texts) > 1 and all(completion.text or completion.finish == "stop" for completion in drawn)
 
 
 def _other(drawing: Drawing) -> Drawing:

@@ -8,7 +8,7 @@ import { ApiError, get, patch, post, stream } from "../api";
 import { Icon } from "../icons";
 import { Prose } from "../parts/prose";
 import { Failed, Nothing, Waiting } from "../parts/states";
-import { tellError } from "../parts/tell";
+import { tell, tellError } from "../parts/tell";
 import { ConsentLine } from "../talk/consent";
 import { Conversations } from "../talk/conversations";
 import { AssistantMessage } from "../talk/message";
@@ -23,7 +23,6 @@ function useTalk(id: string | undefined, model: string | null) {
   const navigate = useNavigate();
   const [writing, setWriting] = useState<Writing | null>(null);
   const [error, setError] = useState<string | null>(null);
-  const [pair, setPair] = useState<{ message: number; other: number } | null>(null);
   const aborter = useRef<AbortController | null>(null);
   useEffect(() => () => aborter.current?.abort(), []);
   const refresh = async (conversation: string) => {
@@ -40,7 +39,7 @@ function useTalk(id: string | undefined, model: string | null) {
       if (!conversation) conversation = String((await post<{ id: number }>("/api/conversations", { model })).id);
       for await (const event of stream<Delta>(`/api/conversations/${conversation}/reply`, { ...body, ...(model ? { model } : {}) }, mine.signal)) {
         if (event.done) {
-          if (event.other !== undefined) setPair({ message: event.message!, other: event.other });
+          if (body.pair && event.other === undefined) tell("Both answers are the same: there is nothing to choose.");
           break;
         }
         now = event.side === "b" ? { ...now, b: now.b + (event.text ?? "") } : { ...now, a: now.a + (event.text ?? "") };
@@ -55,7 +54,7 @@ function useTalk(id: string | undefined, model: string | null) {
     }
     setWriting(null);
   };
-  return { writing, error, send, stop: () => aborter.current?.abort(), refresh, pair, chosen: () => setPair(null) };
+  return { writing, error, send, stop: () => aborter.current?.abort(), refresh };
 }
 
 export default function Chat() {
@@ -71,7 +70,7 @@ export default function Chat() {
   const end = useRef<HTMLDivElement>(null);
   const chatty = (models.data?.items ?? []).filter((m) => m.chat);
   const model = picked ?? whole.data?.model ?? chatty[0]?.name ?? models.data?.items[0]?.name ?? null;
-  const { writing, error, send, stop, refresh, pair: drawn, chosen } = useTalk(id, model);
+  const { writing, error, send, stop, refresh } = useTalk(id, model);
   const show = (leaf: number) => void patch(`/api/conversations/${id}`, { leaf }).then(() => refresh(id!)).catch(tellError);
   useEffect(() => {
     document.title = `${whole.data?.title || "Chat"} · amenable`;
@@ -105,7 +104,7 @@ export default function Chat() {
           {!id && !writing && <Nothing icon="chat" title="What would you like to talk about?">Small models are good at small things: a short story, a list, a plain question.</Nothing>}
           {shown.map((message) =>
             message.role === "assistant" ? (
-              <AssistantMessage key={message.id} message={message} rival={drawn?.message === message.id ? drawn.other : drawn?.other === message.id ? drawn.message : null} onShow={show} onChosen={chosen} busy={!!writing} onRegenerate={() => void send({ regenerate: message.id })} onChanged={() => void refresh(id!)} />
+              <AssistantMessage key={message.id} message={message} onShow={show} busy={!!writing} onRegenerate={() => void send({ regenerate: message.id })} onChanged={() => void refresh(id!)} />
             ) : (
               <div className="message" key={message.id}><div className="who">{message.role === "user" ? "You" : "System"}</div><Prose text={message.content} /></div>
             ),

@@ -39,8 +39,7 @@ function Editing({ message, onClose, onChanged }: { message: ChatMessage; onClos
   );
 }
 
-/** `rival`: the answer drawn together with this one, until one of the two is chosen. */
-export function AssistantMessage({ message, rival, busy, onRegenerate, onChanged, onShow, onChosen }: { message: ChatMessage; rival: number | null; busy: boolean; onRegenerate: () => void; onChanged: () => void; onShow: (message: number) => void; onChosen: () => void }) {
+export function AssistantMessage({ message, busy, onRegenerate, onChanged, onShow }: { message: ChatMessage; busy: boolean; onRegenerate: () => void; onChanged: () => void; onShow: (message: number) => void }) {
   const [editing, setEditing] = useState(false);
   const [thumbing, setThumbing] = useState<boolean | null>(null);
   const others = message.alternatives ?? [];
@@ -48,8 +47,8 @@ export function AssistantMessage({ message, rival, busy, onRegenerate, onChanged
     const next = message.thumb === up ? null : up;
     void post<Recorded>(`/api/messages/${message.id}/thumb`, { up: next, reasons: [], text: "" }).then(() => (onChanged(), next !== null && setThumbing(up))).catch(tellError);
   };
-  const choose = (better: number, over: number) => void post<Recorded>(`/api/messages/${better}/choose`, { over }).then((answer) => (noted(answer), onChosen(), onChanged())).catch(tellError);
-  const other = others.find((o) => o.id === rival);
+  const choose = (better: number, over: number) => void post<Recorded>(`/api/messages/${better}/choose`, { over }).then((answer) => (noted(answer), onChanged())).catch(tellError);
+  const other = others.find((o) => o.id === message.rival);
   const all = [message, ...others].sort((a, b) => a.id - b.id);
   const at = all.findIndex((m) => m.id === message.id);
   return (
@@ -57,9 +56,12 @@ export function AssistantMessage({ message, rival, busy, onRegenerate, onChanged
       <div className="who">{message.model ?? "Model"}{message.edited && <Text size="xs" c="dimmed">edited</Text>}</div>
       <div>
         {editing ? <Editing message={message} onClose={() => setEditing(false)} onChanged={onChanged} /> : other ? (
-          <div className="columns" style={{ "--columns": 2 } as React.CSSProperties}>
-            {[message, other].map((one, i, [a, b]) => <article className="response" key={one.id} aria-label={`Answer ${i + 1}`}><Prose text={one.content} /><Button mt="sm" size="xs" variant="default" onClick={() => choose(one.id, one === a ? b.id : a.id)}>This one is better</Button></article>)}
-          </div>
+          <>
+            <div className="columns" style={{ "--columns": 2 } as React.CSSProperties}>
+              {[message, other].sort((a, b) => a.id - b.id).map((one, i, [a, b]) => <article className="response" key={one.id} aria-label={`Answer ${i + 1}`}><Prose text={one.content} /><Button mt="sm" size="xs" variant="default" disabled={busy} onClick={() => choose(one.id, one === a ? b.id : a.id)}>This one is better</Button></article>)}
+            </div>
+            <Text size="xs" c="dimmed" mt={6}>Or write on: the conversation then goes on from {message.id < other.id ? "the first" : "the second"}.</Text>
+          </>
         ) : <Prose text={message.content} />}
         {!editing && !other && (
           <Group gap={2} mt={4} c="dimmed">
