@@ -77,3 +77,20 @@ def test_npm_is_run_in_order_and_installs_only_where_the_lock_file_changed(
     (backend.WEB / "main.ts").write_text("2")
     assert backend.build_web()
     assert calls == [("run check", False), ("run build", False)]
+
+
+def test_making_the_app_runs_its_unit_tests(
+    backend: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    calls = []
+
+    def run(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
+        calls.append(command[-1])
+        return subprocess.CompletedProcess(command, int(command[-1] == "test"), "not ok 17", "")
+
+    monkeypatch.setattr(backend, "find_npm", lambda: ["npm"])
+    monkeypatch.setattr(backend.subprocess, "run", run)
+    assert backend.build_and_test() == 1 and backend.is_built()
+    assert calls[-3:] == ["check", "build", "test"]
+    assert "npm run test failed" in capsys.readouterr().err
+    assert backend.build_and_test() == 1 and calls[-1] == "test"  # also where the app is built already

@@ -4,7 +4,7 @@ An npm on the PATH is used where its Node is new enough; else the Node of the pa
 build requirement: whoever installs amenable needs no Node. Where npm's registry cannot be reached, that is a warning: the package
 installs and works, but for the pages of `amenable serve`. AMENABLE_NO_WEB=1 leaves the app out.
 
-`python web/backend.py` builds the app in place. A stamp in static/ holds the hash of the sources, so that an unchanged app is not
+`python web/backend.py` builds the app in place and runs its unit tests. A stamp in static/ holds the hash of the sources, so that an unchanged app is not
 built again. It needs nothing but the standard library and setuptools: pip runs it in an empty environment.
 """
 
@@ -75,16 +75,35 @@ def build_web() -> bool:
     if npm is None:
         return warn("there is no Node here")
     for arguments in ([] if is_installed() else [CI]) + [["run", "check"], ["run", "build"]]:
-        try:
-            done = subprocess.run([*npm, *arguments], cwd=WEB, timeout=TIME_LIMIT_S, capture_output=True, text=True)
-        except (OSError, subprocess.TimeoutExpired) as error:
-            return warn(f"npm {' '.join(arguments)}: {error}")
-        if done.returncode:
-            return warn(f"npm {' '.join(arguments)} failed:\n{(done.stdout + done.stderr)[-4000:]}")
+        if trouble := run(npm, arguments):
+            return warn(trouble)
         if arguments is CI:
             shutil.copyfile(WEB / LOCK, WEB / "node_modules" / LOCK)
     STAMP.write_text(sources_hash() + "\n")
     return True
+
+
+def run(npm: list[str], arguments: list[str]) -> str:
+    """Run npm; what went wrong, or nothing."""
+    try:
+        done = subprocess.run([*npm, *arguments], cwd=WEB, timeout=TIME_LIMIT_S, capture_output=True, text=True)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return f"npm {' '.join(arguments)}: {error}"
+    said = (done.stdout + done.stderr)[-4000:]
+    return f"npm {' '.join(arguments)} failed:\n{said}" if done.returncode else ""
+
+
+def build_and_test() -> int:
+    """The exit code of `python web/backend.py`. pip's builds do without the tests."""
+    if not build_web():
+        return 1
+    npm = find_npm()
+    if npm is None or not is_installed():
+        return 0  # the app came built, and nothing here can run its tests
+    if trouble := run(npm, ["run", "test"]):
+        sys.stderr.write(f"{trouble}\n")
+        return 1
+    return 0
 
 
 def warn(why: str) -> bool:
@@ -142,4 +161,4 @@ def build_sdist(folder: str, config_settings: Any = None) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(0 if build_web() else 1)
+    sys.exit(build_and_test())

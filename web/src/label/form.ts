@@ -84,7 +84,7 @@ export function flagKeys(questions: Question[]): Map<string, string> {
   const keys = new Map<string, string>();
   const taken = new Set<string>();
   const take = (name: string, key: string) => (keys.set(name, key), taken.add(key));
-  for (const q of flags) if (q.key && !taken.has(q.key)) take(q.name, q.key.toLowerCase());
+  for (const q of flags) if (q.key && !taken.has(q.key.toLowerCase())) take(q.name, q.key.toLowerCase());
   for (const q of flags) {
     if (keys.has(q.name)) continue;
     const key = [...q.name.toLowerCase(), ..."abcdefghijklmnopqrstuvwxyz"].find((c) => /[a-z]/.test(c) && !taken.has(c));

@@ -12,22 +12,29 @@ function isTyping(target: EventTarget | null): boolean {
   return !!element?.closest?.("textarea, select, [contenteditable=true], input:not([type=radio]):not([type=checkbox])");
 }
 
-/** `handle` gets the key's name ("a", "1", "Enter", "Mod+Enter"); it returns true where it did something. */
+/** What a key press asks for ("a", "1", "Enter", "Mod+Enter"); null where it belongs to what is in focus. `single`: keys without Ctrl count. */
+export function commandOf(event: KeyboardEvent, single: boolean): string | null {
+  if (event.defaultPrevented || event.isComposing || event.altKey) return null;
+  const mod = event.ctrlKey || event.metaKey;
+  const typing = isTyping(event.target);
+  if (!mod && (typing || !single)) return null;
+  if (mod && event.key !== "Enter" && typing) return null;
+  const target = event.target as HTMLElement;
+  if (!mod && (event.key === "Enter" || event.key === " ") && target.closest?.("button, a")) return null;
+  if (event.key.startsWith("Arrow") && target.closest?.("input, [role=tab], [role=slider]")) return null;
+  const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
+  return mod ? `Mod+${key}` : key;
+}
+
+/** `handle` gets the key's name; it returns true where it did something. */
 export function useKeys(handle: Keys, on = true): void {
   const latest = useRef(handle);
   latest.current = handle;
   useEffect(() => {
     if (!on) return;
     const listen = (event: KeyboardEvent) => {
-      if (event.defaultPrevented || event.isComposing || event.altKey || document.querySelector("[role=dialog]")) return;
-      const mod = event.ctrlKey || event.metaKey;
-      if (!mod && (isTyping(event.target) || !singleKeysOn())) return;
-      if (mod && event.key !== "Enter" && isTyping(event.target)) return;
-      const target = event.target as HTMLElement;
-      if (!mod && (event.key === "Enter" || event.key === " ") && target.closest?.("button, a")) return;
-      if (event.key.startsWith("Arrow") && target.closest?.("input, [role=tab], [role=slider]")) return;
-      const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
-      if (latest.current(mod ? `Mod+${key}` : key, event)) event.preventDefault();
+      const command = document.querySelector("[role=dialog]") ? null : commandOf(event, singleKeysOn());
+      if (command !== null && latest.current(command, event)) event.preventDefault();
     };
     window.addEventListener("keydown", listen);
     return () => window.removeEventListener("keydown", listen);

@@ -23,7 +23,7 @@ export function percent(value: number | null | undefined): string {
 export function figure(value: unknown): string {
   if (typeof value !== "number" || !Number.isFinite(value)) return value === null || value === undefined ? "–" : String(value);
   if (Number.isInteger(value) && Math.abs(value) < 1e7) return value.toLocaleString("en");
-  const size = Math.abs(value);
+  const size = Math.abs(Number(value.toPrecision(4))); // as it will be shown: 999.96 is 1,000
   if (size >= 1000 && size < 1e7) return Math.round(value).toLocaleString("en");
   return size >= 1e7 || (size < 0.001 && size > 0) ? value.toExponential(2) : value.toPrecision(4).replace(/\.?0+$/, "");
 }
