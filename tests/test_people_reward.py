@@ -9,8 +9,8 @@ import pytest
 
 from amenable.config.folder import WorkspaceFolder
 from amenable.errors import ConfigError, ParkedError, StoreError
-from amenable.feedback import projects, queue, rows, submissions, views
-from amenable.feedback.database import writing
+from amenable.feedback import projects, purge, queue, review, rows, submissions, views
+from amenable.feedback.database import reading, writing
 from amenable.feedback.forms import Answered, Form
 from amenable.feedback.store import Store
 from amenable.rewards.load import People, load_reward
@@ -91,6 +91,101 @@ def test_ratings_of_several_people_are_averaged(workspace: WorkspaceFolder) -> N
             people.score(ITEMS[:2])
         answer_all(store, 2)
         assert people.score(ITEMS[:2]) == [1.0, 4.0]
+
+
+def said_first(store: Store, task: int) -> int:
+    """The annotation that was handed in first about a task."""
+    with reading(store.engine) as connection:
+        return review.said_of(connection, [task])[task][0].annotation
+
+
+def test_what_is_rejected_is_asked_for_again(workspace: WorkspaceFolder) -> None:
+    people = reward(workspace)
+    with opened(workspace) as store:
+        with pytest.raises(ParkedError) as asked:
+            people.score(ITEMS)
+        answer_all(store, 1)
+        before = people.score(ITEMS)
+        with writing(store.engine) as connection:
+            review.decide(connection, said_first(store, asked.value.tasks[0]), 2, "rejected", "look again")
+        with pytest.raises(ParkedError, match="1 of 4 tasks") as again:
+            people.score(ITEMS)
+        assert again.value.tasks == asked.value.tasks[:1]
+        assert answer_all(store, 2) == 1 and people.score(ITEMS) == before
+        with writing(store.engine) as connection:
+            purge.purge(connection, 2)
+        with pytest.raises(ParkedError, match="1 of 4 tasks"):  # whoever is erased is no reward any more
+            people.score(ITEMS)
+        assert answer_all(store, 1) == 1 and people.score(ITEMS) == before  # nobody else is there to do it
+
+
+def test_a_reviewers_answer_is_enough_for_many(workspace: WorkspaceFolder) -> None:
+    people = reward(workspace, overlap=3)
+    with opened(workspace) as store:
+        with pytest.raises(ParkedError) as asked:
+            people.score(ITEMS[:1])
+        answer_all(store, 1)
+        with writing(store.engine) as connection:
+            review.adjudicate(connection, asked.value.tasks[0], 2, Form(labels=(True,)))
+        assert people.score(ITEMS[:1]) == [1.0] and answer_all(store, 1) == 0
+
+
+def test_what_everybody_skipped_waits_for_a_reviewer(workspace: WorkspaceFolder) -> None:
+    people = reward(workspace)
+    with opened(workspace) as store:
+        with pytest.raises(ParkedError) as asked:
+            people.score(ITEMS[:1])
+        with writing(store.engine) as connection:
+            for person in (1, 2):
+                number = queue.next_assignment(connection, projects.about(connection, 1), person)
+                assert number is not None
+                submissions.skip(connection, number, person, "I cannot tell")
+        assert answer_all(store, 1) == answer_all(store, 2) == 0
+        with writing(store.engine) as connection:
+            review.adjudicate(connection, asked.value.tasks[0], 1, Form(labels=(True,)))
+        assert people.score(ITEMS[:1]) == [1.0]
+
+
+def test_what_is_undone_is_waited_for(workspace: WorkspaceFolder) -> None:
+    people = reward(workspace)
+    with opened(workspace) as store:
+        with pytest.raises(ParkedError):
+            people.score(ITEMS[:1])
+        answer_all(store, 1)
+        with writing(store.engine) as connection:
+            submissions.undo(connection, 1, 1)
+        with pytest.raises(ParkedError):
+            people.score(ITEMS[:1])
+        assert answer_all(store, 2) == 0 and answer_all(store, 1) == 1 and people.score(ITEMS[:1]) == [0.0]
+
+
+def test_what_cannot_be_ranked_is_all_equal(workspace: WorkspaceFolder) -> None:
+    people = reward(workspace, ask="rank")
+    with opened(workspace) as store:
+        with pytest.raises(ParkedError):
+            people.score([ITEMS[0], ITEMS[2]])
+        with writing(store.engine) as connection:
+            number = queue.next_assignment(connection, projects.about(connection, 1), 1)
+            row = queue.own_assignment(connection, number or 0, 1)
+            submissions.submit(connection, row, Form(cannot_rank="both are nonsense"), 1.0)
+        assert people.score([ITEMS[0], ITEMS[2]]) == [0.5, 0.5]
+
+
+def test_more_people_may_be_asked_later(workspace: WorkspaceFolder) -> None:
+    with opened(workspace) as store:
+        with pytest.raises(ParkedError):
+            reward(workspace).score(ITEMS[:1])
+        answer_all(store, 1)
+        assert reward(workspace).score(ITEMS[:1]) == [0.0]
+        with pytest.raises(ParkedError):
+            reward(workspace, overlap=2).score(ITEMS[:1])
+        assert answer_all(store, 1) == 0 and answer_all(store, 2) == 1
+        assert reward(workspace, overlap=2).score(ITEMS[:1]) == [0.0]
+
+
+def test_a_project_that_asks_for_no_rating_gives_none(workspace: WorkspaceFolder) -> None:
+    with opened(workspace), pytest.raises(StoreError, match="asks for no overall rating"):
+        reward(workspace, ask="rate").score(ITEMS)
 
 
 def test_it_waits_and_goes_on_by_itself(workspace: WorkspaceFolder) -> None:

@@ -11,18 +11,18 @@ import sqlalchemy as sa
 
 from amenable.config.folder import init_workspace
 from amenable.errors import ConfigError, DataError, StoreError
-from amenable.feedback import choosing, filling, projects, quality, queue, review, rows
+from amenable.feedback import choosing, filling, projects, quality, queue, review, rows, submissions, views
 from amenable.feedback.agreement import alpha, same_order, share
 from amenable.feedback.database import reading, writing
 from amenable.feedback.forms import Answered, Form
 from amenable.feedback.review import Said
 from amenable.feedback.store import NewGeneration, Store
-from amenable.feedback.tables import Task
+from amenable.feedback.tables import Slot, Task
 from amenable.stages.choose import choose
 from amenable.types import Prompt, Ranking, Scored, user
 
 from .feedback_stores import cluster, empty_database, migrated, sqlite_url, store, url
-from .test_labelling import a_project, hand_in, in_order, take
+from .test_labelling import a_project, expire, hand_in, in_order, take
 
 __all__ = ["cluster", "empty_database", "migrated", "sqlite_url", "store", "url"]
 
@@ -102,6 +102,97 @@ def test_what_is_rejected_is_not_trained_on(store: Store) -> None:
     with writing(store.engine) as connection:
         review.decide(connection, said[1].annotation, 1, "accepted")
     assert len(list(store.records("helpful", "rankings"))) == before
+
+
+def places(store: Store, task: int) -> list[tuple[int | None, bool]]:
+    """(who, done) of each place of a task."""
+    with reading(store.engine) as connection:
+        own = sa.select(Slot.user_id, Slot.done).where(Slot.task_id == task).order_by(Slot.number)
+        return [(who, done) for who, done in connection.execute(own).tuples()]
+
+
+def verdict(store: Store, annotation: int, said: submissions.Verdict, note: str = "") -> None:
+    with writing(store.engine) as connection:
+        review.decide(connection, annotation, 1, said, note)
+
+
+def test_a_rejected_answer_opens_its_place_to_others_first(store: Store) -> None:
+    project = a_project(store, num_prompts=1, overlap=1, people=("ann", "bob"))
+    number = take(store, project, 1)
+    assert number is not None
+    done = hand_in(store, number, 1, in_order(store, number, 1, 0, 1, 2))
+    with reading(store.engine) as connection:
+        task = queue.own_assignment(connection, number, 1).task_id
+    assert take(store, project, 2) is None and places(store, task) == [(1, True)]
+    verdict(store, done.annotation, "rejected", "upside down")
+    assert places(store, task) == [(None, False)]
+    with reading(store.engine) as connection:
+        progress = [views.progress(connection, projects.about(connection, project), who) for who in (1, 2)]
+        _, (line,) = views.history(connection, project, 1)
+    assert [p.waiting for p in progress] == [1, 1] and (line.state, line.rejected) == ("submitted", "upside down")
+
+    verdict(store, done.annotation, "accepted")  # the reviewer thinks again before anybody took it
+    assert places(store, task) == [(1, True)]
+    verdict(store, done.annotation, "rejected", "after all")
+    other = take(store, project, 2)
+    assert other is not None and other != number and take(store, project, 1) is None
+    verdict(store, done.annotation, "accepted")  # now it is somebody else's
+    assert places(store, task) == [(2, False)]
+    hand_in(store, other, 2, in_order(store, other, 2, 2, 1, 0))
+    assert places(store, task) == [(2, True)] and len(list(store.records("helpful", "rankings"))) == 2
+
+
+def test_who_was_rejected_does_it_anew_where_nobody_else_does(store: Store) -> None:
+    project = a_project(store, num_prompts=2, overlap=1, people=("ann",))
+    number = take(store, project, 1)
+    assert number is not None
+    form = in_order(store, number, 1, 0, 1, 2)
+    done = hand_in(store, number, 1, form)
+    verdict(store, done.annotation, "rejected", "upside down")
+    fresh = take(store, project, 1)
+    assert fresh is not None and fresh != number  # first what is new
+    hand_in(store, fresh, 1, in_order(store, fresh, 1, 0, 1, 2))
+    assert take(store, project, 1) == number == take(store, project, 1)
+    with reading(store.engine) as connection:
+        work = views.work(connection, number, 1)
+    assert (work.state, work.form, work.rejected) == ("open", form, "upside down")
+    again = hand_in(store, number, 1, in_order(store, number, 1, 2, 1, 0))
+    assert again.annotation != done.annotation and not again.late and take(store, project, 1) is None
+    with reading(store.engine) as connection:
+        task = queue.own_assignment(connection, number, 1).task_id
+        (said,) = review.task(connection, task).annotations
+        assert (said.annotation, said.verdict) == (again.annotation, None)
+        assert views.work(connection, number, 1).rejected is None
+    assert len(list(store.records("helpful", "rankings"))) == 2
+
+
+def test_work_beyond_the_overlap_takes_the_place_of_what_is_rejected(store: Store) -> None:
+    project = a_project(store, num_prompts=1, overlap=1, people=("ann", "bob"))
+    late = take(store, project, 1)
+    assert late is not None
+    expire(store)
+    first = take(store, project, 2)
+    assert first is not None
+    done = hand_in(store, first, 2, in_order(store, first, 2, 0, 1, 2))
+    assert hand_in(store, late, 1, in_order(store, late, 1, 0, 1, 2)).late
+    verdict(store, done.annotation, "rejected")
+    with reading(store.engine) as connection:
+        row = queue.own_assignment(connection, late, 1)
+    assert places(store, row.task_id) == [(1, True)] and not row.late
+
+
+def test_a_settled_task_has_no_open_place_until_the_settlement_is_rejected(store: Store) -> None:
+    project = a_project(store, num_prompts=1, overlap=2, people=("ann", "bob", "judge"))
+    number = take(store, project, 1)
+    assert number is not None
+    with reading(store.engine) as connection:
+        task = queue.own_assignment(connection, number, 1).task_id
+    with writing(store.engine) as connection:
+        settled = review.adjudicate(connection, task, 3, Form(tiers=(0, 0, 1)))
+    assert [done for _, done in places(store, task)] == [True, True] and take(store, project, 2) is None
+    assert hand_in(store, number, 1, in_order(store, number, 1, 0, 1, 2)).late  # who was at work is not lost
+    verdict(store, settled, "rejected")
+    assert sorted(places(store, task), key=str) == [(1, True), (None, False)]
 
 
 def test_adjudication_counts_instead_of_the_others(store: Store) -> None:

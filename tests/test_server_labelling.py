@@ -185,7 +185,7 @@ def test_those_who_run_a_project(site: Site, boss: Browser) -> None:
     assert {s["labeler"] for s in task["annotations"]} == {"lea", "tom"}
     assert {r["model"] for r in task["responses"]} == {"m1", "m2"}
     one = task["annotations"][0]["annotation"]
-    assert boss.post(f"/api/annotations/{one}/review", {"verdict": "rejected", "note": "no"}).status_code == 200
+    assert boss.post(f"/api/annotations/{one}/review", {"verdict": "rejected", "note": "no " * 300}).status_code == 200
     assert boss.post(f"/api/annotations/{one}/review", {"verdict": "burn"}).status_code == 422
     assert boss.post(f"/api/tasks/{worst['id']}/adjudicate", {"form": {"tiers": [0, 1, 2]}}).status_code == 200
     verdicts = {s["labeler"]: s["verdict"] for s in boss.get(f"/api/tasks/{worst['id']}").json()["annotations"]}

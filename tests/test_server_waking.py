@@ -12,11 +12,15 @@ import pytest
 
 from amenable.config.folder import init_workspace
 from amenable.errors import ParkedError
-from amenable.feedback.database import open_engine
+from amenable.feedback import review, submissions
+from amenable.feedback.database import open_engine, reading, writing
+from amenable.feedback.forms import Form
 from amenable.feedback.store import Store
+from amenable.rewards.people import Config, PeopleReward
 from amenable.server.settings import ServerSettings
 from amenable.server.site import Site, open_site
 from amenable.server.waking import Waking, wake
+from amenable.types import Scored, user
 from tests.server_makers import site, wait_for
 from tests.stage_makers import Toys, rows, start, toys
 from tests.test_people_reward import answer_all, opened
@@ -31,7 +35,7 @@ def parked(toys: Toys, tmp_path: Path) -> Site:
     opened(workspace).close()
     few = ("train.steps=2", "train.units_per_step=4", "train.save_every=1", "data.held_out_share=0.0")
     asked = ("reward=people:judges", "reward_options.poll_s=0.02", "reward_options.wait_minutes=0.0")
-    with pytest.raises(ParkedError):
+    with pytest.raises(ParkedError, match="tasks are not answered"):
         start("ppo", toys.mapping("ppo", *few, *asked), workspace, "parks")
     return open_site(workspace, ServerSettings())
 
@@ -47,9 +51,40 @@ def test_it_is_woken_once_all_is_said(parked: Site, monkeypatch: pytest.MonkeyPa
     with Store(open_engine(parked.workspace.database)) as store:
         assert answer_all(store) > 0
     assert wake(parked) == ["parks"] and resumed == ["parks"]
-    later = time.time() + 3600  # it parked anew, and nothing was said since: its answers were rejected, say
+    later = time.time() + 3600  # it parked anew, and nothing was said since: it does not wake and park for ever
     os.utime(parked.workspace.run("parks") / "status.json", (later, later))
     assert wake(parked) == []
+
+
+def test_rejected_answers_are_waited_for_and_other_tasks_are_not(parked: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    resumed: list[str] = []
+    monkeypatch.setattr(parked.runs, "resume", resumed.append)
+    waits_for = json.loads((parked.workspace.run("parks") / "status.json").read_text())["waits_for"]
+    with Store(open_engine(parked.workspace.database)) as store:
+        answer_all(store, 1)
+        with reading(store.engine) as connection:
+            said = review.said_of(connection, waits_for)
+        assert sorted(said) == sorted(waits_for)
+        first = said[waits_for[0]][0].annotation
+
+        def decide(verdict: submissions.Verdict) -> None:
+            with writing(store.engine) as connection:
+                review.decide(connection, first, 2, verdict)
+
+        decide("rejected")
+        assert wake(parked) == []  # its place is open again
+        os.utime(parked.workspace.run("parks") / "status.json", (time.time() + 3600,) * 2)
+        decide("accepted")
+        assert wake(parked) == []  # decided before it parked
+        os.utime(parked.workspace.run("parks") / "status.json", (time.time() - 3600,) * 2)
+        assert wake(parked) == ["parks"]
+        decide("rejected")
+        with pytest.raises(ParkedError):  # another run asks for something in the same project
+            items = [Scored(prompt=(user("Another?"),), response="One."), Scored(prompt=(user("No?"),), response="No.")]
+            PeopleReward(parked.workspace.database, "judges", Config(wait_minutes=0.0)).score(items)
+        with writing(store.engine) as connection:
+            review.adjudicate(connection, waits_for[0], 2, Form(labels=(True,)))
+        assert wake(parked) == ["parks"]  # whatever is open elsewhere
 
 
 def test_other_runs_sleep_on(parked: Site, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -61,7 +96,8 @@ def test_other_runs_sleep_on(parked: Site, monkeypatch: pytest.MonkeyPatch) -> N
         assert wake(parked) == []
     (folder / "status.json").write_text("{")
     assert wake(parked) == []
-    (folder / "status.json").write_text('{"status": "parked"}')
+    waits_for = list(range(1, 5))
+    (folder / "status.json").write_text(json.dumps({"status": "parked", "waits_for": waits_for}))
     monkeypatch.setattr(parked.runs, "is_running", lambda name: True)
     assert wake(parked) == []  # somebody resumed it already
 

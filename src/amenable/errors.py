@@ -83,9 +83,13 @@ class UnavailableError(StoreError):
 
 
 class ParkedError(AmenableError):
-    """A run waits for something outside of it, and can be resumed when that is there."""
+    """A run waits for people, and can be resumed when they have answered. tasks: numbers of the tasks without answers."""
 
     exit_code = 75
+
+    def __init__(self, what: str, *, mend: str | None = None, tasks: Iterable[int] = ()) -> None:
+        super().__init__(what, mend=mend)
+        self.tasks = tuple(tasks)
 
 
 class ResourceError(AmenableError):

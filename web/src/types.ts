@@ -22,6 +22,8 @@ export interface Work {
   guideline: { version: number; markdown: string } | null;
   questionnaire: { version: number; questions: Question[] } | null;
   label_question?: string; draft: Form | null; submitted?: Form | null; saved_at?: string | null; active_s: number | null; expires_at: string | null; lease_s: number;
+  /** The reviewer's note, where they rejected what was handed in before. */
+  rejected?: string | null;
 }
 export interface Progress {
   today: number; mine: number; done: number; total: number; waiting: number;
@@ -38,7 +40,7 @@ export interface MyFigures {
   submitted: number; skipped: number; progress: Progress; active_s: number; median_s: number | null;
   per_day: { day: string; submitted: number }[]; gold: { right: number; total: number } | null; consensus: Share | null; references?: Record<string, number>;
 }
-export interface MineItem { assignment: number; kind: Kind; phase: string; state: "submitted" | "skipped" | "open"; prompt: string; at: string; active_s: number | null; late?: boolean }
+export interface MineItem { assignment: number; kind: Kind; phase: string; state: "submitted" | "skipped" | "open"; prompt: string; at: string; active_s: number | null; late?: boolean; rejected?: string | null }
 
 export interface Settings {
   models: string[]; num_responses: number; sampling: Record<string, number>; kind: Kind; overlap: number; lease_minutes: number;
@@ -56,8 +58,10 @@ export interface WholeProject extends Project {
 export interface PromptRow { id: number; name: string; text: string; turns: number; split: string; responses: number; tasks: number }
 export interface TaskRow {
   id: number; kind: Kind; purpose: "work" | "training" | "gold"; prompt: string; overlap: number; done: number; held: number;
-  picked?: string; annotations: number; agreement: number | null;
+  picked?: string; annotations: number; agreement: number | null; skipped?: number;
 }
+/** The beginning of a list, and how long the whole is. */
+export interface Part<T> { items: T[]; total: number }
 export interface WholeTask {
   id: number; kind: Kind; purpose: string; messages: Message[]; responses: { text: string; model?: string }[];
   annotations: { annotation: number; labeler: string; at: string; form: Form; active_s: number | null; late: boolean; verdict: string | null; note?: string | null }[];

@@ -21,7 +21,18 @@ from amenable.errors import StoreError
 from amenable.feedback import lessons, projects, rows
 from amenable.feedback.forms import Form, TaskKind, read_form
 from amenable.feedback.projects import About, Settings
-from amenable.feedback.tables import Assignment, Generation, Project, Prompt, Slot, Task, UtcTime, now
+from amenable.feedback.tables import (
+    Annotation,
+    Assignment,
+    Generation,
+    Project,
+    Prompt,
+    Review,
+    Slot,
+    Task,
+    UtcTime,
+    now,
+)
 from amenable.types import Record
 
 
@@ -88,7 +99,8 @@ def drawn(which: int, number: int) -> float:
 def next_assignment(connection: sa.Connection, about: About, person: int) -> int | None:
     """The number of the assignment that a person works on next, its slot leased to them; None if there is nothing.
 
-    What they hold already comes first, then training items, then by chance a gold item, then the queue.
+    What they hold already comes first, then training items, then by chance a gold item, then the queue; at last tasks of
+    which a reviewer rejected their answer, and that nobody else has done since.
     """
     held = _held(connection, about, person)
     if held is not None:
@@ -105,7 +117,7 @@ def next_assignment(connection: sa.Connection, about: About, person: int) -> int
             if gold is not None:
                 return _assign(connection, about, gold, person)
     task = _lease_next(connection, about, person)
-    return None if task is None else _assign(connection, about, task, person)
+    return _lease_rejected(connection, about, person) if task is None else _assign(connection, about, task, person)
 
 
 def find_assignment(connection: sa.Connection, assignment: int, person: int) -> Any:
@@ -150,14 +162,53 @@ def _take(connection: sa.Connection, row: Any, *, done: bool, expires_at: dateti
     wanted = {"task": row.task_id, "person": row.user_id, "done": done, "expires_at": expires_at}
     if connection.execute(_TAKE_OWN, wanted).rowcount:
         return True
+    return _take_free(connection, row.task_id, row.user_id, done=done, expires_at=expires_at)
+
+
+def _take_free(
+    connection: sa.Connection, task: int, person: int, *, done: bool, expires_at: datetime | None = None
+) -> bool:
     free = connection.execute(
-        sa.select(Slot.id).where(Slot.task_id == row.task_id, *_free(now())).order_by(Slot.number).limit(1)
+        sa.select(Slot.id).where(Slot.task_id == task, *_free(now())).order_by(Slot.number).limit(1)
     ).scalar()
     if free is None:
         return False
-    values = {"user_id": row.user_id, "done": done, "expires_at": expires_at}
+    values = {"user_id": person, "done": done, "expires_at": expires_at}
     connection.execute(sa.update(Slot).where(Slot.id == free).values(values))
     return True
+
+
+def take_place(connection: sa.Connection, task: int, person: int) -> None:
+    """Count what a person handed in beyond the overlap, if a place is free and they fill none."""
+    own = sa.select(Slot.id).where(Slot.task_id == task, Slot.user_id == person)
+    if connection.execute(own).first() is None and _take_free(connection, task, person, done=True):
+        late = sa.update(Assignment).where(Assignment.task_id == task, Assignment.user_id == person)
+        connection.execute(late.values(late=False))
+
+
+def reopen(connection: sa.Connection, task: int, people: Sequence[int]) -> None:
+    """Free the places that are filled by others than these people."""
+    others = sa.or_(Slot.user_id.is_(None), Slot.user_id.not_in(people))
+    filled = sa.update(Slot).where(Slot.task_id == task, Slot.done, others)
+    connection.execute(filled.values(user_id=None, done=False, expires_at=None))
+
+
+def close(connection: sa.Connection, task: int) -> None:
+    """Count every place as filled; who works on the task now is late."""
+    waiting = sa.update(Slot).where(Slot.task_id == task, Slot.done.is_(False))
+    connection.execute(waiting.values(user_id=None, done=True, expires_at=None))
+
+
+def widen(connection: sa.Connection, task: int, overlap: int) -> None:
+    """Have a task done by so many people at least."""
+    row = connection.execute(sa.select(Task.project_id, Task.overlap).where(Task.id == task)).one()
+    if overlap <= row.overlap:
+        return
+    turn = connection.execute(sa.select(sa.func.min(Slot.turn)).where(Slot.task_id == task)).scalar_one()
+    more = range(row.overlap, overlap)
+    slots = [{"task_id": task, "project_id": row.project_id, "number": n, "turn": turn} for n in more]
+    connection.execute(sa.insert(Slot), slots)
+    connection.execute(sa.update(Task).where(Task.id == task).values(overlap=overlap))
 
 
 def release(connection: sa.Connection, task: int, person: int) -> None:
@@ -224,11 +275,25 @@ def _lease_next(connection: sa.Connection, about: About, person: int) -> int | N
     found = connection.execute(_NEXT, {"project": about.id, "person": person, "at": at}).one_or_none()
     if found is None:
         return None
-    until = at + lease(about.settings)
-    taken = {"slot": found.id, "holder": person, "until": until, "at": at}
+    _lease(connection, about, found.id, person, at)
+    return int(found.task_id)
+
+
+def _lease_rejected(connection: sa.Connection, about: About, person: int) -> int | None:
+    """A task of which the person's answer was rejected is theirs again, with what they said as draft."""
+    at = now()
+    found = connection.execute(_AGAIN, {"project": about.id, "person": person, "at": at}).one_or_none()
+    if found is None:
+        return None
+    _lease(connection, about, found.slot, person, at)
+    connection.execute(sa.update(Assignment).where(Assignment.id == found.id).values(state="open", late=False))
+    return int(found.id)
+
+
+def _lease(connection: sa.Connection, about: About, slot: int, person: int, at: datetime) -> None:
+    taken = {"slot": slot, "holder": person, "until": at + lease(about.settings), "at": at}
     if not connection.execute(_LEASE, taken).rowcount:
         raise AssertionError("a slot was taken while this writer had its turn")
-    return int(found.task_id)
 
 
 def _assign(connection: sa.Connection, about: About, task: int, person: int) -> int:
@@ -307,6 +372,28 @@ _NEXT = (  # nobody holds it, and the person has not handed in or skipped its ta
     .order_by(Slot.turn, Slot.task_id, Slot.number)
     .limit(1)
 )
+_NEWER, _LATER = Annotation.__table__.alias(), Review.__table__.alias()
+REJECTED = (  # of an assignment: the newest verdict on what stands of it
+    sa.select(Review.id)
+    .join(Annotation, Annotation.id == Review.annotation_id)
+    .where(Annotation.assignment_id == Assignment.id, Review.verdict == "rejected")
+    .where(~sa.select(_NEWER.c.id).where(_NEWER.c.supersedes_id == Annotation.id).exists())
+    .where(~sa.select(_LATER.c.id).where(_LATER.c.annotation_id == Annotation.id, _LATER.c.id > Review.id).exists())
+    .exists()
+)
+_AGAIN = (
+    sa.select(Assignment.id, Slot.id.label("slot"))
+    .join(Slot, Slot.task_id == Assignment.task_id)
+    .where(Slot.project_id == _PROJECT, *_free(_AT), Assignment.user_id == _PERSON)
+    .where(Assignment.state == "submitted", REJECTED)
+    .where(
+        ~sa.select(_OTHER.c.id)
+        .where(_OTHER.c.task_id == Slot.task_id, _OTHER.c.user_id == _PERSON, _OTHER.c.id != Slot.id)
+        .exists()
+    )
+    .order_by(Slot.turn, Slot.task_id, Slot.number)
+    .limit(1)
+)
 _LEASE = (
     sa.update(Slot)
     .where(Slot.id == sa.bindparam("slot"), *_free(_AT))
@@ -325,7 +412,7 @@ _NUM_CLOSED = (  # from the person's assignments, one per task: they are fewer t
     .where(sa.select(Slot.id).where(Slot.task_id == Assignment.task_id, *_free(_AT)).exists())
     .where(
         sa.or_(
-            Assignment.state != "open",
+            sa.and_(Assignment.state != "open", ~sa.and_(Assignment.state == "submitted", REJECTED)),
             sa.select(_OTHER.c.id)
             .where(_OTHER.c.task_id == Assignment.task_id, _OTHER.c.user_id == _PERSON)
             .where(_OTHER.c.done.is_(False), _OTHER.c.expires_at > _AT)

@@ -5,19 +5,18 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 import sqlalchemy as sa
 
 from amenable.errors import StoreError
-from amenable.feedback import projects, rows, submissions
+from amenable.feedback import projects, queue, rows, submissions
 from amenable.feedback.exports import conversations
 from amenable.feedback.forms import Form, parts_of, read_form, reordered
-from amenable.feedback.tables import Annotation, Assignment, Generation, GoldItem, Prompt, Review, Slot, Task, User, now
+from amenable.feedback.submissions import Verdict
+from amenable.feedback.tables import Annotation, Assignment, Generation, GoldItem, Prompt, Review, Task, User, now
 from amenable.types import Message, Record
-
-Verdict = Literal["accepted", "rejected"]
 
 
 class Shown(Record, frozen=True):
@@ -40,6 +39,7 @@ class Said(Record, frozen=True):
     late: bool
     verdict: Verdict | None
     note: str
+    settles: bool = False  # a reviewer's own answer, which counts instead of all others
 
 
 class TaskInFull(Record, frozen=True):
@@ -107,7 +107,8 @@ def said_of(connection: sa.Connection, tasks: Iterable[int]) -> dict[int, list[S
         )
         found = connection.execute(wanted).all()
         current = submissions.current_of(connection, [row.id for row in found])
-        verdicts = _verdicts(connection, list(current.values()))
+        verdicts = submissions.verdicts_of(connection, list(current.values()))
+        settling = _settling(connection, list(current.values()))
         for row in found:
             if row.form is None or row.id not in current:  # purged
                 continue
@@ -123,16 +124,39 @@ def said_of(connection: sa.Connection, tasks: Iterable[int]) -> dict[int, list[S
                     late=row.late,
                     verdict=verdict,
                     note=note,
+                    settles=current[row.id] in settling,
                 )
             )
     return out
 
 
 def decide(connection: sa.Connection, annotation: int, person: int, verdict: Verdict, note: str = "") -> None:
-    """A verdict on an annotation; what is rejected is not trained on. Raises StoreError if it is unknown."""
-    if connection.execute(sa.select(Annotation.id).where(Annotation.id == annotation)).scalar() is None:
+    """A verdict on an annotation; what is rejected is not trained on, and its place in the task is open again.
+
+    Raises StoreError if it is unknown.
+    """
+    wanted = sa.select(Annotation.id, Assignment.task_id).outerjoin(
+        Assignment, Assignment.id == Annotation.assignment_id
+    )
+    found = connection.execute(wanted.where(Annotation.id == annotation)).one_or_none()
+    if found is None:
         raise StoreError(f"there is no annotation number {annotation}")
     rows.insert(connection, Review, annotation_id=annotation, user_id=person, verdict=verdict, note=note)
+    if found.task_id is not None:
+        _place(connection, found.task_id)
+
+
+def _place(connection: sa.Connection, number: int) -> None:
+    """Fill the places of a task by the answers that stand: a rejected one gives its place up, one beyond the overlap takes
+    it, and one that settles the task leaves no place open."""
+    standing = [said for said in said_of(connection, [number])[number] if said.verdict != "rejected"]
+    if any(said.settles for said in standing):
+        queue.close(connection, number)
+        return
+    people = [said.user for said in standing]
+    queue.reopen(connection, number, people)
+    for person in people:
+        queue.take_place(connection, number, person)
 
 
 def adjudicate(connection: sa.Connection, number: int, person: int, form: Form, note: str = "") -> int:
@@ -148,7 +172,9 @@ def adjudicate(connection: sa.Connection, number: int, person: int, form: Form, 
     parts = parts_of(form, whole.kind, shown, questions, label_question=label, complete=False)
     for said in whole.annotations:
         if said.user != person:
-            decide(connection, said.annotation, person, "rejected", f"adjudicated{': ' + note if note else ''}")
+            why = f"adjudicated{': ' + note if note else ''}"
+            about_it = {"annotation_id": said.annotation, "user_id": person, "verdict": "rejected", "note": why}
+            rows.insert(connection, Review, **about_it)
     own = sa.select(Assignment.id).where(Assignment.task_id == number, Assignment.user_id == person)
     assignment = connection.execute(own).scalar()
     if assignment is None:
@@ -168,11 +194,11 @@ def adjudicate(connection: sa.Connection, number: int, person: int, form: Form, 
     )
     values = {"state": "submitted", "form": msgspec.to_builtins(form), "shown_order": shown, "saved_at": now()}
     connection.execute(sa.update(Assignment).where(Assignment.id == assignment).values(values))
-    waiting = sa.update(Slot).where(Slot.task_id == number, Slot.done.is_(False), Slot.user_id.is_(None))
-    connection.execute(waiting.values(done=True))
+    _place(connection, number)
     return annotation
 
 
-def _verdicts(connection: sa.Connection, annotations: list[int]) -> dict[int, tuple[Verdict, str]]:
-    wanted = sa.select(Review.annotation_id, Review.verdict, Review.note).where(Review.annotation_id.in_(annotations))
-    return {row.annotation_id: (row.verdict, row.note) for row in connection.execute(wanted.order_by(Review.id))}
+def _settling(connection: sa.Connection, annotations: list[int]) -> set[int]:
+    """Which of the annotations settle their tasks."""
+    wanted = sa.select(Annotation.id, Annotation.meta).where(Annotation.id.in_(annotations))
+    return {number for number, meta in connection.execute(wanted).tuples() if "adjudication" in meta}

@@ -8,7 +8,7 @@ late     the lease ran out: a free slot is taken if there is one; else the annot
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import sqlalchemy as sa
@@ -17,8 +17,10 @@ from amenable.errors import ConflictError, StoreError
 from amenable.feedback import projects, queue, rows
 from amenable.feedback.forms import Form, parts_of, read_form
 from amenable.feedback.lessons import Lesson, lesson_of
-from amenable.feedback.tables import Annotation, Assignment, Slot, now
+from amenable.feedback.tables import Annotation, Assignment, Review, Slot, now
 from amenable.types import Record
+
+Verdict = Literal["accepted", "rejected"]
 
 
 class Submitted(Record, frozen=True):
@@ -114,6 +116,20 @@ def current_of(connection: sa.Connection, assignments: Sequence[int]) -> dict[in
     wanted = sa.select(Annotation.assignment_id, Annotation.id)
     found = connection.execute(wanted.where(Annotation.assignment_id.in_(assignments), ~superseded))
     return {assignment: annotation for assignment, annotation in found.tuples() if assignment is not None}
+
+
+def verdicts_of(connection: sa.Connection, annotations: Sequence[int]) -> dict[int, tuple[Verdict, str]]:
+    """{annotation: the newest verdict on it, and the reviewer's note} of those that have one."""
+    wanted = sa.select(Review.annotation_id, Review.verdict, Review.note).where(Review.annotation_id.in_(annotations))
+    return {row.annotation_id: (row.verdict, row.note) for row in connection.execute(wanted.order_by(Review.id))}
+
+
+def rejections(connection: sa.Connection, assignments: Sequence[int]) -> dict[int, str]:
+    """{assignment: the reviewer's note} of those of which what stands was rejected."""
+    standing = current_of(connection, assignments)
+    verdicts = verdicts_of(connection, list(standing.values()))
+    found = {assignment: verdicts[number] for assignment, number in standing.items() if number in verdicts}
+    return {assignment: note for assignment, (verdict, note) in found.items() if verdict == "rejected"}
 
 
 def _done(connection: sa.Connection, annotation: int, row: Any, form: Form, *, late: bool) -> Submitted:

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 
-from amenable.feedback import projects, queue
+from amenable.feedback import projects, queue, submissions
 from amenable.feedback.exports import conversations
 from amenable.feedback.forms import Form, Question
 from amenable.feedback.lessons import Training, passed_of, training_of
@@ -63,6 +63,7 @@ class Work(Record, frozen=True):
     active_s: float
     expires_at: datetime | None  # of the lease; None: not held
     lease_s: float
+    rejected: str | None  # the reviewer's note, where they rejected what was handed in before
 
 
 class Progress(Record, frozen=True):
@@ -87,6 +88,7 @@ class Done(Record, frozen=True):
     at: datetime | None
     active_s: float
     late: bool
+    rejected: str | None  # the reviewer's note, where they rejected it
 
 
 class Own(Record, frozen=True):
@@ -123,6 +125,7 @@ def work(connection: sa.Connection, assignment: int, person: int) -> Work:
         active_s=row.active_time_s,
         expires_at=row.expires_at,
         lease_s=settings.lease_minutes * 60,
+        rejected=None if row.form is None else submissions.rejections(connection, [assignment]).get(assignment),
     )
 
 
@@ -170,6 +173,7 @@ def history(
     )
     found = connection.execute(wanted.offset(offset).limit(limit)).all()
     talks = conversations(connection, {row.message_id for row in found if row.message_id is not None})
+    rejected = submissions.rejections(connection, [row.id for row in found if row.state == "submitted"])
     return connection.execute(total).scalar_one(), tuple(
         Done(
             assignment=row.id,
@@ -180,6 +184,7 @@ def history(
             at=row.saved_at,
             active_s=row.active_time_s,
             late=row.late,
+            rejected=rejected.get(row.id),
         )
         for row in found
     )

@@ -3,9 +3,11 @@
     ask     one task per response      label: 0 or 1      rate: the overall rating, 1 to 7
             one task per prompt        rank: the share of the other responses that it is not below, ties counting half
 
-Several people's answers are averaged. The run waits within the step until all is said. Nothing but the database holds
-the state: a run that is killed meanwhile draws the same responses again when it is resumed (bit for bit from its last
-checkpoint), finds the tasks that it made for them, and goes on. An empty response is the worst without anybody asked.
+Several people's answers are averaged; what cannot be ranked is all equal. The run waits within the step until all is
+said: an answer that a reviewer rejects is asked for again, and one by which a reviewer settles a task is enough. Nothing
+but the database holds the state: a run that is killed meanwhile draws the same responses again when it is resumed (bit for
+bit from its last checkpoint), finds the tasks that it made for them, and goes on. An empty response is the worst without
+anybody asked.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from typing import Annotated, Literal
 import sqlalchemy as sa
 from msgspec import Meta
 
-from amenable.errors import ParkedError
+from amenable.errors import ParkedError, StoreError
 from amenable.feedback import projects, queue, review, rows
 from amenable.feedback.database import reading, writing
 from amenable.feedback.forms import Form
@@ -27,6 +29,7 @@ from amenable.feedback.tables import Generation, Prompt, Task
 from amenable.types import Messages, Record, Scored
 from amenable.types import Prompt as NewPrompt
 
+OVERALL = "overall"
 LOWEST = {"label": 0.0, "rate": 1.0, "rank": 0.0}
 
 
@@ -76,7 +79,17 @@ class PeopleReward:
         """The task of each group, found or made; None where there is nothing to ask."""
         with writing(store.engine) as connection:
             project = projects.number_of(connection, self.project)
+            if self.config.ask == "rate":
+                self._must_ask_overall(connection, project)
             return [self._task(connection, project, items, spots) for spots in groups]
+
+    def _must_ask_overall(self, connection: sa.Connection, project: int) -> None:
+        questions = projects.questions_of(connection, projects.about(connection, project).questionnaire)
+        if not any(q.name == OVERALL and q.kind == "scale" and q.scope == "response" and q.required for q in questions):
+            raise StoreError(
+                f"project {self.project} asks for no overall rating, which is the reward here",
+                mend=f"give its questionnaire a scale named {OVERALL!r} that is required, or ask for a label or a rank",
+            )
 
     def _task(
         self, connection: sa.Connection, project: int, items: Sequence[Scored], spots: Sequence[int]
@@ -97,9 +110,11 @@ class PeopleReward:
                 known.setdefault(text, number)
             shown.append(number)
         mine = sa.select(Task.id, Task.generations).where(Task.prompt_id == prompt, Task.kind == self.config.ask)
+        mine = mine.where(Task.purpose == "work")
         by_text = {number: text for number, text in connection.execute(wanted).tuples()}
         for task, generations in connection.execute(mine.order_by(Task.id)).tuples():
             if [by_text.get(g) for g in generations] == texts:
+                queue.widen(connection, task, self.config.overlap)
                 return task
         turn = queue.drawn(project, prompt) - self.config.priority
         overlap = self.config.overlap
@@ -113,20 +128,28 @@ class PeopleReward:
         while True:
             with reading(store.engine) as connection:
                 said = review.said_of(connection, tasks)
-            found = {task: [s.form for s in said.get(task, []) if s.verdict != "rejected"] for task in tasks}
-            found = {task: [form for form in forms if _says(self.config.ask, form)] for task, forms in found.items()}
-            missing = sum(len(forms) < self.config.overlap for forms in found.values())
+            found = {task: self._answers(said.get(task, ())) for task in tasks}
+            missing = [task for task, forms in found.items() if not forms]
             if not missing:
                 return found
             if not has_told:
-                self.say(f"waiting for people: {missing} of {len(tasks)} tasks of project {self.project} are open")
+                self.say(f"waiting for people: {len(missing)} of {len(tasks)} tasks of project {self.project} are open")
                 has_told = True
             limit = self.config.wait_minutes
             if limit is not None and time.monotonic() - started >= 60 * limit:
                 raise ParkedError(
-                    f"{missing} of {len(tasks)} tasks are not answered yet", mend="resume the run once they are"
+                    f"{len(missing)} of {len(tasks)} tasks are not answered yet",
+                    mend="answer them: `amenable serve` lets the run go on, and so does `amenable runs resume`",
+                    tasks=missing,
                 )
             time.sleep(self.config.poll_s)
+
+    def _answers(self, said: Sequence[review.Said]) -> list[Form]:
+        """The answers that count, once they are enough: a reviewer's that settles the task, or as many as were wanted."""
+        standing = [s for s in said if s.verdict != "rejected" and _says(self.config.ask, s.form)]
+        if settled := [s.form for s in standing if s.settles]:
+            return settled
+        return [s.form for s in standing] if len(standing) >= self.config.overlap else []
 
 
 def _groups(items: Sequence[Scored], *, together: bool) -> Iterator[list[int]]:
@@ -153,8 +176,8 @@ def _says(ask: str, form: Form) -> bool:
     if ask == "label":
         return form.labels is not None and form.labels[0] is not None
     if ask == "rank":
-        return form.tiers is not None
-    return any(a.question == "overall" and a.response == 0 for a in form.answers)
+        return form.tiers is not None or form.cannot_rank is not None
+    return any(a.question == OVERALL and a.response == 0 for a in form.answers)
 
 
 def _values(ask: str, forms: Sequence[Form], num: int) -> list[float]:
@@ -164,10 +187,10 @@ def _values(ask: str, forms: Sequence[Form], num: int) -> list[float]:
     ([1.0, 0.25, 0.25], [0.5])
     """
     if ask == "rank":
-        return [fmean(_place(form.tiers or (), spot) for form in forms) for spot in range(num)]
+        return [fmean(_place(form.tiers or (None,) * num, spot) for form in forms) for spot in range(num)]
     if ask == "label":
         return [fmean(float(bool((form.labels or (None,))[0])) for form in forms)]
-    return [fmean(float(a.value) for f in forms for a in f.answers if a.question == "overall" and a.response == 0)]
+    return [fmean(float(a.value) for f in forms for a in f.answers if a.question == OVERALL and a.response == 0)]
 
 
 def _place(tiers: Sequence[int | None], spot: int) -> float:

@@ -11,13 +11,13 @@ from fastapi import APIRouter
 from fastapi.responses import StreamingResponse
 from pydantic import Field
 
-from amenable.feedback import accounts, lessons, projects, quality, review
+from amenable.feedback import accounts, lessons, projects, quality, review, submissions
 from amenable.feedback.agreement import REFERENCES
 from amenable.feedback.database import reading, writing
 from amenable.feedback.forms import read_form
 from amenable.feedback.tables import Annotation, Assignment, Guideline, Task
 from amenable.server.access import ReviewerUp
-from amenable.server.bodies import Body, Id, Json, Short, Text
+from amenable.server.bodies import Body, Id, Json, Note, Text
 from amenable.server.errors import NotFound
 from amenable.server.projects import require_project
 from amenable.server.site import Site, SiteDep
@@ -33,12 +33,12 @@ class Known(Body):
 
 class Verdict(Body):
     verdict: Annotated[str, Field(pattern="^(accepted|rejected)$")]
-    note: Short = ""
+    note: Note = ""
 
 
 class Adjudication(Body):
     form: dict[str, Any]
-    note: Short = ""
+    note: Note = ""
 
 
 @router.get("/projects/{project}/export")
@@ -82,7 +82,7 @@ def decide(annotation: Id, body: Verdict, person: ReviewerUp, site: SiteDep) -> 
     with writing(site.engine) as connection:
         if connection.execute(sa.select(Annotation.id).where(Annotation.id == annotation)).scalar() is None:
             raise NotFound(f"there is no annotation number {annotation}")
-        review.decide(connection, annotation, person.id, msgspec.convert(body.verdict, review.Verdict), body.note)
+        review.decide(connection, annotation, person.id, msgspec.convert(body.verdict, submissions.Verdict), body.note)
     return {}
 
 

@@ -1,7 +1,7 @@
 """Runs that parked because people had not answered yet go on by themselves once they have: looked at every few seconds.
 
-A run is woken when no place is open in the tasks that ask for rewards in its project, and something was said there since it
-parked; so one whose answers a reviewer rejected does not wake and park for ever.
+A run names the tasks that it waits for. It is woken when no place is open in them, and something was said or decided about
+them since it parked, so that none wakes and parks for ever. An answer that a reviewer rejects opens its place again.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from amenable.config.runs import flat, read_json, settings_of
+from amenable.config.runs import read_json
 from amenable.errors import AmenableError
 from amenable.feedback import accounts
 from amenable.feedback.database import reading, writing
-from amenable.feedback.tables import Assignment, Project, Slot, Task
+from amenable.feedback.tables import Annotation, Assignment, Review, Slot
 from amenable.server.errors import Conflict
 from amenable.server.site import Site
 
 EVERY_S = 5.0
 SLACK = timedelta(minutes=1)
 """Before a run says that it parked: an answer may come in just while it does."""
-PEOPLE = "people:"
+AT_ONCE = 400  # tasks named in one query; below SQLite's limit of variables
 log = logging.getLogger(__name__)
 
 
@@ -81,14 +81,19 @@ def parked(site: Site) -> Iterator[Path]:
 
 def _answered(site: Site, folder: Path) -> bool:
     """Whether people have said all that the run waits for."""
-    since = datetime.fromtimestamp((folder / "status.json").stat().st_mtime, UTC)
-    asked = [str(value).removeprefix(PEOPLE) for _, value in flat(settings_of(folder)) if str(value).startswith(PEOPLE)]
-    if not asked:
-        return False
-    own = sa.select(Task.id).join(Project, Project.id == Task.project_id)
-    own = own.where(Project.name.in_(asked), Task.picked == "reward")
+    status = folder / "status.json"
+    tasks = [int(number) for number in read_json(status).get("waits_for", ())]
+    since = datetime.fromtimestamp(status.stat().st_mtime, UTC) - SLACK
+    news = False
     with reading(site.engine) as connection:
-        open_ = connection.execute(sa.select(Slot.id).where(Slot.task_id.in_(own), Slot.done.is_(False)).limit(1))
-        newest = sa.select(sa.func.max(Assignment.saved_at)).where(Assignment.task_id.in_(own))
-        said_at = connection.execute(newest).scalar()
-        return open_.first() is None and said_at is not None and said_at > since - SLACK
+        for start in range(0, len(tasks), AT_ONCE):
+            some = tasks[start : start + AT_ONCE]
+            open_ = sa.select(Slot.id).where(Slot.task_id.in_(some), Slot.done.is_(False)).limit(1)
+            if connection.execute(open_).first() is not None:
+                return False
+            said = sa.select(sa.func.max(Assignment.saved_at)).where(Assignment.task_id.in_(some))
+            decided = sa.select(sa.func.max(Review.created_at)).select_from(Review).join(Annotation).join(Assignment)
+            for newest in (said, decided.where(Assignment.task_id.in_(some))):
+                at = connection.execute(newest).scalar()
+                news = news or (at is not None and at > since)
+    return news

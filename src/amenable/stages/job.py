@@ -103,8 +103,10 @@ class Job:
             if self.folder.status == "running":
                 with contextlib.suppress(ResourceError):
                     status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
-                    status = "parked" if isinstance(error, ParkedError) else status
-                    self.folder.set_status(status, str(error) or type(error).__name__)
+                    if isinstance(error, ParkedError):
+                        self.folder.set_status("parked", str(error), waits_for=error.tasks)
+                    else:
+                        self.folder.set_status(status, str(error) or type(error).__name__)
         elif not self.is_new:
             return
         elif self.rejects.exists():

@@ -22,7 +22,7 @@ import json
 import os
 import platform
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -78,8 +78,11 @@ class RunFolder:
                 mend="put it back as it was, or start a new run from the newest checkpoint's model",
             ) from error
 
-    def set_status(self, status: str, why: str = "") -> None:
-        self.write_json("status.json", {"status": status, "why": why, "at": time.strftime("%Y-%m-%dT%H:%M:%S%z")})
+    def set_status(self, status: str, why: str = "", *, waits_for: Sequence[int] = ()) -> None:
+        """waits_for: of a parked run, the tasks of the feedback database that people have not answered yet."""
+        at = time.strftime("%Y-%m-%dT%H:%M:%S%z")
+        waits = {"waits_for": list(waits_for)} if waits_for else {}
+        self.write_json("status.json", {"status": status, "why": why, "at": at, **waits})
 
     @property
     def status(self) -> str:

@@ -145,6 +145,7 @@ export default function Label() {
         <div style={{ display: "grid", gap: 20, gridTemplateColumns: guide.wide && guide.opened && guideline ? "minmax(0, 1fr) 340px" : "minmax(0, 1fr)" }}>
           <div>
             {!desk.held && <Alert color="yellow" mb="md" role="status">This task's time ran out and someone else may have it by now. What you submit is still kept and counts.</Alert>}
+            {typeof desk.work.rejected === "string" && <Alert color="orange" mb="md" role="status" title="A reviewer rejected what you handed in here">{desk.work.rejected || "They left no note."} What you said is below: change it and submit it again, or skip the task.</Alert>}
             <Task key={desk.work.assignment} desk={desk} onUnrankable={() => setDialog("unrankable")} />
           </div>
           {guide.wide && guide.opened && guideline && (

@@ -33,7 +33,7 @@ function Annotation({ judged, task, onChanged }: { judged: Judged; task: WholeTa
   const flags = (form.answers ?? []).filter((a) => a.value === true);
   const [rejecting, setRejecting] = useState(false);
   const [note, setNote] = useState("");
-  const judge = (verdict: string, why?: string) => void post(`/api/annotations/${judged.annotation}/review`, { verdict, ...(why ? { note: why } : {}) }).then(() => (tell(verdict === "accepted" ? "Accepted." : "Rejected: it is not trained on."), setRejecting(false), onChanged())).catch(tellError);
+  const judge = (verdict: string, why?: string) => void post(`/api/annotations/${judged.annotation}/review`, { verdict, ...(why ? { note: why } : {}) }).then(() => (tell(verdict === "accepted" ? "Accepted." : "Rejected: it is not trained on, and its place is open again."), setRejecting(false), onChanged())).catch(tellError);
   return (
     <Card padding="md" style={{ background: "var(--card)" }}>
       <Group justify="space-between" mb="xs">
