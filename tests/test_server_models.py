@@ -156,6 +156,12 @@ def test_the_openai_client(talking: Site) -> None:
         assert len({choice.message.content for choice in several.choices}) > 1
         cut = client.chat.completions.create(**common, stop=text[3:5])
         assert cut.choices[0].message.content == text[: text.index(text[3:5])]
+        asks_nothing = {"frequency_penalty": 0, "presence_penalty": 0.0, "logprobs": False, "logit_bias": {}}
+        plain = client.chat.completions.create(**common, **asks_nothing, response_format={"type": "text"})
+        assert plain.choices[0].message.content == text
+        for more in ({"frequency_penalty": 0.5}, {"logprobs": True}, {"response_format": {"type": "json_object"}}):
+            with pytest.raises(openai.UnprocessableEntityError):
+                client.chat.completions.create(**common, **more)
         with pytest.raises(openai.NotFoundError, match="there is no model"):
             client.chat.completions.create(**{**common, "model": "nobody"})
         with pytest.raises(openai.UnprocessableEntityError):

@@ -2,7 +2,8 @@
 
 Any client of that interface works, with an API token as its key. Taken: model, messages, temperature, top_p, max_tokens
 (or max_completion_tokens), seed, stop, n, stream, stream_options.include_usage. Fields that would change the answer and
-are not understood (tools, response_format, logprobs, ...) are refused, not ignored.
+are not understood (tools, response_format, logprobs, ...) are refused, not ignored, but for values that ask for nothing,
+as many clients send them.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter
 from fastapi.responses import JSONResponse, Response, StreamingResponse
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from amenable.config.folder import every_model
 from amenable.errors import AmenableError
@@ -31,6 +32,15 @@ from amenable.types import Message, Role, Sampling
 router = APIRouter(prefix="/v1", tags=["openai"])
 MOST_CHOICES = 8
 DEFAULT_TOKENS = 256
+ASKS_NOTHING: dict[str, tuple[Any, ...]] = {
+    "frequency_penalty": (0,),
+    "presence_penalty": (0,),
+    "logit_bias": ({},),
+    "logprobs": (False,),
+    "top_logprobs": (0,),
+    "response_format": ({"type": "text"},),
+}
+"""Fields that are not understood, with the values that change nothing."""
 
 
 class Part(BaseModel):
@@ -72,6 +82,17 @@ class Request(Body):
     user: Short | None = None  # says nothing here: the token says who it is
     store: bool | None = None  # never kept
     metadata: dict[str, Any] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def without_what_asks_nothing(cls, sent: Any) -> Any:
+        if not isinstance(sent, dict):
+            return sent
+        return {
+            key: value
+            for key, value in sent.items()
+            if key in cls.model_fields or not (value is None or value in ASKS_NOTHING.get(key, ()))
+        }
 
     def sampling(self) -> Sampling:
         stop = (self.stop,) if isinstance(self.stop, str) else tuple(self.stop or ())
