@@ -142,6 +142,8 @@ def test_forms_and_questionnaires_are_checked_when_read() -> None:
         ([{"name": "a", "text": "A", "kind": "scale", "low": 3, "high": 3}], "scale"),
         ([{"name": "a", "text": "A", "kind": "choice", "choices": ["x"]}], "no choice"),
         ([{"name": "remark", "text": "A"}], "cannot be named"),
+        ([{"name": n, "text": n, "key": key} for n, key in (("a", "x"), ("b", "X"))], "two questions have the key 'x'"),
+        ([{"name": "a", "text": "A", "key": "1"}], "cannot have the key '1'"),
     ):
         with pytest.raises(StoreError, match=words):
             read_questions(questions)

@@ -108,7 +108,7 @@ class Form(Record, frozen=True):
 def check_questions(questions: Sequence[Question]) -> None:
     """Raises StoreError for a questionnaire that cannot be asked."""
     names = [q.name for q in questions]
-    keys = [q.key for q in questions if q.key]
+    keys = [q.key.lower() for q in questions if q.key]
     for what, values in (("name", names), ("key", keys)):
         twice = next((v for v in values if values.count(v) > 1), None)
         if twice is not None:
@@ -116,6 +116,9 @@ def check_questions(questions: Sequence[Question]) -> None:
     for question in questions:
         if question.kind == "scale" and question.low >= question.high:
             raise StoreError(f"the scale of {question.name!r} is empty", mend="its high must be above its low")
+        if question.key and not question.key.isalpha():
+            mend = "give it a letter: digits and signs have a meaning of their own while labelling"
+            raise StoreError(f"{question.name!r} cannot have the key {question.key!r}", mend=mend)
         if question.kind == "choice" and len(question.choices) < 2:
             raise StoreError(f"{question.name!r} leaves no choice", mend="give it two choices or more")
     if reserved := next((n for n in names if n in ("cannot_rank", "remark")), None):
