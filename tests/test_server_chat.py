@@ -175,6 +175,38 @@ def test_without_consent_nothing_is_learned_and_revoking_withdraws(talking: Site
     assert [r.label for r in records(talking, "chat", "labels")] == [False]
 
 
+def test_prompts_from_chat_go_to_a_project_by_consent_and_leave_with_it(talking: Site) -> None:
+    ada, eve, boss = (browser(talking, role, name) for role, name in (("chat", "Ada"), ("chat", "Eve"), ("administrator", "Bo")))  # fmt: skip
+    for who, agrees in ((ada, True), (eve, False)):
+        who.send("PUT", "/api/consent", {"given": agrees})
+        number = begin(who)
+        first = say(who, number, content="Is the ball red?")
+        say(who, number, content="And what is Ada's secret?")
+        who.post(f"/api/messages/{first['message']}/thumb", {"up": True})
+    settings = {"models": ["sft"], "num_responses": 2, "kind": "rank"}
+    project = boss.post("/api/projects", {"name": "helpful", "settings": settings}).json()["id"]
+    at = f"/api/projects/{project}"
+    assert boss.post(f"{at}/prompts/from-chat").json() == {"added": 1, "known": 0}  # not Eve's, nor what got no thumb
+    assert boss.post(f"{at}/prompts/from-chat").json() == {"added": 0, "known": 1}
+    (row,) = boss.get(f"{at}/prompts").json()["items"]
+    assert row["text"] == "Is the ball red?"
+    assert boss.post(f"{at}/fill", {"limit": 4}).json()["tasks"] == 1
+    assert browser(talking, "reviewer").post(f"{at}/prompts/from-chat").status_code == 403
+    chat = next(p["id"] for p in boss.get("/api/projects").json()["items"] if p["name"] == "chat")
+    assert boss.post(f"/api/projects/{chat}/prompts/from-chat").status_code == 409
+
+    assert boss.get(f"{at}/tasks?state=open").json()["total"] == 1
+    ada.send("PUT", "/api/consent", {"given": False})
+    assert boss.get(f"{at}/prompts").json()["items"] == []
+    assert boss.get(f"{at}/tasks?state=open").json()["total"] == 0
+    assert boss.post(f"{at}/next").json()["task"] is None
+    with talking.engine.connect() as connection:
+        kept = connection.exec_driver_sql("SELECT text FROM generations WHERE prompt_id = ?", (row["id"],)).scalars()
+        assert set(kept) == {""}
+    ada.send("PUT", "/api/consent", {"given": True})  # it counts from now on
+    assert boss.post(f"{at}/prompts/from-chat").json() == {"added": 0, "known": 0}
+
+
 def test_a_person_takes_along_what_is_kept_of_them_and_nothing_of_others(talking: Site) -> None:
     ada, eve = browser(talking, "chat", "Ada"), browser(talking, "chat", "Eve")
     ada.send("PUT", "/api/consent", {"given": True})

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from tests.web_texts import TASKS
 from tests.web_world import ORIGIN, World
 
 pytestmark = pytest.mark.browser
@@ -310,6 +311,37 @@ def test_the_best_of_three_is_preferred_to_each_of_the_others(open_page: Any) ->
         ("run:ppo-1", "starter", "a"),
         ("run:ppo-1", "run:sft-1", "a"),
     ]
+
+
+def test_long_lists_are_shown_part_by_part(open_page: Any) -> None:
+    """Tasks as the server sorts and picks them, and prompts as it finds them; the test's server gives four at a time."""
+    from playwright.sync_api import expect
+
+    world = World(role="administrator")
+    page = settled(open_page(world, "/review/1"))
+    rows = page.get_by_role("row").filter(has_text="%")
+    page.get_by_text(f"4 of {len(TASKS)}").wait_for()
+    page.get_by_role("button", name="Show more").click()
+    expect(rows).to_have_count(len(TASKS))
+    assert page.get_by_role("button", name="Show more").count() == 0
+    page.get_by_text("Skipped", exact=True).click()
+    page.get_by_text("No open task was skipped.").wait_for()
+    page.goto(ORIGIN + "/project/1?tab=prompts")
+    page.get_by_text(f"4 of {len(TASKS)}").wait_for()
+    page.get_by_label("Find").fill("FEATHERS")
+    expect(page.get_by_role("row")).to_have_count(2)
+    page.get_by_role("row").filter(has_text="a kilo of feathers").wait_for()
+    page.get_by_role("button", name="Add prompts").click()
+    page.get_by_role("dialog").get_by_text("From chat").click()
+    page.get_by_role("dialog").get_by_role("button", name="Add", exact=True).click()
+    page.get_by_text("3 prompts added; 1 was there already.").wait_for()
+
+
+def test_a_labeler_learns_why_a_reviewer_rejected(open_page: Any) -> None:
+    page = settled(open_page(World(rejected="Two of them say the same."), "/label/1"))
+    page.get_by_text("Two of them say the same. What you said is below").wait_for()
+    page = settled(open_page(World(), "/me/1"))
+    page.get_by_role("row").filter(has_text="that is a tie").get_by_text("rejected", exact=True).wait_for()
 
 
 def test_chat_keeps_thumbs_and_choices(open_page: Any) -> None:

@@ -35,6 +35,7 @@ class World:
     seen: list[tuple[str, str, Any]] = field(default_factory=list)
     done: list[dict[str, Any]] = field(default_factory=list)
     consent: dict[str, Any] = field(default_factory=lambda: {"given": True, "at": NOW})
+    rejected: str | None = None  # the reviewer's note on what was handed in before
     rival: int | None = None  # in the chat: the answer drawn together with the last one, to choose from
 
     # What the browser gets
@@ -117,6 +118,7 @@ class World:
             "active_s": 0,
             "expires_at": "2030-01-01T00:00:00Z",
             "lease_s": 1800,
+            "rejected": None if self.rejected is None else self.name(self.rejected),
         }
 
 
@@ -177,6 +179,7 @@ def mine(world: World, query: Any, body: Any, project: str) -> Answer:
     for i, task in enumerate(TASKS):
         state, phase = ["submitted", "submitted", "skipped"][i % 3], "training" if i == 5 else "work"
         row = {"assignment": 50 + i, "kind": "rank", "phase": phase, "state": state, "late": False}
+        row["rejected"] = world.name("Two of them say the same: that is a tie.") if i == 3 else None
         rows.append(row | {"prompt": world.name(task["prompt"]), "at": NOW, "active_s": 30 + 9 * i})
     return items(rows)
 
@@ -230,7 +233,13 @@ def tasks(world: World, query: Any, body: Any, number: str) -> Answer:
             row
             | {"overlap": 2, "done": 2, "held": 0, "picked": "random", "annotations": 2, "agreement": 0.17 * (i + 1)}
         )
-    return items(rows)
+    return part_of(rows if query.get("state", ["disagreed"])[0] in ("disagreed", "done") else [], query)
+
+
+def part_of(rows: list[Any], query: Any) -> Answer:
+    """As much of a list as was asked for, at most four rows: lists longer than a page are walked with few of them."""
+    start = int(query.get("offset", ["0"])[0])
+    return 200, {"items": rows[start : start + 4], "total": len(rows)}
 
 
 def whole_task(world: World, query: Any, body: Any, number: str) -> Answer:
@@ -264,7 +273,8 @@ def prompts(world: World, query: Any, body: Any, number: str) -> Answer:
     for i, task in enumerate(TASKS):
         row = {"id": i, "name": f"p{i}", "text": world.name(task["prompt"]), "turns": 1}
         rows.append(row | {"split": "test" if i == 3 else "train", "responses": 4, "tasks": 1})
-    return items(rows)
+    words = query.get("q", [""])[0].lower()
+    return part_of([row for row in rows if words in row["text"].lower()], query)
 
 
 def accounts(world: World, query: Any, body: Any) -> Answer:
@@ -445,6 +455,7 @@ ROUTES: list[tuple[str, str, Callable[..., Answer]]] = [
     ("POST", r"/api/projects/(\d+)/(?:guidelines|questionnaires)", say({"version": 3})),
     ("GET", r"/api/projects/(\d+)/prompts", prompts),
     ("POST", r"/api/projects/(\d+)/prompts", lambda w, q, b, p: (200, {"added": len(b["prompts"]), "known": 0})),
+    ("POST", r"/api/projects/(\d+)/prompts/from-chat", say({"added": 3, "known": 1})),
     ("POST", r"/api/projects/(\d+)/tasks", say({"added": 4, "waiting": 0})),
     ("POST", r"/api/projects/(\d+)/fill", fill),
     ("PATCH", r"/api/conversations/(\d+)", say({})),

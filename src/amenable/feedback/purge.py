@@ -9,13 +9,12 @@ Files that hold their texts are erased by stages/purge.py, which asks `texts_of`
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 import sqlalchemy as sa
 
 from amenable.errors import StoreError
-from amenable.feedback import accounts, lineage
+from amenable.feedback import accounts, erasing, lineage
 from amenable.feedback import conversations as talks
 from amenable.feedback.lineage import Lineage
 from amenable.feedback.tables import (
@@ -35,8 +34,8 @@ from amenable.feedback.tables import (
     Review,
     Slot,
     Table,
+    Task,
     User,
-    now,
 )
 from amenable.types import Record
 
@@ -68,7 +67,7 @@ def theirs(connection: sa.Connection, name: str) -> Theirs:
         *connection.execute(sa.select(ChatFeedback.text).where(ChatFeedback.annotation_id.in_(own))).scalars(),
         *(v for v in connection.execute(sa.select(Answer.value).where(Answer.annotation_id.in_(own))).scalars()),
     ]
-    messages = _only_theirs(connection, prompts)
+    messages = erasing.only_theirs(connection, prompts)
     texts += connection.execute(sa.select(Message.content).where(Message.id.in_(messages))).scalars()
     texts += connection.execute(sa.select(Generation.text).where(Generation.prompt_id.in_(prompts))).scalars()
     long = {text.strip() for text in texts if isinstance(text, str) and len(text.strip()) >= SHORTEST}
@@ -83,14 +82,11 @@ def theirs(connection: sa.Connection, name: str) -> Theirs:
 
 def purge(connection: sa.Connection, user: int) -> dict[str, int]:
     """Erase a person's content; returns how many rows of each table were erased. Doing so again erases what came since."""
-    at = now()
     own = sa.select(Annotation.id).where(Annotation.user_id == user)
     erased: dict[str, int] = {}
 
     def erase(table: type[Table], where: Any, **values: Any) -> None:
-        columns = table.__table__.c
-        change = sa.update(table).where(where, columns.purged_at.is_(None))
-        erased[table.__tablename__] = connection.execute(change.values(purged_at=at, **values)).rowcount
+        erased[table.__tablename__] = erasing.erase(connection, table, where, **values)
 
     swapped = {  # which of the two was preferred is theirs too: the smaller number comes first
         "chosen_id": sa.case(
@@ -109,17 +105,12 @@ def purge(connection: sa.Connection, user: int) -> dict[str, int]:
     erase(ChatFeedback, ChatFeedback.annotation_id.in_(own), text=None, up=None, other_id=None)
     tombstone = "purged:" + sa.cast(Annotation.id, sa.Text)
     erase(Annotation, Annotation.user_id == user, meta={}, content_hash=None, name=tombstone)
-    prompts = _owned(connection, user)
-    messages = _only_theirs(connection, prompts)
-    erase(Generation, Generation.prompt_id.in_(prompts), text="")
-    erase(Message, Message.id.in_(messages), content="", path_hash="purged:" + sa.cast(Message.id, sa.Text))
-    hidden = "purged:" + sa.cast(Prompt.id, sa.Text)
-    erase(Prompt, Prompt.id.in_(prompts), name=hidden, messages_hash=hidden, references=[], meta={})
     forms = sa.update(Assignment).where(Assignment.user_id == user)
     connection.execute(forms.values(form=sa.null(), skip_reason=""))
-    connection.execute(
-        sa.update(Slot).where(Slot.user_id == user, Slot.done.is_(False)).values(user_id=None, expires_at=None)
-    )
+    awaited = Slot.task_id.in_(sa.select(Task.id).where(Task.picked == "reward"))  # a run may wait for these answers
+    places = sa.update(Slot).where(Slot.user_id == user, sa.or_(Slot.done.is_(False), awaited))
+    connection.execute(places.values(user_id=None, done=False, expires_at=None))
+    erased |= erasing.erase_prompts(connection, _owned(connection, user))
     connection.execute(sa.update(Review).where(Review.user_id == user).values(note=""))
     connection.execute(sa.update(GoldItem).where(GoldItem.user_id == user).values(explanation=""))
     connection.execute(sa.delete(Member).where(Member.user_id == user))
@@ -143,22 +134,3 @@ def compact(engine: sa.Engine) -> None:
 
 def _owned(connection: sa.Connection, user: int) -> list[int]:
     return list(connection.execute(sa.select(Prompt.id).where(Prompt.owner_id == user)).scalars())
-
-
-def _only_theirs(connection: sa.Connection, prompts: Iterable[int]) -> list[int]:
-    """The turns of these prompts that no other prompt holds."""
-    own = list(prompts)
-    ends = set(connection.execute(sa.select(Prompt.message_id).where(Prompt.id.in_(own))).scalars()) - {None}
-    others = set(connection.execute(sa.select(Prompt.message_id).where(Prompt.id.not_in(own))).scalars()) - {None}
-    parents = dict(connection.execute(sa.select(Message.id, Message.parent_id)).tuples().all())
-
-    def paths(starts: set[Any]) -> set[int]:
-        found: set[int] = set()
-        for start in starts:
-            at: int | None = start
-            while at is not None and at not in found:
-                found.add(at)
-                at = parents.get(at)
-        return found
-
-    return sorted(paths(ends) - paths(others))

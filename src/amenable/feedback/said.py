@@ -4,7 +4,8 @@
     choosing one of two, or a vote → Chosen / Compared (a pair) · a tie → Ranked in one tier · regenerating → Regenerated
 
 Each place has a project of its own (`feedback:chat`, `feedback:playground`, `feedback:arena`). Revoking consent withdraws
-all of a person's annotations there: they stay in the database, superseded, and count no more.
+all of a person's annotations there: they stay in the database, superseded, and count no more. What people asked in chat
+can become prompts of another project (`lend`); these are erased when the consent is revoked.
 """
 
 from __future__ import annotations
@@ -14,16 +15,18 @@ from typing import Any, Literal
 
 import sqlalchemy as sa
 
-from amenable.feedback import accounts, rows
+from amenable.feedback import accounts, erasing, rows
 from amenable.feedback.accounts import Person
+from amenable.feedback.exports import conversations
 from amenable.feedback.parts import Compared, Part, Ranked, Thumb
-from amenable.feedback.tables import Annotation, Project
+from amenable.feedback.tables import Annotation, Project, User
+from amenable.feedback.tables import Prompt as PromptRow
 from amenable.types import Messages, Prompt
 
 Place = Literal["chat", "playground", "arena"]
 PLACES: tuple[Place, ...] = ("chat", "playground", "arena")
 Winner = Literal["a", "b", "tie", "both_bad"]
-WITHDRAWN = "withdrawn"
+WITHDRAWN, LENT = "withdrawn", "from chat"
 
 
 def prompt_of(connection: sa.Connection, place: Place, person: Person, messages: Messages) -> int:
@@ -85,6 +88,9 @@ def set_consent(connection: sa.Connection, person: Person, given: bool) -> int:
     accounts.set_consent(connection, person.id, given)
     if given:
         return 0
+    lent = sa.select(PromptRow.id).join(Project, Project.id == PromptRow.project_id)
+    lent = lent.where(PromptRow.owner_id == person.id, PromptRow.source == LENT, Project.name.not_in(PLACES))
+    erasing.erase_prompts(connection, connection.execute(lent).scalars().all())
     newer = sa.select(Annotation.supersedes_id).where(Annotation.supersedes_id.is_not(None))
     standing = connection.execute(
         sa.select(Annotation.id, Annotation.project_id, Annotation.prompt_id)
@@ -97,3 +103,31 @@ def set_consent(connection: sa.Connection, person: Person, given: bool) -> int:
             connection, old.project_id, old.prompt_id, person.id, (), source=WITHDRAWN, supersedes_id=old.id
         )  # fmt: skip
     return len(standing)
+
+
+def lend(connection: sa.Connection, project: int) -> tuple[int, int]:
+    """Make what people said things of in chat, and agreed to be learned from, prompts of a project: (added, known)."""
+    newer = sa.select(Annotation.supersedes_id).where(Annotation.supersedes_id.is_not(None))
+    standing = sa.select(Annotation.prompt_id).where(Annotation.source != WITHDRAWN, Annotation.id.not_in(newer))
+    wanted = (
+        sa.select(PromptRow.name, PromptRow.message_id, PromptRow.owner_id, User.name.label("owner"))
+        .join(Project, Project.id == PromptRow.project_id)
+        .join(User, User.id == PromptRow.owner_id)
+        .where(Project.name == "chat", PromptRow.purged_at.is_(None), PromptRow.id.in_(standing))
+        .order_by(PromptRow.id)
+    )
+    agreed: dict[int, bool] = {}
+    asked = []
+    for row in connection.execute(wanted).all():
+        if row.owner_id not in agreed:
+            agreed[row.owner_id] = accounts.consent(connection, row.owner_id)[0]
+        if agreed[row.owner_id]:
+            asked.append(row)
+    there = sa.select(PromptRow.name).where(PromptRow.project_id == project)
+    known = set(connection.execute(there).scalars())
+    new = [row for row in asked if row.name not in known]
+    talks = conversations(connection, {row.message_id for row in new})
+    for row in new:
+        prompt = Prompt(id=row.name, messages=talks[row.message_id], source=LENT)
+        rows.add_prompt(connection, project, prompt, owner=row.owner)
+    return len(new), len(asked) - len(new)

@@ -11,13 +11,14 @@ from fastapi import APIRouter, Query
 from pydantic import Field
 
 from amenable.errors import StoreError
-from amenable.feedback import filling, projects, quality, review
+from amenable.feedback import accounts, filling, projects, quality, review, said
 from amenable.feedback.database import reading, writing
 from amenable.feedback.exports import conversations
 from amenable.feedback.forms import DEFAULT_QUESTIONS, TaskKind, read_questions
 from amenable.feedback.projects import read_settings
 from amenable.feedback.tables import (
     Annotation,
+    Assignment,
     Generation,
     Guideline,
     Member,
@@ -40,7 +41,7 @@ from amenable.types import Message
 from amenable.types import Prompt as NewPrompt
 
 router = APIRouter(prefix="/api", tags=["projects"])
-State = Annotated[Literal["all", "open", "done", "disagreed"], Query()]
+State = Annotated[Literal["all", "open", "done", "disagreed", "skipped"], Query()]
 Questions = Annotated[list[dict[str, Any]], Field(max_length=100)]
 
 
@@ -226,6 +227,17 @@ def add_prompts(project: Id, body: Prompts, person: AdministratorOnly, site: Sit
     return {"added": added, "known": len(new) - added}
 
 
+@router.post("/projects/{project}/prompts/from-chat", status_code=201)
+def lend_prompts(project: Id, person: AdministratorOnly, site: SiteDep) -> Json:
+    """Add what people asked in chat and said something of, where they agreed that models learn from it."""
+    with writing(site.engine) as connection:
+        if require_project(connection, project) in said.PLACES:
+            raise Conflict("these prompts are in the project already", mend="take them into one for labelling")
+        added, known = said.lend(connection, project)
+        accounts.note(connection, person.id, "take prompts from chat", project=project, added=added)
+    return {"added": added, "known": known}
+
+
 @router.post("/projects/{project}/tasks")
 def make_tasks(project: Id, body: NewTasks, person: AdministratorOnly, site: SiteDep) -> Json:
     """Make tasks of prompts that have responses enough. priority: above 0 before, below 0 after the rest."""
@@ -263,7 +275,7 @@ def list_tasks(
     with reading(site.engine) as connection:
         require_project(connection, project)
         found = connection.execute(sa.select(Task.__table__).where(Task.project_id == project).order_by(Task.id)).all()
-        said = review.said_of(connection, [row.id for row in found])
+        answers = review.said_of(connection, [row.id for row in found])
         ends = sa.select(Prompt.id, Prompt.message_id).where(Prompt.project_id == project)
         end_of = dict(connection.execute(ends).tuples().all())
         slots = connection.execute(
@@ -275,8 +287,13 @@ def list_tasks(
         for task, is_done, until in slots.tuples():
             done[task] = done.get(task, 0) + is_done
             held[task] = held.get(task, 0) + (until is not None and until > at)
-        agree = {row.id: quality.agreement_of(said.get(row.id, [])) for row in found}
-        found = [row for row in found if _is(state, row, done.get(row.id, 0), agree[row.id].value)]
+        left = sa.select(Assignment.task_id, sa.func.count()).join(Task, Task.id == Assignment.task_id)
+        left = left.where(Task.project_id == project, Assignment.state == "skipped").group_by(Assignment.task_id)
+        skipped = dict(connection.execute(left).tuples().all())
+        agree = {row.id: quality.agreement_of(answers.get(row.id, [])) for row in found}
+        found = [
+            row for row in found if _is(state, row, done.get(row.id, 0), agree[row.id].value, skipped=row.id in skipped)
+        ]
         order = sorted(found, key=lambda r: (2.0 if agree[r.id].value is None else agree[r.id].value or 0.0, r.id))
         some = order[offset : offset + limit]
         talks = conversations(connection, {end for row in some if (end := end_of.get(row.prompt_id)) is not None})
@@ -290,7 +307,8 @@ def list_tasks(
             "overlap": row.overlap,
             "done": done.get(row.id, 0),
             "held": held.get(row.id, 0),
-            "annotations": len(said.get(row.id, [])),
+            "annotations": len(answers.get(row.id, [])),
+            "skipped": skipped.get(row.id, 0),
             "agreement": agree[row.id].value,
         }
         for row in some
@@ -298,11 +316,13 @@ def list_tasks(
     return {"items": items, "total": len(found)}
 
 
-def _is(state: str, row: Any, done: int, agreement: float | None) -> bool:
+def _is(state: str, row: Any, done: int, agreement: float | None, *, skipped: bool) -> bool:
     if state == "all":
         return True
     if state == "disagreed":
         return agreement is not None and agreement < 1
+    if state == "skipped":  # by somebody, and nobody did it in their place
+        return skipped and done < row.overlap and row.purpose == "work"
     return (done >= row.overlap or row.purpose != "work") == (state == "done")
 
 

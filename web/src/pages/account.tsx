@@ -18,7 +18,7 @@ export function ConsentCard() {
   return (
     <Card style={{ background: "var(--card)" }}>
       <Title order={2} mb="xs">What you say in chat</Title>
-      <Text size="sm" c="dimmed" mb="md">With your consent, thumbs, edits and choices that you make in chat, arena and playground become training data of this workspace. You can take it back at any time; all of it is then left out of training from there on.</Text>
+      <Text size="sm" c="dimmed" mb="md">With your consent, thumbs, edits and choices that you make in chat, arena and playground become training data of this workspace, and what they are about may be shown to the people who rate answers here. You can take it back at any time; all of it is then left out of training from there on.</Text>
       <Loaded query={consent}>{(now) => <Switch size="md" checked={now.given} onChange={(e) => set(e.currentTarget.checked)} label="My feedback in chat may train models here" description={now.given && now.at ? `given ${moment(now.at)}` : undefined} />}</Loaded>
     </Card>
   );

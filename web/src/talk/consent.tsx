@@ -16,7 +16,7 @@ export function ConsentLine() {
   return (
     <Alert color="gray" py="xs" styles={{ message: { color: "inherit" } }}>
       <Group justify="space-between" gap="sm">
-        <Text size="sm" style={{ flex: "1 1 300px" }}>May your thumbs, edits and choices be used to train models here? You can take it back at any time.</Text>
+        <Text size="sm" style={{ flex: "1 1 300px" }}>May your thumbs, edits and choices be used to train models here? The people who rate answers here may then read what they are about. You can take it back at any time.</Text>
         <Group gap="xs"><Button size="xs" variant="default" onClick={() => set(false)}>No</Button><Button size="xs" onClick={() => set(true)}>Yes, they may</Button></Group>
       </Group>
     </Alert>
