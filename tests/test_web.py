@@ -300,6 +300,21 @@ def test_two_models_answer_side_by_side_and_a_vote_is_kept(open_page: Any) -> No
     assert vote["winner"] == "b" and vote["a"]["model"] == "starter" and vote["b"]["seed"] == 7
 
 
+def test_there_is_no_vote_on_an_answer_that_is_not_there(open_page: Any) -> None:
+    world = World(role="reviewer", fails="starter")
+    page = open_page(world, "/playground?model=starter&model=run:ppo-1&prompt=Basil?")
+    page.get_by_role("button", name="Answer", exact=True).click()
+    page.get_by_role("alert").get_by_text("the prompt is too long").wait_for()
+    page.get_by_role("article", name="run:ppo-1").get_by_text("seed 7").wait_for()
+    assert page.get_by_role("group", name="Which is better?").count() == 0
+    world.fails = ""
+    page.get_by_role("button", name="Answer", exact=True).click()
+    page.get_by_role("group", name="Which is better?").get_by_role("button", name="Equal").click()
+    page.get_by_text("Equal: kept as a comparison.").wait_for()
+    page.get_by_role("article", name="starter").get_by_role("button", name="Again").click()
+    page.get_by_role("group", name="Which is better?").wait_for()  # of the new answer
+
+
 def test_the_best_of_three_is_preferred_to_each_of_the_others(open_page: Any) -> None:
     world = World(role="reviewer")
     page = open_page(world, "/playground?model=starter&model=run:ppo-1&model=run:sft-1&prompt=Basil?")

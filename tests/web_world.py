@@ -35,6 +35,7 @@ class World:
     seen: list[tuple[str, str, Any]] = field(default_factory=list)
     done: list[dict[str, Any]] = field(default_factory=list)
     consent: dict[str, Any] = field(default_factory=lambda: {"given": True, "at": NOW})
+    fails: str = ""  # the model that cannot answer in the playground
     rejected: str | None = None  # the reviewer's note on what was handed in before
     rival: int | None = None  # in the chat: the answer drawn together with the last one, to choose from
 
@@ -300,6 +301,8 @@ def models(world: World, query: Any, body: Any) -> Answer:
 
 
 def generate(world: World, query: Any, body: Any) -> Answer:
+    if body["model"] == world.fails:
+        return 200, f"data: {json.dumps({'error': 'the prompt is too long'})}\n\n"
     return 200, events(world.name(TASKS[0]["responses"][0 if body["model"] == "starter" else 2]), model=body["model"])
 
 

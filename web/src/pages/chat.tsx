@@ -69,7 +69,7 @@ export default function Chat() {
   const [pair, setPair] = useState(false);
   const end = useRef<HTMLDivElement>(null);
   const chatty = (models.data?.items ?? []).filter((m) => m.chat);
-  const model = picked ?? whole.data?.model ?? chatty[0]?.name ?? models.data?.items[0]?.name ?? null;
+  const model = picked ?? whole.data?.model ?? chatty[0]?.name ?? null;
   const { writing, error, send, stop, refresh } = useTalk(id, model);
   const show = (leaf: number) => void patch(`/api/conversations/${id}`, { leaf }).then(() => refresh(id!)).catch(tellError);
   useEffect(() => {
@@ -96,7 +96,7 @@ export default function Chat() {
             {phone && <Button variant="default" size="xs" leftSection={<Icon name="menu" size={15} />} onClick={() => setDrawer(true)}>Conversations</Button>}
             <Text component="h1" m={0} fw={650} size="lg" truncate maw={420}>{whole.data?.title || "Chat"}</Text>
           </Group>
-          <Select aria-label="Model" size="xs" w={220} data={(models.data?.items ?? []).map((m) => m.name)} value={model} onChange={setPicked} searchable allowDeselect={false} nothingFoundMessage="No such model" />
+          <Select aria-label="Model" size="xs" w={220} data={[...new Set([...chatty.map((m) => m.name), ...(model ? [model] : [])])]} value={model} onChange={setPicked} searchable allowDeselect={false} nothingFoundMessage="No such model" />
         </Group>
         <ConsentLine />
         <Box style={{ flex: 1 }} role="log" aria-label="Conversation" aria-busy={!!writing}>

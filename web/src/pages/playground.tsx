@@ -16,12 +16,14 @@ import type { Message, Sampling } from "../types";
 
 interface ColumnHandle { run: (messages: Message[], sampling: Sampling) => void; stop: () => void; reply: () => Reply; sampling: () => Sampling }
 
-const Column = forwardRef<ColumnHandle, { model: string; onDone: () => void }>(function Column({ model, onDone }, ref) {
+/** `onWhole`: its answer is all there, or (false) is being drawn, was stopped or failed: nothing to vote on. */
+const Column = forwardRef<ColumnHandle, { model: string; onWhole: (whole: boolean) => void }>(function Column({ model, onWhole }, ref) {
   const { reply, start, stop } = useReply();
   const asked = useRef<{ messages: Message[]; sampling: Sampling } | null>(null);
   const run = (messages: Message[], sampling: Sampling) => {
     asked.current = { messages, sampling };
-    void start("/api/generate", { model, messages, ...samplingBody(sampling) }).then(onDone);
+    onWhole(false);
+    void start("/api/generate", { model, messages, ...samplingBody(sampling) }).then((done) => done && onWhole(true));
   };
   useImperativeHandle(ref, () => ({ run, stop, reply: () => reply, sampling: () => ({ ...(asked.current?.sampling ?? DEFAULT_SAMPLING), seed: reply.done?.seed ?? null }) }));
   const again = () => asked.current && run(asked.current.messages, { ...asked.current.sampling, seed: null });
@@ -99,8 +101,9 @@ export default function Playground() {
   const [prompt, setPrompt] = useState(search.get("prompt") ?? "");
   const [sampling, setSampling] = useState<Sampling>(DEFAULT_SAMPLING);
   const [more, setMore] = useState(false);
-  const [asked, setAsked] = useState<{ messages: Message[]; round: number } | null>(null);
-  const [open, setOpen] = useState(0);
+  const [asked, setAsked] = useState<Message[] | null>(null);
+  const [whole, setWhole] = useState<Record<string, number>>({}); // the number of each model's answer, once it is all there
+  const drawn = useRef(0);
   const columns = useRef<Record<string, ColumnHandle | null>>({});
   const share = search.get("share");
 
@@ -119,8 +122,7 @@ export default function Playground() {
   const run = () => {
     if (!prompt.trim() || chosen.length === 0) return;
     const messages = [{ role: "user", content: prompt.trim() }];
-    setAsked((old) => ({ messages, round: (old?.round ?? 0) + 1 }));
-    setOpen(chosen.length);
+    setAsked(messages);
     chosen.forEach((model) => columns.current[model]?.run(messages, sampling));
   };
   const makeShare = () => void post<{ id: string }>("/api/playground/shares", { models: chosen, messages: [{ role: "user", content: prompt }], settings: sampling }).then(({ id }) => {
@@ -135,7 +137,7 @@ export default function Playground() {
         {models.data?.worker === "down" && <Alert color="orange" styles={{ message: { color: "inherit" } }}>The model worker is down and is being started again.</Alert>}
         <Card style={{ background: "var(--card)" }}>
           <Stack gap="sm">
-            <MultiSelect label="Models" description="Up to four" searchable maxValues={4} data={(models.data?.items ?? []).map((m) => m.name).concat(chosen.filter((c) => !models.data?.items.some((m) => m.name === c)))} value={chosen} onChange={setChosen} nothingFoundMessage="No such model" />
+            <MultiSelect label="Models" description="Up to four" searchable maxValues={4} data={[...new Set([...(models.data?.items ?? []).filter((m) => m.chat).map((m) => m.name), ...chosen])]} value={chosen} onChange={setChosen} nothingFoundMessage="No such model" />
             <Textarea label="Prompt" autosize minRows={3} maxRows={14} maxLength={20000} value={prompt} onChange={(e) => setPrompt(e.currentTarget.value)} onKeyDown={(e) => (e.ctrlKey || e.metaKey) && e.key === "Enter" && run()} />
             <Collapse expanded={more}><SamplingFields value={sampling} onChange={setSampling} /></Collapse>
             <Group justify="space-between">
@@ -145,9 +147,9 @@ export default function Playground() {
           </Stack>
         </Card>
         <div className="columns" style={{ "--columns": Math.max(1, chosen.length) } as React.CSSProperties}>
-          {chosen.map((model) => <Column key={model} model={model} ref={(handle) => void (columns.current[model] = handle)} onDone={() => setOpen((n) => n - 1)} />)}
+          {chosen.map((model) => <Column key={model} model={model} ref={(handle) => void (columns.current[model] = handle)} onWhole={(is) => setWhole((old) => ({ ...old, [model]: is ? ++drawn.current : 0 }))} />)}
         </div>
-        {asked && open <= 0 && chosen.length > 1 && <Card padding="sm" style={{ background: "var(--card)" }}><Vote key={asked.round} messages={asked.messages} models={chosen} columns={columns} /></Card>}
+        {asked && chosen.length > 1 && chosen.every((model) => whole[model]) && <Card padding="sm" style={{ background: "var(--card)" }}><Vote key={chosen.map((model) => whole[model]).join()} messages={asked} models={chosen} columns={columns} /></Card>}
         <ConsentLine />
       </Stack>
     </Page>

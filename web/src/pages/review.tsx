@@ -9,7 +9,7 @@ import { Loaded, Nothing } from "../parts/states";
 import { percent } from "../parts/tell";
 import type { TaskRow, WholeProject } from "../types";
 
-const SHOW = [{ value: "disagreed", label: "Where people differ" }, { value: "done", label: "Done" }, { value: "open", label: "Open" }, { value: "skipped", label: "Skipped" }];
+const SHOW = [{ value: "disagreed", label: "People differ" }, { value: "done", label: "Done" }, { value: "open", label: "Open" }, { value: "skipped", label: "Skipped" }];
 const EMPTY: Record<string, string> = { disagreed: "People agree, or no task was done by two yet.", done: "Nothing is done yet.", open: "Nothing is open.", skipped: "No open task was skipped." };
 
 export default function Review() {

@@ -17,7 +17,7 @@ export function SettingsTab({ project, mayChange, onChanged }: TabProps) {
   const number = (key: "num_responses" | "overlap" | "lease_minutes" | "audit_share" | "gold_share" | "training_pass") => (v: string | number) => typeof v === "number" && set({ [key]: v } as Partial<Settings>);
   const sampled = (key: string, fallback: number) => settings.sampling?.[key] ?? fallback;
   const keep = () => void put(`/api/projects/${project.id}/settings`, settings).then(() => (tell("Kept."), onChanged())).catch(tellError);
-  const names = [...new Set([...(models.data?.items ?? []).map((m) => m.name), ...settings.models])];
+  const names = [...new Set([...(models.data?.items ?? []).filter((m) => m.chat).map((m) => m.name), ...settings.models])];
   return (
     <Stack maw={820}>
       <Card style={{ background: "var(--card)" }}>
