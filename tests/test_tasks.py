@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 
 from amenable.data.registry import read_instructions as readers
+from amenable.data.registry import read_worded as worded
+from amenable.data.registry.entries import entry, names
 from amenable.data.source import load
 from amenable.data.tasks import LoadedTask, Options, draw_counts, load_tasks, mixture, without_near
-from amenable.data.templates import Task, checked, render, render_prompt
+from amenable.data.templates import Task, checked, options_of, parts_of, render, render_prompt
 from amenable.errors import DataError
 from amenable.types import Demonstration, assistant, user
 
@@ -124,12 +126,54 @@ def test_instruction_induction_and_t0_become_tasks(tmp_path: Path) -> None:
     put(tmp_path / "annotations" / "sum.json", {"annotations": ["Add {both}.", "Give the sum.", "Give the sum."]})
     put(tmp_path / "raw" / "induce" / "sum.json", {"examples": {"1": {"input": "1 2", "output": ["3", "three"]}}})
     [(name, task, [one])] = readers.instruction_induction(tmp_path, None)
-    assert name == "sum" and said(render(task, one, 0)) == ["Add {both}.\n\n1 2", "3"] and len(task.templates) == 2
+    assert (name, task.cluster) == ("tiny_sum", "numerical")
+    assert said(render(task, one, 0)) == ["Add {both}.\n\n1 2", "3"] and len(task.templates) == 2
     lines = [json.dumps({"prompt": f"Same {n}?\n", "completion": "Yes<|endoftext|>"}) for n in range(7)]
     put(tmp_path / "paws_x.jsonl", "\n".join([*lines, json.dumps({"prompt": "Q", "completion": "No<|endoftext|>"})]))
     [(_, task, records)] = readers.t0(tmp_path, "paws_x")
     assert (task.cluster, task.options, len(records)) == ("paraphrase", ("No", "Yes"), 8)
     assert said(render(task, records[0], 0)) == ["Same 0?", "Yes"]
+
+
+def test_questions_with_explanations_are_answered_both_ways_and_list_their_options(tmp_path: Path) -> None:
+    where = "Where?\\nOptions:\\n- a house\\n- 5 p.m.\\n- a house\t{}\tSo it is.\n"
+    (tmp_path / "ecqa_train.tsv").write_text(where.format("5 p.m.") + where.format("a house"))
+    (tmp_path / "creak_train.tsv").write_text("".join(f"Is {n}?\t{('yes', 'no')[n % 2]}\tAs {n}.\n" for n in range(8)))
+    (creak, yes_no, rows), (ecqa, own, [at_five, at_home]) = worded.flan_cot(tmp_path, None)
+    assert (creak, yes_no.cluster, yes_no.options, len(rows)) == ("cot_creak", "common_sense", ("no", "yes"), 8)
+    assert (ecqa, own.options, options_of(own, at_five)) == ("cot_ecqa", (), ("a house", "5 p.m."))
+    assert said(render(own, at_five, 0))[1] == "5 p.m." and options_of(own, at_home) == options_of(own, at_five)
+    assert said(render(yes_no, rows[1], 5)) == [
+        "Is 1?\n\nFirst explain, then give the answer.",
+        "As 1.\nThe answer is no.",
+    ]
+    assert said(render(yes_no, rows[1], 9)) == ["Question: Is 1?\nAnswer: no\nWhy is that so?", "As 1."]
+    assert [yes_no.asks_answer(i) for i in range(10)] == [True] * 4 + [False] * 6
+
+
+def test_stories_and_film_reviews_become_tasks_with_wordings_of_ours(mirror: Path) -> None:
+    [stories] = load_tasks(("fairytaleqa",))
+    assert stories.task.cluster == "reading_comprehension" and len(stories.side("train")) == 8548
+    first = stories.records[0]
+    asked, answer = said(render(stories.task, first, 3))
+    passage, question = first.meta["fields"]["passage"], first.meta["fields"]["question"]
+    assert asked == f"{passage}\n\nQuestion: {question}\nAnswer:" and answer == first.meta["answers"][0]
+    assert said(render(stories.task, first, 8))[1] == question
+    [reviews] = load_tasks(("sentence-polarity:a",))
+    assert (reviews.task.cluster, reviews.task.options) == ("sentiment", ("negative", "positive"))
+    assert Counter(r.messages[-1].content for r in reviews.records).keys() == {"negative", "positive"}
+    assert 5000 < len(reviews.records) < 5700 and len(reviews.task.templates) == 10
+
+
+@pytest.mark.slow
+def test_all_sets_together_are_one_mixture(mirror: Path) -> None:
+    tasks = load_tasks((*(n for n in names() if entry(n).tasks and n != "flan-templates"), "primer"))
+    clusters = {t.task.cluster for t in tasks}
+    assert {"entailment", "paraphrase", "sentiment", "numerical", "reading_comprehension"} <= clusters
+    for task in tasks:
+        record = task.records[0]
+        for index in task.task.usable(parts_of(task.task, record)):
+            assert all(m.content for m in render(task.task, record, index).messages), task.name
 
 
 # Mixtures -------------------------------------------------------------------------------------------------------------

@@ -35,6 +35,18 @@ CLUSTERS = {
 }  # fmt: skip
 """Cluster of each set that does not say its own; as in FLAN where it has the set."""
 
+TINY_CLUSTERS = {
+    "first_word_letter": "spelling", "second_word_letter": "spelling", "letters_list": "spelling",
+    "orthography_starts_with": "spelling", "singular_to_plural": "morphosyntax", "active_to_passive": "morphosyntax",
+    "negation": "syntax", "antonyms": "lexical_semantics", "synonyms": "lexical_semantics",
+    "taxonomy_animal": "lexical_semantics", "rhymes": "phonetics", "larger_animal": "knowledge",
+    "cause_and_effect": "semantics", "common_concept": "semantics", "informal_to_formal": "style", "sum": "numerical",
+    "diff": "numerical", "num_to_verbal": "numerical", "translation_en-de": "translation",
+    "translation_en-es": "translation", "translation_en-fr": "translation", "sentiment": "sentiment",
+    "sentence_similarity": "paraphrase",
+}  # fmt: skip
+"""Cluster of each tiny task, as Honovich et al. 2022 sort them (table 1); their GLUE tasks stand where FLAN has them."""
+
 
 def t0(folder: Path, part: str | None) -> FoundTasks:
     """Every T0 template is a task of its own: its rows come worded already."""
@@ -100,7 +112,10 @@ def definition_templates(about: Mapping[str, Any]) -> Iterator[str]:
 
 
 def instruction_induction(folder: Path, part: str | None) -> FoundTasks:
-    """The instructions that people wrote for a tiny task are its templates. word_in_context is left out: not for every use."""
+    """The instructions that people wrote for a tiny task are its templates; the task is tiny_NAME.
+
+    word_in_context is left out: not for every use.
+    """
     by_task: dict[str, list[Path]] = {}
     for path in files(folder, f"**/raw/*/{part or '*'}.json"):
         by_task.setdefault(path.stem, []).append(path)
@@ -118,16 +133,17 @@ def instruction_induction(folder: Path, part: str | None) -> FoundTasks:
                 found.setdefault(given, (answer, others))
         pairs = [(given, answer) for given, (answer, _) in found.items()]
         task = Task(
-            cluster=name,
+            cluster=TINY_CLUSTERS.get(name, name),
             fields=("input",),
             templates=tuple(f"{instruction}\n\n{{input}}" for instruction in told),
             options=few(pairs),
         )
+        own = f"tiny_{name}"  # the primer has a "sentiment", too
         yield (
-            name,
-            checked(task, name),
+            own,
+            checked(task, own),
             [
-                record(name, n, {"input": given}, answer, answers=others)
+                record(own, n, {"input": given}, answer, answers=others)
                 for n, (given, (answer, others)) in enumerate(found.items(), 1)
             ],
         )
