@@ -328,6 +328,12 @@ def test_values_that_are_none_are_no_values(task, good, bad, words, tmp_path):
     assert words in rejects.first[0].reason and "None" not in (found.label, *found.tags)
 
 
+def test_a_side_is_known_by_its_usual_names(tmp_path):
+    rows = [{"text": name, "label": "x", "split": name} for name in ("train", "val", "valid", "dev", "test")]
+    found = read_examples(write(tmp_path / "a.jsonl", rows), "classification", columns={}, rejects=Rejects())
+    assert [e.split for e in found] == ["train", "validation", "validation", "validation", "test"]
+
+
 def test_a_missing_column_suggests_one_that_is_free(tmp_path):
     file = write(tmp_path / "a.jsonl", [{"sentence": "a", "stars": 3}])
     with pytest.raises(DataError, match="no column 'label'") as error:

@@ -243,3 +243,22 @@ def test_bad_sets_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     put(tmp_path / "one.jsonl", '{"word": "a"}')
     with pytest.raises(DataError, match="the row has no answer"):
         load_tasks(["one.toml@one.jsonl"])
+
+
+def test_rows_tell_answers_options_and_sides_by_list_and_by_name(tmp_path: Path) -> None:
+    put(tmp_path / "t.toml", 'cluster = "c"\nfields = ["word"]\ntemplates = ["{word}?"]')
+    spec = f"{tmp_path}/t.toml@{tmp_path}/"
+    put(tmp_path / "a.jsonl", '{"word": "a", "answer": ["yes", "aye"], "options": ["yes", "no"], "split": "val"}')
+    put(tmp_path / "a.csv", 'word,answer,options,split\na,no,"[""yes"", ""no""]",dev\n')
+    for file, answer, right in (("a.jsonl", "yes", ["yes", "aye"]), ("a.csv", "no", ["no"])):
+        [task] = load_tasks([spec + file])
+        [one] = task.records
+        assert (one.messages[-1].content, one.meta["answers"], one.split) == (answer, right, "validation")
+        assert options_of(task.task, one) == ("yes", "no")
+    put(tmp_path / "b.csv", "word,answer,options\na,no,yes|no\n")
+    with pytest.raises(DataError, match="options is no list") as told:
+        load_tasks([spec + "b.csv"])
+    assert str(told.value.where).endswith("b.csv:2")
+    put(tmp_path / "c.jsonl", '{"word": "a", "answer": "no", "split": "holdout"}')
+    with pytest.raises(DataError, match="no side 'holdout'"):
+        load_tasks([spec + "c.jsonl"])

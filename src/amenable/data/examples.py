@@ -50,7 +50,7 @@ COLUMNS: dict[str, dict[str, tuple[str, ...]]] = {
 }
 """For each task its columns, and the names they are known by."""
 OPTIONAL = ("second",)
-_SPLITS: dict[str, Split] = {"train": "train", "validation": "validation", "valid": "validation", "dev": "validation", "test": "test"}  # fmt: skip
+_SPLITS: dict[str, Split] = {"train": "train", "validation": "validation", "valid": "validation", "val": "validation", "dev": "validation", "test": "test"}  # fmt: skip
 
 
 class Example(Record, frozen=True):

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import msgspec
 from msgspec import Meta
 
 from amenable.data.formats import Limits, rows
@@ -27,12 +28,13 @@ from amenable.data.near import near_pairs
 from amenable.data.options import parse_options
 from amenable.data.registry.entries import entry, names, tasks_of
 from amenable.data.registry.fetch import Progress, fetch
+from amenable.data.registry.read_preferences import split_in_name
 from amenable.data.rejects import Rejects
 from amenable.data.split import assign_splits
 from amenable.data.templates import ANSWER, Form, Task, drawn_templates, read_task, render
 from amenable.errors import DataError, nearest
 from amenable.splitting import plain
-from amenable.types import Demonstration, Record, assistant, user
+from amenable.types import Demonstration, Record, Split, assistant, user
 
 SOURCE = "tasks"
 KINDS = ("demonstrations",)
@@ -246,30 +248,54 @@ def _primer(part: str | None) -> Iterator[tuple[str, Task, list[Demonstration]]]
 
 
 def _rows(name: str, task: Task, path: Path) -> list[Demonstration]:
-    """Rows of a file: the task's fields, `answer`, and if wanted `options`, `id` and `split`."""
+    """Rows of a file: the task's fields, `answer` (or a list of right ones), and if wanted `options`, `id` and `split`."""
     if not path.is_file():
         raise DataError(
             "there is no such file of rows", where=str(path), mend="name a JSONL, JSON, CSV or Parquet file"
         )
     found = []
     for number, row in enumerate(rows(path, Rejects(limit_share=0), limits=Limits()), 1):
+        where = f"{path}:{row.where.line}"
         fields = row.value if isinstance(row.value, dict) else {}
-        if fields.get(ANSWER) in (None, ""):
-            raise DataError("the row has no answer", where=f"{path}:{row.where.line}", mend='give it a field "answer"')
+        answers = _several(fields.get(ANSWER), where, ANSWER) if isinstance(fields.get(ANSWER), list) else []
+        if not answers and fields.get(ANSWER) in (None, "", []):
+            raise DataError("the row has no answer", where=where, mend='give it a field "answer"')
+        answers = answers or [str(fields[ANSWER])]
         parts = {f: str(fields[f]) for f in task.fields if fields.get(f) not in (None, "")}
-        answer = str(fields[ANSWER])
-        meta = {"fields": parts, "answers": [answer]}
-        meta |= {"options": fields["options"]} if fields.get("options") else {}
+        meta: dict[str, Any] = {"fields": parts, "answers": answers}
+        meta |= {"options": _several(fields["options"], where, "options")} if fields.get("options") else {}
         found.append(
             Demonstration(
                 id=f"{name}/{fields.get('id') or number}",
-                messages=(user("\n\n".join(parts.values())), assistant(answer)),
+                messages=(user("\n\n".join(parts.values())), assistant(answers[0])),
                 task=name,
-                split=fields.get("split"),
+                split=_side(fields.get("split"), where),
                 meta=meta,
             )
         )
     return found
+
+
+def _several(value: Any, where: str, name: str) -> list[str]:
+    """A list of texts; in a CSV file it is written as JSON."""
+    if isinstance(value, str):
+        try:
+            value = msgspec.json.decode(value)
+        except msgspec.DecodeError:
+            value = None
+    if not isinstance(value, list) or any(isinstance(one, dict | list) or one is None for one in value):
+        raise DataError(f"{name} is no list of texts", where=where, mend='write it as ["yes", "no"], in CSV too')
+    return [str(one) for one in value]
+
+
+def _side(value: Any, where: str) -> Split | None:
+    """The side that a row says it is on."""
+    if value in (None, ""):
+        return None
+    side = split_in_name(str(value))
+    if side is None:
+        raise DataError(f"there is no side {str(value)!r}", where=where, mend="split is train, validation or test")
+    return side
 
 
 def _on_test_side(held: LoadedTask) -> LoadedTask:
