@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from click.testing import CliRunner
 
 from amenable.batch import Inputs
 from amenable.chat.tokenizer import train_bpe
+from amenable.cli.evaluate import command
 from amenable.config.folder import init_workspace
 from amenable.data.tasks import LoadedTask
 from amenable.data.templates import Task
@@ -195,3 +197,36 @@ def test_evaluate_writes_a_table_of_tasks(tmp_path: Path, monkeypatch: pytest.Mo
     rows = json.loads((Path(done.folder) / "tasks.json").read_text())
     assert rows == done.details["tasks"] and len(rows) == 4 and rows[0]["model"] == "tiny"
     assert rows[0]["accuracy"] == pytest.approx(4 / 6)  # always "yes", the shorter
+    assert rows[0]["commonest"] == 1.0 and done.text == ""
+
+
+def test_what_the_context_is_too_short_for_is_said_and_the_table_is_for_people(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepared(tmp_path, monkeypatch)
+    workspace = init_workspace(tmp_path / "w")
+    policy = asked(40, zero=True).policy
+    save_model(policy.model, workspace.models / "tiny")
+    policy.tokenizer.save(workspace.models / "tiny")
+    given = ['models=["tiny"]', 'tasks.sets=["t.toml@rows.jsonl"]', "tasks.shots=[4]", "tasks.draws=1"]
+    said = CliRunner().invoke(command, [*given, "--workspace", "w", "--quiet"])
+    assert said.exit_code == 0, said.output
+    head, first, *_ = said.output.splitlines()
+    assert head.split("\t") == [
+        "model", "task", "shots", "scored by", "accuracy", "95 %", "guessing", "one answer", "examples",
+    ]  # fmt: skip
+    assert first.split("\t")[3:5] == ["likelihood", "0.667"] and first.split("\t")[6:] == ["0.500", "1.000", "6"]
+    assert "6 of 6 prompts hold fewer examples than asked for: the context is full." in said.output
+
+
+def test_guessing_is_of_each_examples_own_options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("t.toml").write_text('cluster = "c"\nfields = ["word"]\ntemplates = ["Which, {word}?"]')
+    rows = [
+        {"word": f"w{n}", "answer": "a", "options": ["a", "b", "c", "d"][: 2 + 2 * (n % 2)], "split": "test"}
+        for n in range(4)
+    ]
+    Path("r.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    settings = TaskSettings(sets=("t.toml@r.jsonl",), draws=1)
+    found = evaluate_tasks([asked()], settings, workspace=init_workspace(tmp_path / "w"), seed=0)
+    assert [r.chance for r in found] == [pytest.approx(0.375)] * 2

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import msgspec
@@ -35,7 +36,7 @@ from amenable.stages.ladder import (
     sample_sets,
     text_rows,
 )
-from amenable.stages.tasks import TaskSettings, as_asked, evaluate_tasks
+from amenable.stages.tasks import TaskRow, TaskSettings, as_asked, evaluate_tasks
 from amenable.stages.tuned import HEAD, open_tuned
 from amenable.stages.verdict import LabelerVerdict
 from amenable.train.run_folder import environment
@@ -184,8 +185,20 @@ def run_tasks(
         run=folder.name,
         folder=str(folder),
         seconds=time.perf_counter() - started,
+        text=" ".join(_cut_short(rows)),
         files={"figures": str(folder / "tasks.json")},
         details={"tasks": [msgspec.to_builtins(row) for row in rows]},
+    )
+
+
+def _cut_short(rows: Sequence[TaskRow]) -> list[str]:
+    """What the contexts were too short for, in words."""
+    once = {(r.model, r.task, r.shots): r for r in rows}.values()  # whatever they are scored by
+    asked = sum(r.examples * r.draws for r in once)
+    fewer, left_out = sum(r.fewer_shots for r in once), sum(r.left_out for r in once)
+    said = [f"{fewer:,} of {asked:,} prompts hold fewer examples than asked for: the context is full."] if fewer else []
+    return said + (
+        [f"{left_out:,} more do not fit the context even without examples and were left out."] if left_out else []
     )
 
 

@@ -10,6 +10,8 @@ from __future__ import annotations
 import hashlib
 import json
 import random
+import statistics
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
@@ -63,9 +65,10 @@ class TaskSettings(Record, frozen=True):
 
 
 class Cell(Record, frozen=True):
-    """One model on one task with k shots in one draw. correct: by way of scoring, 1 or 0 for each id."""
+    """One model on one task with k shots in one draw. By way of scoring, for each id: what it said, and is it right (1 or 0)?"""
 
     ids: tuple[str, ...]
+    said: dict[str, tuple[str, ...]]
     correct: dict[str, tuple[float, ...]]
     fewer_shots: int = 0  # examples whose shots did not all fit the context
     left_out: int = 0  # examples that do not fit even without shots
@@ -85,6 +88,7 @@ class TaskRow(Record, frozen=True):
     examples: int
     draws: int
     chance: float | None  # of guessing among the options
+    commonest: float  # share of the examples that are given one and the same answer
     fewer_shots: int
     left_out: int
 
@@ -143,7 +147,7 @@ def evaluate_tasks(
                     _cell(model, task, held[task.name], settings, k, draw, workspace, seed, precision)
                     for draw in range(settings.draws)
                 ]
-                rows += _rows(model.name, task, k, draws, seed)
+                rows += _rows(model.name, task, held[task.name], k, draws, seed)
                 on_event(
                     Event(
                         stage="tasks", done=len({(r.model, r.task, r.shots) for r in rows}), total=total, unit="cells"
@@ -245,13 +249,22 @@ def measure(
             f"fewer than two examples fit the context of {context} tokens", where=f"{model.name} on {drawn.task.name}",
             mend="take a model with a longer context, or shorter examples",
         )  # fmt: skip
-    correct: dict[str, tuple[float, ...]] = {}
+    said: dict[str, tuple[str, ...]] = {}
     if by_options:
-        correct |= _by_likelihood(model, drawn, fitting, settings, seed)
+        said |= _by_likelihood(model, drawn, fitting, settings, seed)
+    correct = {
+        way: tuple(float(t == r.messages[-1].content) for t, (r, _, _) in zip(told, fitting, strict=True))
+        for way, told in said.items()
+    }
     if by_text:
-        correct["generation"] = _by_generation(model, fitting, settings, seed, precision)
+        said["generation"] = _by_generation(model, fitting, settings, seed, precision)
+        correct["generation"] = tuple(
+            float(same_answer(t, r.meta.get("answers") or [r.messages[-1].content]))
+            for t, (r, _, _) in zip(said["generation"], fitting, strict=True)
+        )
     return Cell(
         ids=tuple(r.id for r, _, _ in fitting),
+        said=said,
         correct=correct,
         fewer_shots=sum(k < len(drawn.shots) for _, _, k in fitting),
         left_out=len(examples) - len(fitting),
@@ -264,14 +277,14 @@ def _by_likelihood(
     fitting: Sequence[tuple[Demonstration, Prompt, int]],
     settings: TaskSettings,
     seed: int,
-) -> dict[str, tuple[float, ...]]:
+) -> dict[str, tuple[str, ...]]:
+    """The option chosen for each example, by way of scoring."""
     task = drawn.task.task
     scores = option_scores(model, [(p, options_of(task, r)) for r, p, _ in fitting])
     priors: dict[Any, list[tuple[list[float], list[int]]]] = {}
-    correct: dict[str, list[float]] = {}
+    chosen: dict[str, list[str]] = {}
     for (record, _, k), (nats, counts) in zip(fitting, scores, strict=True):
         options = options_of(task, record)
-        right = options.index(record.messages[-1].content)
         ways = {"likelihood": nats, "likelihood per token": per_token(nats, counts)}
         if settings.calibration != "none":
             if (k, options) not in priors:
@@ -282,8 +295,8 @@ def _by_likelihood(
             ways[f"likelihood, {settings.calibration}"] = calibrated(nats, prior(sums))
             ways[f"likelihood per token, {settings.calibration}"] = calibrated(per_token(nats, counts), prior(means))
         for way, found in ways.items():
-            correct.setdefault(way, []).append(float(choose(found) == right))
-    return {way: tuple(values) for way, values in correct.items()}
+            chosen.setdefault(way, []).append(options[choose(found)])
+    return {way: tuple(values) for way, values in chosen.items()}
 
 
 def option_scores(model: Asked, asked: Sequence[tuple[Prompt, Sequence[str]]]) -> list[tuple[list[float], list[int]]]:
@@ -334,17 +347,18 @@ def _by_generation(
     settings: TaskSettings,
     seed: int,
     precision: torch.dtype | None,
-) -> tuple[float, ...]:
+) -> tuple[str, ...]:
+    """What is written for each example."""
     sampling = Sampling(temperature=0.0, max_tokens=settings.max_tokens, stop=("\n",) if model.raw else ())
     groups = generate(model.policy, [p for _, p, _ in fitting], sampling, seed=seed, precision=precision)
-    return tuple(
-        float(same_answer(rollout.text, record.meta.get("answers") or [record.messages[-1].content]))
-        for (record, _, _), (rollout,) in zip(fitting, groups, strict=True)
-    )
+    return tuple(rollout.text for (rollout,) in groups)
 
 
-def _rows(name: str, task: LoadedTask, k: int, draws: Sequence[Cell], seed: int) -> list[TaskRow]:
+def _rows(
+    name: str, task: LoadedTask, examples: Sequence[Demonstration], k: int, draws: Sequence[Cell], seed: int
+) -> list[TaskRow]:
     rows = []
+    asked = [options_of(task.task, r) for r in examples]
     ids = [id for cell in draws for id in cell.ids]
     for way in draws[0].correct:
         found = share_interval([v for cell in draws for v in cell.correct[way]], clusters=ids, seed=seed)
@@ -352,11 +366,21 @@ def _rows(name: str, task: LoadedTask, k: int, draws: Sequence[Cell], seed: int)
             TaskRow(
                 model=name, task=task.name, cluster=task.task.cluster, shots=k, scored_by=way,
                 accuracy=found.value, low=found.low, high=found.high, examples=len(set(ids)), draws=len(draws),
-                chance=1 / len(task.task.options) if task.task.options else None,
+                chance=statistics.fmean(1 / len(o) for o in asked) if all(asked) else None,
+                commonest=statistics.fmean(_commonest(cell.said[way]) for cell in draws),
                 fewer_shots=sum(c.fewer_shots for c in draws), left_out=sum(c.left_out for c in draws),
             )
         )  # fmt: skip
     return rows
+
+
+def _commonest(said: Sequence[str]) -> float:
+    """The share of the commonest of what was said.
+
+    >>> _commonest(["yes", "no", "yes", "yes"])
+    0.75
+    """
+    return Counter(said).most_common(1)[0][1] / len(said)
 
 
 def _key(
@@ -370,7 +394,7 @@ def _key(
 ) -> str:
     """Everything that decides a cell, hashed."""
     about = [
-        1, model.policy.hash, model.policy.tokenizer.fingerprint, drawn.task.name, drawn.form, drawn.template, seed, draw,
+        2, model.policy.hash, model.policy.tokenizer.fingerprint, drawn.task.name, drawn.form, drawn.template, seed, draw,
         str(precision), model.policy.decode, msgspec.to_builtins(settings.replace(sets=(), shots=(), draws=1, limit=2)),
         msgspec.to_builtins(drawn.task.task),
     ]  # fmt: skip
