@@ -17,7 +17,7 @@ from amenable.data.templates import Task
 from amenable.errors import ConfigError, DataError
 from amenable.stages.events import ignore
 from amenable.studies import catalog
-from amenable.studies.flan import WAYS, Config, Tuning, _Bench, few_wordings
+from amenable.studies.flan import WAYS, Config, Tuning, _Bench, few_wordings, mean_of
 from amenable.studies.study import Grid, run
 from amenable.types import Demonstration, assistant, user
 
@@ -59,6 +59,10 @@ def test_packaged_settings_are_right_and_documented() -> None:
     full: Any = parse(Config, catalog.settings("flan"), where="flan")
     small: Any = parse(Config, catalog.settings("flan", quick=True), where="flan")
     assert len(full.seeds) >= 3 and len(full.widths) == 3 and full.templates == (1, 4, 10)
+    told = {setting.name: setting.default for setting in catalog.describe_settings("flan", catalog.settings("flan"))}
+    assert (
+        json.loads(told["sets"]) == list(full.sets) and "\n" not in told["sets"]
+    )  # a row of a table has no second line
     assert small.steps < full.steps and full.held_out[0] == "entailment" and not undocumented(Config)
 
 
@@ -120,6 +124,24 @@ def test_a_t0_template_is_one_wording_of_its_set() -> None:
     assert len(few_wordings([mnli], 2, 0)[0].task.templates) == 2
 
 
+def test_a_figure_keeps_its_interval_over_examples_where_all_seeds_agree(
+    settings: dict[str, Any], tmp_path: Path
+) -> None:
+    """Of two tasks with half-widths 0.3 and 0.4 the mean has 0.5 / 2; the seeds share the examples, so more seeds narrow nothing."""
+    tasks = [
+        {"accuracy": a, "low": a - half, "high": a + half, "examples": n, "commonest": c, "shortened": 0.25}
+        for a, half, n, c in ((0.3, 0.3, 100, 1.0), (0.5, 0.4, 50, 0.8))
+    ]
+    cell = mean_of(tasks)
+    assert {name: round(value, 9) for name, value in cell.items()} == {
+        "accuracy": 0.4, "low": 0.15, "high": 0.65, "examples": 150, "commonest": 0.9, "shortened": 0.25,
+    }  # fmt: skip
+    found = bench(settings, tmp_path / "w")._score({0: cell, 1: cell})
+    assert (found.accuracy.low, found.accuracy.high) == (found.accuracy.value,) * 2
+    assert (round(found.examples.low, 9), round(found.examples.high, 9), found.examples.count) == (0.15, 0.65, 150)
+    assert (found.commonest, found.shortened) == (0.9, 0.25)
+
+
 def test_a_cluster_without_options_cannot_be_held_out(settings: dict[str, Any], tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no task with options"):
         bench(settings, tmp_path / "w").held("talk")
@@ -135,7 +157,12 @@ def test_the_study_runs_at_its_quickest_and_goes_on(settings: dict[str, Any], tm
     assert [r["what"] for r in rows if r["part"] == "ways"] == list(WAYS)
     assert {r["part"] for r in rows} == {"ways", "clusters", "size", "wordings and LoRA"}
     assert all(r["guessing"] == 0.5 and r["accuracy"]["count"] == 2 for r in rows) and "judge" not in found
-    ET.parse(result.files["plot"])
+    for row in rows:
+        assert row["over examples"]["low"] < row["over examples"]["value"] < row["over examples"]["high"]
+        assert 0 < row["one answer"] <= 1 and 0 <= row["shots cut"] <= 1
+    assert "entailment (1 task)" in found["notes"][0] and any("nats per token" in note for note in found["notes"])
+    drawn = "".join(ET.parse(result.files["plot"]).getroot().itertext())
+    assert "guessing, entailment: 0.500" in drawn
     made = {p: p.stat().st_mtime_ns for p in workspace.runs.glob("study-flan-*/**/*.safetensors")}
     told: list[str] = []
     again = run("flan", settings, where="test", workspace=workspace, on_event=lambda e: told.append(e.kind))

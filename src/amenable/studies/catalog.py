@@ -55,10 +55,22 @@ def describe_settings(name: str, mapping: Mapping[str, Any]) -> list[Setting]:
     def in_force(setting: Setting) -> Setting:
         value = reduce(getattr, setting.name.split("."), config)
         return setting.replace(
-            default=NONE_WORD if value is None else to_toml({"x": value}).strip().removeprefix("x = ")
+            default=NONE_WORD if value is None else _in_one_line(to_toml({"x": value}).strip().removeprefix("x = "))
         )
 
     return [in_force(setting) for setting in describe(config_type)]
+
+
+def _in_one_line(value: str) -> str:
+    """A long list, which TOML spreads over lines, as one.
+
+    >>> _in_one_line('[\\n    "a",\\n    "b",\\n]')
+    '["a", "b"]'
+    """
+    first, *others = (line.strip() for line in value.splitlines())
+    if not others:
+        return first
+    return f"{first}{' '.join(others[:-1]).removesuffix(',')}{others[-1]}"
 
 
 def _recipe(name: str) -> dict[str, Any]:

@@ -13,6 +13,7 @@ wording of a set, so that fewer wordings there are fewer examples to draw from, 
 from __future__ import annotations
 
 import hashlib
+import math
 import random
 import statistics
 from collections.abc import Sequence
@@ -25,6 +26,7 @@ import msgspec
 from msgspec import Meta
 
 from amenable.config.folder import write_atomic
+from amenable.config.runs import metrics
 from amenable.config.toml import to_toml
 from amenable.data.registry.read_instructions import set_of
 from amenable.data.tasks import LoadedTask, Options, held_apart, load_tasks, worded
@@ -77,6 +79,21 @@ class Config(GridConfig, frozen=True, kw_only=True):
     limit: Annotated[int, Meta(ge=2, description="test examples of a held-out task at most")]
 
 
+class Score(Record, frozen=True):
+    """Accuracy by likelihood, mean over a cluster's tasks and over seeds.
+
+    accuracy   with its interval over seeds: what the mixture, the wordings and the shots change
+    examples   with its interval over test examples, which all seeds share: how sure the figure itself is
+    commonest  share of a task's examples that are given one and the same answer; 1.0 knows nothing of the question
+    shortened  share of prompts whose shots did not all fit the context
+    """
+
+    accuracy: Interval
+    examples: Interval
+    commonest: float
+    shortened: float
+
+
 class Tuning(Record, frozen=True):
     """What a model was tuned on. templates: wordings of each set; clusters: empty for all; lora: rank, 0 for all weights."""
 
@@ -104,10 +121,16 @@ def measure(config: Config, study: Grid) -> Findings:
     ways = _ways(bench, rows)
     panels = [ways, _clusters(bench, rows), _sizes(bench, rows), _wordings(bench, rows)]
     first = config.held_out[0]
+    held = ", ".join(f"{cluster} ({_counted(len(bench.held(cluster)), 'task')})" for cluster in config.held_out)
     notes = (
-        f"Accuracy by likelihood on {', '.join(f'{c} ({len(bench.held(c))} tasks)' for c in config.held_out)}; all but the first panel "
-        f"on {first}, where guessing reaches {bench.chance(first):.3f}. Intervals are over {len(config.seeds)} seeds that share the pre-trained "
-        f"models and the test examples, {config.limit} of a task at most.",
+        f"Accuracy by likelihood on {held}, "
+        f"{_counted(config.limit, 'test example')} of a task at most; all but the first panel on {first}, where guessing reaches "
+        f"{bench.chance(first):.3f}.",
+        f"accuracy: over {len(config.seeds)} seeds that share the pre-trained models and the test examples, as do the plot's whiskers; an interval "
+        "without width says that the seeds agree, not that the figure is sure. over examples: the same mean, over test examples.",
+        "one answer: share of a task's questions that are given its commonest answer; at 1.000 the model tells no question from another. "
+        "shots cut: share of prompts that hold fewer examples than asked, the context being full.",
+        *bench.made(),
     )
     return Findings(rows=tuple(rows), panels=tuple(panels), notes=notes)
 
@@ -115,7 +138,7 @@ def measure(config: Config, study: Grid) -> Findings:
 def _ways(bench: _Bench, rows: list[dict[str, Any]]) -> Panel:
     config, width = bench.config, bench.config.widths[-1]
     lines = []
-    for cluster in config.held_out:
+    for number, cluster in enumerate(config.held_out):
         tuning = Tuning(cluster, width, config.wordings)
         found = [
             bench.accuracy(cluster, width, None, 0),
@@ -126,8 +149,12 @@ def _ways(bench: _Bench, rows: list[dict[str, Any]]) -> Panel:
         ]
         for way, one in zip(WAYS, found, strict=True):
             rows.append(bench.row("ways", cluster, width, one, way))
-        places = tuple(range(len(WAYS)))
-        lines.append(Line(cluster, tuple(map(float, places)), tuple(found), joined=False))
+        aside = 0.12 * (number - (len(config.held_out) - 1) / 2)
+        places = tuple(place + aside for place in range(len(WAYS)))
+        lines.append(Line(cluster, places, tuple(one.accuracy for one in found), joined=False))
+        lines.append(
+            guessing(bench.chance(cluster), (0.0, len(WAYS) - 1.0), f"guessing, {cluster}: {bench.chance(cluster):.3f}")
+        )
     return Panel("four ways", "", "accuracy", tuple(lines), labels=WAYS)
 
 
@@ -146,7 +173,7 @@ def _clusters(bench: _Bench, rows: list[dict[str, Any]]) -> Panel:
 
 def _sizes(bench: _Bench, rows: list[dict[str, Any]]) -> Panel:
     config, cluster = bench.config, bench.config.held_out[0]
-    lines: dict[str, list[Interval]] = {"not tuned": [], "tuned": []}
+    lines: dict[str, list[Score]] = {"not tuned": [], "tuned": []}
     for width in config.widths:
         for name, tuning in (("not tuned", None), ("tuned", Tuning(cluster, width, config.wordings))):
             lines[name].append(bench.accuracy(cluster, width, tuning, 0))
@@ -164,8 +191,10 @@ def _wordings(bench: _Bench, rows: list[dict[str, Any]]) -> Panel:
     found = [bench.accuracy(cluster, width, tuning, 0) for _, tuning in tunings]
     for (name, _), one in zip(tunings, found, strict=True):
         rows.append(bench.row("wordings and LoRA", cluster, width, one, name))
-    line = Line("tuned, zero-shot", tuple(map(float, range(len(found)))), tuple(found), joined=False)
-    return Panel("wordings; LoRA", "", "accuracy", (line,), labels=tuple(name for name, _ in tunings))
+    places = tuple(map(float, range(len(found))))
+    line = Line("tuned, zero-shot", places, tuple(one.accuracy for one in found), joined=False)
+    level = guessing(bench.chance(cluster), places)
+    return Panel("wordings; LoRA", "", "accuracy", (line, level), labels=tuple(name for name, _ in tunings))
 
 
 @dataclass
@@ -284,7 +313,7 @@ class _Bench:
 
     # Figures
 
-    def accuracy(self, cluster: str, width: int, tuning: Tuning | None, shots: int) -> Interval:
+    def accuracy(self, cluster: str, width: int, tuning: Tuning | None, shots: int) -> Score:
         """Mean over a cluster's tasks, over seeds. tuning None: the pre-trained model."""
         return self.over_seeds(cluster, width, shots, lambda seed: tuning)
 
@@ -294,7 +323,7 @@ class _Bench:
         few = () if count == len(known) else tuple(sorted(order[:count]))
         return Tuning(held_out, self.middle, self.config.wordings, clusters=few)
 
-    def fine_tuned(self, cluster: str, width: int) -> Interval:
+    def fine_tuned(self, cluster: str, width: int) -> Score:
         """Each task by a model that was fine-tuned on it alone."""
         cells = {}
         for seed in self.study.seeds:
@@ -302,16 +331,20 @@ class _Bench:
             for spec in self.held(cluster):
                 name = Path(spec.split("@")[0]).stem
                 tuning = Tuning(cluster, width, self.config.wordings, own_task=name)
-                found.append(self._cell(cluster, width, tuning, 0, seed, (spec,))["accuracy"])
-            cells[seed] = {"accuracy": statistics.fmean(found)}
-        return self.study.over_seeds(cells, "accuracy")
+                found.append(self._cell(cluster, width, tuning, 0, seed, (spec,)))
+            cells[seed] = mean_of(found)
+        return self._score(cells)
 
-    def over_seeds(self, cluster: str, width: int, shots: int, tuning: Any) -> Interval:
+    def over_seeds(self, cluster: str, width: int, shots: int, tuning: Any) -> Score:
         """tuning: what was tuned on, of a seed."""
-        cells = {
-            s: self._cell(cluster, width, tuning(s), shots, s, tuple(self.held(cluster))) for s in self.study.seeds
-        }
-        return self.study.over_seeds(cells, "accuracy")
+        return self._score(
+            {s: self._cell(cluster, width, tuning(s), shots, s, tuple(self.held(cluster))) for s in self.study.seeds}
+        )
+
+    def _score(self, cells: dict[int, dict[str, float]]) -> Score:
+        mean = {name: statistics.fmean(cell[name] for cell in cells.values()) for name in cells[self.study.seeds[0]]}
+        examples = Interval(value=mean["accuracy"], low=mean["low"], high=mean["high"], count=int(mean["examples"]))
+        return Score(self.study.over_seeds(cells, "accuracy"), examples, mean["commonest"], mean["shortened"])
 
     def _cell(
         self, cluster: str, width: int, tuning: Tuning | None, shots: int, seed: int, specs: tuple[str, ...]
@@ -327,12 +360,16 @@ class _Bench:
         settings = TaskSettings(sets=specs, shots=(shots,), draws=self.config.draws, limit=self.config.limit)
         asked = as_asked(model.parent.name, open_policy(str(model), self.study.workspace), "")
         rows = evaluate_tasks([asked], settings, workspace=self.study.workspace, seed=seed, precision=half)
-        means = {
-            way: statistics.fmean(r.accuracy for r in rows if r.scored_by == scored_by)
-            for way, scored_by in (("accuracy", "likelihood"), ("per_token", "likelihood per token"))
-        }
-        once = [r for r in rows if r.scored_by == "likelihood"]  # each example is counted once for each draw
-        return {**means, "fewer_shots": sum(r.fewer_shots for r in once), "left_out": sum(r.left_out for r in once)}
+        return mean_of(
+            [
+                {
+                    "accuracy": r.accuracy, "low": r.low, "high": r.high, "examples": r.examples, "commonest": r.commonest,
+                    "shortened": r.fewer_shots / (r.examples * r.draws), "left_out": r.left_out / r.draws,
+                    "per_token": next(o.accuracy for o in rows if o.task == r.task and o.scored_by == "likelihood per token"),
+                }
+                for r in rows if r.scored_by == "likelihood"
+            ]
+        )  # fmt: skip
 
     def parameters(self, width: int) -> int:
         """Numbers of a model of this width."""
@@ -341,21 +378,62 @@ class _Bench:
 
     # Table and pictures
 
-    def row(self, part: str, cluster: str, width: int, accuracy: Interval, what: str) -> dict[str, Any]:
+    def row(self, part: str, cluster: str, width: int, score: Score, what: str) -> dict[str, Any]:
         return {
-            "part": part, "held out": cluster, "width": str(width), "what": what, "accuracy": accuracy,
-            "guessing": round(self.chance(cluster), 3),
+            "part": part, "held out": cluster, "width": str(width), "what": what, "accuracy": score.accuracy,
+            "over examples": score.examples, "guessing": round(self.chance(cluster), 3),
+            "one answer": round(score.commonest, 3), "shots cut": round(score.shortened, 3),
         }  # fmt: skip
 
     def panel(
-        self, title: str, x_name: str, xs: Sequence[float], lines: dict[str, list[Interval]], chance: float, *,
+        self, title: str, x_name: str, xs: Sequence[float], lines: dict[str, list[Score]], chance: float, *,
         log_x: bool = False,
     ) -> Panel:  # fmt: skip
         places = tuple(map(float, xs))
-        level = Interval(value=chance, low=chance, high=chance, count=1)
-        drawn = [Line(name, places, tuple(found)) for name, found in lines.items()]
-        guessing = Line("guessing", places, (level,) * len(places), dashed=True)
-        return Panel(title, x_name, "accuracy", (*drawn, guessing), log_x=log_x)
+        drawn = [Line(name, places, tuple(one.accuracy for one in found)) for name, found in lines.items()]
+        return Panel(title, x_name, "accuracy", (*drawn, guessing(chance, places)), log_x=log_x)
+
+    def made(self) -> list[str]:
+        """What was pre-trained, and what was tuned on, in words."""
+        said = []
+        for width in self.config.widths:
+            steps = list(metrics(self.base(width).parent))
+            read = sum(step["num_tokens"] for step in steps) / 1e6
+            said.append(f"{width} ({self.parameters(width):,} parameters, {steps[-1]['nats_per_token']:.2f} nats per token after {read:.1f} million)")  # fmt: skip
+        steps, each = self.config.steps, self.config.units_per_step
+        tasks = [t for t in self.tasks() if t.task.cluster != self.config.held_out[0]]
+        return [
+            f"Models of width {', '.join(said)}, pre-trained on {', '.join(self.config.text)}.",
+            f"Tuned for {steps} steps of {each} examples, from {len(tasks)} tasks in {len({t.task.cluster for t in tasks})} clusters where "
+            f"{self.config.held_out[0]} is held out.",
+        ]
+
+
+def guessing(chance: float, places: Sequence[float], name: str = "guessing") -> Line:
+    """The level of guessing, dashed."""
+    level = Interval(value=chance, low=chance, high=chance, count=1)
+    return Line(name, tuple(places), (level,) * len(places), dashed=True)
+
+
+def mean_of(tasks: Sequence[dict[str, float]]) -> dict[str, float]:
+    """The mean over tasks; its interval from theirs, their examples being others; the examples of all together.
+
+    >>> a, b = ({"accuracy": x, "low": x - 0.3, "high": x + 0.4, "examples": 10} for x in (0.5, 0.7))
+    >>> {name: round(value, 3) for name, value in mean_of([a, b]).items()}
+    {'accuracy': 0.6, 'low': 0.388, 'high': 0.883, 'examples': 20}
+    """
+    mean = {name: statistics.fmean(task[name] for task in tasks) for name in tasks[0]}
+    down, up = (math.hypot(*(task[end] - task["accuracy"] for task in tasks)) / len(tasks) for end in ("low", "high"))
+    examples = sum(task["examples"] for task in tasks)
+    return mean | {"low": mean["accuracy"] - down, "high": mean["accuracy"] + up, "examples": examples}
+
+
+def _counted(number: int, thing: str) -> str:
+    """
+    >>> _counted(1, "task"), _counted(1200, "task")
+    ('1 task', '1,200 tasks')
+    """
+    return f"{number:,} {thing}" + ("" if number == 1 else "s")
 
 
 def few_wordings(tasks: Sequence[LoadedTask], count: int, seed: int) -> list[LoadedTask]:
