@@ -25,7 +25,7 @@ class Line(Record, frozen=True):
     y: tuple[Interval, ...]
     joined: bool = True
     dashed: bool = False  # a level or a fitted law: no dots, no whiskers
-    fitted_to: str = ""  # the line whose law this is, and whose colour it takes; else grey
+    fitted_to: str = ""  # the line whose law or level this is, and whose colour it takes; else grey
 
 
 class Panel(Record, frozen=True):
@@ -113,9 +113,10 @@ def draw(path: Path, panels: Sequence[Panel]) -> None:
                 axes.set_xticks(places, [f"{x:,.0f}" for x in places], fontsize=7)
                 axes.minorticks_off()
             if panel.labels:
-                axes.set_xticks(range(len(panel.labels)), panel.labels, rotation=20)
+                axes.set_xticks(range(len(panel.labels)), panel.labels, rotation=20, ha="right", rotation_mode="anchor")
             if len(panel.lines) > 1:
-                axes.legend(fontsize=7, frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=3)
+                below = -0.34 if panel.labels else -0.16  # labels stand aslant
+                axes.legend(fontsize=7, frameon=False, loc="upper center", bbox_to_anchor=(0.5, below), ncols=3)
         figure.savefig(path, metadata={"Date": None})
         plt.close(figure)
 

@@ -124,7 +124,7 @@ def measure(config: Config, study: Grid) -> Findings:
     held = ", ".join(f"{cluster} ({_counted(len(bench.held(cluster)), 'task')})" for cluster in config.held_out)
     notes = (
         f"Accuracy by likelihood on {held}, "
-        f"{_counted(config.limit, 'test example')} of a task at most; all but the first panel on {first}, where guessing reaches "
+        f"{_counted(config.limit, 'test example')} of a task at most; all but the four ways on {first}, where guessing reaches "
         f"{bench.chance(first):.3f}.",
         f"accuracy: over {len(config.seeds)} seeds that share the pre-trained models and the test examples, as do the plot's whiskers; an interval "
         "without width says that the seeds agree, not that the figure is sure. over examples: the same mean, over test examples.",
@@ -152,9 +152,7 @@ def _ways(bench: _Bench, rows: list[dict[str, Any]]) -> Panel:
         aside = 0.12 * (number - (len(config.held_out) - 1) / 2)
         places = tuple(place + aside for place in range(len(WAYS)))
         lines.append(Line(cluster, places, tuple(one.accuracy for one in found), joined=False))
-        lines.append(
-            guessing(bench.chance(cluster), (0.0, len(WAYS) - 1.0), f"guessing, {cluster}: {bench.chance(cluster):.3f}")
-        )
+        lines.append(guessing(bench.chance(cluster), (0.0, len(WAYS) - 1.0), cluster))
     return Panel("four ways", "", "accuracy", tuple(lines), labels=WAYS)
 
 
@@ -166,7 +164,7 @@ def _clusters(bench: _Bench, rows: list[dict[str, Any]]) -> Panel:
     found = []
     for count in counts:
         one = bench.over_seeds(cluster, width, 0, partial(bench.first_clusters, cluster, known, count))
-        rows.append(bench.row("clusters", cluster, width, one, f"{count} clusters"))
+        rows.append(bench.row("clusters", cluster, width, one, _counted(count, "cluster")))
         found.append(one)
     return bench.panel("training clusters", "clusters", counts, {"tuned, zero-shot": found}, bench.chance(cluster))
 
@@ -185,7 +183,7 @@ def _sizes(bench: _Bench, rows: list[dict[str, Any]]) -> Panel:
 def _wordings(bench: _Bench, rows: list[dict[str, Any]]) -> Panel:
     """And LoRA, beside them."""
     config, cluster, width = bench.config, bench.config.held_out[0], bench.middle
-    tunings = [(f"{n} wordings", Tuning(cluster, width, n)) for n in config.templates]
+    tunings = [(_counted(n, "wording"), Tuning(cluster, width, n)) for n in config.templates]
     tunings.append((f"LoRA {config.lora_rank}", Tuning(cluster, width, config.wordings, lora=config.lora_rank)))
     tunings.append(("all weights", Tuning(cluster, width, config.wordings)))
     found = [bench.accuracy(cluster, width, tuning, 0) for _, tuning in tunings]
@@ -409,10 +407,11 @@ class _Bench:
         ]
 
 
-def guessing(chance: float, places: Sequence[float], name: str = "guessing") -> Line:
-    """The level of guessing, dashed."""
+def guessing(chance: float, places: Sequence[float], cluster: str = "") -> Line:
+    """The level of guessing, dashed; where several clusters are drawn, in the colour of its own."""
     level = Interval(value=chance, low=chance, high=chance, count=1)
-    return Line(name, tuple(places), (level,) * len(places), dashed=True)
+    name = f"guessing, {cluster}" if cluster else "guessing"
+    return Line(name, tuple(places), (level,) * len(places), dashed=True, fitted_to=cluster)
 
 
 def mean_of(tasks: Sequence[dict[str, float]]) -> dict[str, float]:
