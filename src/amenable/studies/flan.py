@@ -342,7 +342,9 @@ class _Bench:
     def _score(self, cells: dict[int, dict[str, float]]) -> Score:
         mean = {name: statistics.fmean(cell[name] for cell in cells.values()) for name in cells[self.study.seeds[0]]}
         examples = Interval(value=mean["accuracy"], low=mean["low"], high=mean["high"], count=int(mean["examples"]))
-        return Score(self.study.over_seeds(cells, "accuracy"), examples, mean["commonest"], mean["shortened"])
+        seeds = self.study.over_seeds(cells, "accuracy")  # Student's t knows no bounds; an accuracy does
+        seeds = seeds.replace(low=max(0.0, seeds.low), high=min(1.0, seeds.high))
+        return Score(seeds, examples, mean["commonest"], mean["shortened"])
 
     def _cell(
         self, cluster: str, width: int, tuning: Tuning | None, shots: int, seed: int, specs: tuple[str, ...]
@@ -395,9 +397,10 @@ class _Bench:
         """What was pre-trained, and what was tuned on, in words."""
         said = []
         for width in self.config.widths:
-            steps = list(metrics(self.base(width).parent))
-            read = sum(step["num_tokens"] for step in steps) / 1e6
-            said.append(f"{width} ({self.parameters(width):,} parameters, {steps[-1]['nats_per_token']:.2f} nats per token after {read:.1f} million)")  # fmt: skip
+            learned = list(metrics(self.base(width).parent))
+            read = sum(step["num_tokens"] for step in learned)
+            loss = f"{learned[-1]['nats_per_token']:.2f} nats per token after {read:,} tokens"
+            said.append(f"{width} ({self.parameters(width):,} parameters; {loss})")
         steps, each = self.config.steps, self.config.units_per_step
         tasks = [t for t in self.tasks() if t.task.cluster != self.config.held_out[0]]
         return [
