@@ -66,6 +66,12 @@ def test_packaged_settings_are_right_and_documented() -> None:
     assert small.steps < full.steps and full.held_out[0] == "entailment" and not undocumented(Config)
 
 
+@pytest.mark.parametrize("name", catalog.names())
+def test_every_setting_of_a_study_is_told_in_one_line(name: str) -> None:
+    told = catalog.describe_settings(name, catalog.settings(name))
+    assert told and not [setting.name for setting in told if "\n" in str(setting.default)]
+
+
 def test_a_held_out_task_is_divided_once_and_its_tests_are_for_testing(
     settings: dict[str, Any], tmp_path: Path
 ) -> None:
