@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -92,6 +93,21 @@ def test_a_healthy_run_shows_none(toys: Toys, workspace: WorkspaceFolder) -> Non
     assert diagnose(result.folder) == []
 
 
+def test_scores_beyond_what_people_gave_alarm_the_run_and_are_named(
+    toys: Toys,  # noqa: F811
+    workspace: WorkspaceFolder,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    """A reward model that remembers far lower scores of held-out responses than it gives the policy's."""
+    judge = shutil.copytree(toys.reward, tmp_path / "judge")
+    about = json.loads((judge / "amenable.json").read_text())
+    about["reward"]["held_out"] = {"mean": -9.0, "std": 1.0, "p99": -8.0, "count": 10}
+    (judge / "amenable.json").write_text(json.dumps(about))
+    result = start("ppo", toys.mapping("ppo", f"reward={judge}", "train.steps=6"), workspace, "beyond")
+    assert result.text.startswith("over-optimisation: at step 5, 100%")
+    assert "over-optimisation" in [finding.trouble for finding in diagnose(result.folder)]
+
+
 def log(path: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
     path.write_text("".join(json.dumps({"step": i, **row}) + "\n" for i, row in enumerate(rows, 1)))
     return path
@@ -116,7 +132,10 @@ def test_scores_beyond_what_people_were_seen_to_give(tmp_path: Path) -> None:
 def test_every_rule_is_provoked() -> None:
     named = {"kl_explosion", "over_optimisation", "length_hacking", "entropy_collapse", "missing_eos", "value_not_learning", "reward_saturation", "ratio_off_one", "overfitting", "not_learning"}  # fmt: skip
     assert {rule.__name__ for rule in RULES} == named
-    assert len(PROVOKED) == len(RULES) - 1  # over-optimisation is provoked above, from a log
+    assert len(PROVOKED) == len(RULES) - 1  # over-optimisation is provoked by a test of its own
+    page = (Path(__file__).parent.parent / "docs" / "diagnose.md").read_text(encoding="utf-8")
+    for trouble in (*PROVOKED, "over-optimisation", "non-finite steps"):
+        assert f"\n| {trouble} |" in page, trouble
 
 
 def test_a_step_that_was_not_finite_does_not_hide_the_rest(tmp_path: Path) -> None:

@@ -190,10 +190,19 @@ def test_ratings_are_measured_by_hand():
 
 @pytest.fixture(scope="module")
 def ensemble(toys, tmp_path_factory):
-    """A reward run with everything on."""
+    """A reward run with everything on: two people judged each pair, of two sources, and agree on four of five."""
     from amenable.config.folder import init_workspace
 
-    asked = [c.replace(labeler="ann" if i % 3 else "bob") for i, c in enumerate(comparisons())]
+    asked = [
+        c.replace(id=f"{c.id}-ann", labeler="ann", source="web" if i % 2 else "book")
+        for i, c in enumerate(comparisons())
+    ]
+    asked += [
+        c.replace(
+            id=f"{c.id}-bob", labeler="bob", **({"chosen": c.rejected, "rejected": c.chosen} if i % 5 == 0 else {})
+        )
+        for i, c in enumerate(asked)
+    ]
     data = write_rows(tmp_path_factory.mktemp("judged") / "judged.jsonl", asked)
     workspace = init_workspace(tmp_path_factory.mktemp("ensemble") / "workspace")
     settings = (
@@ -211,11 +220,15 @@ def test_a_reward_run_writes_all_that_is_known(ensemble):
     about = json.loads((ensemble.path / "reward.json").read_text())
     assert len(about["members"]) == 2 and all(0 <= accuracy <= 1 for accuracy in about["members"])
     assert {g["name"] for g in about["by_labeler"]} == {"ann", "bob"}
+    assert {g["name"] for g in about["by_source"]} == {"web", "book"}
+    assert [b["name"] for b in about["baselines"]] == ["longer reply", "shorter reply", "bag of words"]
+    assert 0.5 < about["human_agreement"]["low"] < about["human_agreement"]["value"] < 1
     small, large = about["forecast"]["points"]
-    assert small["num_train"] == pytest.approx(large["num_train"] / 2, abs=1)
+    assert small["num_train"] == pytest.approx(large["num_train"] / 2, abs=2)
     page = (ensemble.path / "report.html").read_text()
-    for words in ("By labeler", "What more comparisons would bring", "Length bias", "Calibration error"):
-        assert words in page
+    for words in ("By labeler", "By source", "longer reply", "bag of words", "two people agree", "95 % interval",
+                  "What more comparisons would bring", "Length bias", "Calibration error"):  # fmt: skip
+        assert words in page.replace("\xa0", " "), words
     assert "Each doubling" in about["sentences"][-1]
 
 
