@@ -168,8 +168,10 @@ def _pairs(judged: Judged) -> list[Comparison]:
 
 
 def _margins(reward: RewardModel, pairs: Sequence[Comparison]) -> list[float]:
-    scores = reward.score([scored(p.prompt, text) for p in pairs for text in (p.chosen, p.rejected)])
-    return [a - b for a, b in zip(scores[0::2], scores[1::2], strict=True)]
+    """Score of the chosen less that of the rejected; a response that stands in several pairs is scored once."""
+    asked = dict.fromkeys((pair.prompt, text) for pair in pairs for text in (pair.chosen, pair.rejected))
+    found = dict(zip(asked, reward.score([scored(*each) for each in asked]), strict=True))
+    return [found[pair.prompt, pair.chosen] - found[pair.prompt, pair.rejected] for pair in pairs]
 
 
 def _accuracy(margins: Sequence[float]) -> float:
