@@ -96,12 +96,15 @@ def test_group_advantages_by_hand() -> None:
     torch.testing.assert_close(rloo(SCORES, GROUP), torch.tensor([-2.5, 0.5, 0, 0, 2, 0], dtype=torch.float64))
 
 
-def test_groups_of_equal_scores_and_of_one_get_exactly_zero_or_next_to_it() -> None:
-    scores = torch.tensor([0.1] * 7 + [3.0])
-    group = torch.tensor([0] * 7 + [1])
-    for f in (grpo, dr_grpo, rloo):
-        assert f(scores, group).abs().max() < 1e-3
-        assert f(scores, group)[-1] == 0
+@pytest.mark.parametrize("score", [0.0, 0.1, 1.7, 100.1, -12345.678, 1e8])
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 31])
+def test_equal_scores_of_any_size_teach_nothing(score: float, size: int) -> None:
+    scores = torch.tensor([score] * size + [3.0])
+    group = torch.tensor([0] * size + [1])
+    for f in (grpo, dr_grpo, rloo, reinforce_plus_plus):
+        assert f(scores, group).tolist() == [0.0] * (size + 1)
+        assert f(scores, group).dtype == torch.float32
+    assert reinforce_plus_plus(scores[:-1]).tolist() == [0.0] * size
 
 
 @settings(max_examples=40, deadline=None)

@@ -71,13 +71,12 @@ def grpo(scores_B: Tensor, group_B: Tensor, normalise: bool = True) -> Tensor:
     >>> grpo(torch.tensor([1.0, 3.0, 5.0]), torch.tensor([0, 0, 0])).tolist()
     [-0.9999..., 0.0, 0.9999...]
     """
-    index_B, size_G = _groups(group_B, scores_B)
-    centred_B = scores_B - _group_mean(scores_B, index_B, size_G)
-    if not normalise:
-        return centred_B
-    squares_G = torch.zeros_like(size_G).index_add(0, index_B, centred_B.square())
-    std_G = (squares_G / (size_G - 1).clamp(min=1)).sqrt()
-    return centred_B / (std_G[index_B] + STD_OFFSET)
+    centred_B, index_B, size_G = _centred(scores_B, group_B)
+    if normalise:
+        squares_G = torch.zeros_like(size_G).index_add(0, index_B, centred_B.square())
+        std_G = (squares_G / (size_G - 1).clamp(min=1)).sqrt()
+        centred_B = centred_B / (std_G[index_B] + STD_OFFSET)
+    return centred_B.to(scores_B.dtype)
 
 
 def dr_grpo(scores_B: Tensor, group_B: Tensor) -> Tensor:
@@ -100,9 +99,8 @@ def rloo(scores_B: Tensor, group_B: Tensor) -> Tensor:
     >>> rloo(torch.tensor([1.0, 3.0, 5.0]), torch.tensor([0, 0, 0])).tolist()
     [-3.0, 0.0, 3.0]
     """
-    index_B, size_G = _groups(group_B, scores_B)
-    centred_B = scores_B - _group_mean(scores_B, index_B, size_G)
-    return centred_B * (size_G / (size_G - 1).clamp(min=1))[index_B]
+    centred_B, index_B, size_G = _centred(scores_B, group_B)
+    return (centred_B * (size_G / (size_G - 1).clamp(min=1))[index_B]).to(scores_B.dtype)
 
 
 def reinforce_plus_plus(scores_B: Tensor, group_B: Tensor | None = None) -> Tensor:
@@ -118,11 +116,10 @@ def reinforce_plus_plus(scores_B: Tensor, group_B: Tensor | None = None) -> Tens
     return whiten(centred_B, torch.ones_like(centred_B, dtype=torch.bool))
 
 
-def _groups(group_B: Tensor, scores_B: Tensor) -> tuple[Tensor, Tensor]:
-    """(index_B of each row's group counted from 0, size_G in the scores' dtype)."""
-    _, index_B, size_G = torch.unique(group_B, return_inverse=True, return_counts=True)
-    return index_B, size_G.to(scores_B.dtype)
-
-
-def _group_mean(scores_B: Tensor, index_B: Tensor, size_G: Tensor) -> Tensor:
-    return (torch.zeros_like(size_G).index_add(0, index_B, scores_B) / size_G)[index_B]
+def _centred(scores_B: Tensor, group_B: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """(score less its group's mean, index_B of each row's group counted from 0, size_G), in float64: the mean of equal
+    float32 numbers is then that number, and no rounding error is divided by a deviation as small as itself."""
+    _, index_B, count_G = torch.unique(group_B, return_inverse=True, return_counts=True)
+    scores_B, size_G = scores_B.double(), count_G.double()
+    mean_G = torch.zeros_like(size_G).index_add(0, index_B, scores_B) / size_G
+    return scores_B - mean_G[index_B], index_B, size_G

@@ -50,7 +50,8 @@ def whiten(x: Tensor, mask: Tensor, *, shift_mean: bool = True) -> Tensor:
 
     shift_mean: also move the mean to 0. False keeps the mean where it is, as is done for rewards, whose
     sign matters (Huang et al. 2024, "The N+ implementation details of RLHF with PPO", section on
-    whitening). 1e-8 is added to the variance.
+    whitening). 1e-8 is added to the variance. Computed in float64, so that equal numbers, whatever their size, become 0
+    and not their mean's rounding error times 10,000.
 
     >>> import torch
     >>> x, mask = torch.tensor([1.0, 2.0, 3.0, 99.0]), torch.tensor([True, True, True, False])
@@ -59,10 +60,10 @@ def whiten(x: Tensor, mask: Tensor, *, shift_mean: bool = True) -> Tensor:
     >>> whiten(x, mask, shift_mean=False).tolist()
     [1.0, 2.0, 3.0, 0.0]
     """
-    x = x.masked_fill(~mask, 0)
-    mean = masked_mean(x, mask)
-    centred = (x - mean) * (masked_var(x, mask) + 1e-8).rsqrt()
-    return (centred if shift_mean else centred + mean).masked_fill(~mask, 0)
+    wide = x.masked_fill(~mask, 0).double()
+    mean = masked_mean(wide, mask)
+    centred = (wide - mean) * (masked_var(wide, mask) + 1e-8).rsqrt()
+    return (centred if shift_mean else centred + mean).masked_fill(~mask, 0).to(x.dtype)
 
 
 def _count(x: Tensor, mask: Tensor, dim: int | None) -> Tensor:
