@@ -92,6 +92,10 @@ def test_share_of_unanimous_rows_is_not_certain():
     assert ours.share_interval([0.5] * 10, seed=0).covers(0.4)
     one_prompt = ours.share_interval([1.0, 0.0], clusters=["p", "p"], seed=0)
     assert one_prompt.high - one_prompt.low > 0.8
+    each_half = ours.share_interval([1.0, 0.0] * 4, clusters=[p for p in "abcd" for _ in range(2)], seed=0)
+    assert (each_half.low, each_half.high) == pytest.approx((0.1500, 0.8500), abs=1e-4)  # Wilson of 2 of 4
+    uneven = ours.share_interval([1.0, 0.0, 1.0, 1.0, 0.0, 0.0], clusters=list("aabbbb"), seed=0)
+    assert uneven.low < 0.2 and uneven.high > 0.8
 
 
 def test_sign_test_against_scipy_and_by_hand():

@@ -3,7 +3,7 @@
 Every estimate is an Interval (value, low, high, number of independent units). Responses to the same prompt
 are not independent, so wherever a prompt may occur more than once its rows are resampled together
 (`clusters`). Intervals are percentile bootstraps (Efron and Tibshirani 1993, chapter 13), except where all
-rows agree and the bootstrap would claim certainty: there Wilson's score interval (1927) stands in. Randomness
+clusters agree and the bootstrap would claim certainty: there Wilson's score interval (1927) stands in. Randomness
 comes from an explicit seed. Only numpy.
 
 Shape letters: N rows, C clusters, R resamples.
@@ -94,8 +94,8 @@ def share_interval(
 ) -> Interval:
     """Mean of values in [0, 1] (accuracy, win rate with ties half) with its interval.
 
-    The bootstrap over clusters; Wilson's interval over the clusters when every row has the same value, since
-    resampling equal rows would give an interval of no width.
+    The bootstrap over clusters; Wilson's interval over the clusters when every cluster has the same mean, since
+    resampling equal clusters would give an interval of no width.
 
     >>> won = share_interval([1.0] * 20)
     >>> (won.value, round(won.low, 3), won.high)
@@ -105,7 +105,8 @@ def share_interval(
     if values_N.min() < 0 or values_N.max() > 1:
         raise ValueError("shares lie between 0 and 1")
     found = mean_interval(values_N, clusters=clusters, seed=seed, num_resamples=num_resamples, level=level)
-    if np.ptp(values_N) > 0 and found.count > 1:
+    sums_C, sizes_C = _cluster_sums(values_N, clusters)
+    if np.ptp(sums_C / sizes_C) > 1e-12:
         return found
     return wilson(found.value * found.count, found.count, level=level)
 
