@@ -14,6 +14,7 @@ Shape letters: P packed rows, L packed length, S source tokens, H hidden, V voca
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -147,13 +148,15 @@ class AutoModel(nn.Module):
 
     @checkpointing.setter
     def checkpointing(self, on: bool) -> None:
-        if not on:
-            self.inner.gradient_checkpointing_disable()
-            return
-        try:
-            self.inner.gradient_checkpointing_enable({"use_reentrant": False})
-        except ValueError as error:
-            raise ModelError(f"{type(self.inner).__name__} cannot recompute activations") from error
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # later versions of transformers have another name for it
+            if not on:
+                self.inner.gradient_checkpointing_disable()
+                return
+            try:
+                self.inner.gradient_checkpointing_enable({"use_reentrant": False})
+            except ValueError as error:
+                raise ModelError(f"{type(self.inner).__name__} cannot recompute activations") from error
 
     def num_parameters(self) -> int:
         """Parameters in all, shared ones counted once."""
