@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from amenable.chat.tokenizer import SPECIALS, Tokenizer, train_bpe
+from amenable.chat.tokenizer import SPECIALS, Tokenizer, _in_pieces, train_bpe
 from amenable.errors import ConfigError, ModelError
 from tests.chat_makers import TEXTS, llama_like, own, phi_like, qwen_like, t5_like
 
@@ -40,6 +41,22 @@ def test_merges_by_hand() -> None:
     assert tokenizer.vocab_size == 263
     assert tokenizer.encode("abab") == [262, 262]
     assert tokenizer.encode("12") == tokenizer.encode("1") + tokenizer.encode("2")
+
+
+@pytest.mark.parametrize("piece", ["x", "-", " ", "\n", "GATTACA", "猫の"])
+def test_words_without_end_are_learnt_from_in_time(piece: str) -> None:
+    endless = "the cat " + piece * (200_000 // len(piece)) + " sat"
+    pieces = _in_pieces(endless)
+    assert "".join(pieces) == endless and 200 <= len(pieces) <= 202
+    before = time.process_time()
+    tokenizer = train_bpe([endless, "the cat sat " * 9], 300)
+    assert time.process_time() - before < 20  # in one piece: minutes
+    assert tokenizer.decode(tokenizer.encode(endless[:3000])) == endless[:3000]
+
+
+def test_texts_of_words_are_not_cut() -> None:
+    text = "A line, as they are. 猫が、寝る。 " * 500
+    assert _in_pieces(text) == [text] and _in_pieces("") == [""]
 
 
 def test_training_is_deterministic() -> None:

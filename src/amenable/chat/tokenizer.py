@@ -27,6 +27,10 @@ from amenable.errors import ConfigError
 SPECIALS = ("<|pad|>", "<|bos|>", "<|end|>", "<|system|>", "<|user|>", "<|assistant|>")
 UNKNOWN = "<|unknown|>"
 SMALLEST_VOCAB = 256 + len(SPECIALS)
+LONGEST_WORD = 1000  # characters that training looks at in one piece: its time grows with the square
+LONG_WORD = re.compile(
+    "|".join(f"(?<!{sign}){sign}{{{LONGEST_WORD},}}" for sign in (r"[^\W\d_]", r"[^\w\s]", r"\s"))
+)
 
 
 class Tokenizer:
@@ -338,11 +342,17 @@ def own_template() -> str:
 def _batches(texts: Iterable[str], size: int = 1000) -> Iterator[list[str]]:
     batch: list[str] = []
     for text in texts:
-        batch.append(text)
-        if len(batch) == size:
+        batch += _in_pieces(text)
+        if len(batch) >= size:
             yield batch
             batch = []
     yield batch
+
+
+def _in_pieces(text: str) -> list[str]:
+    """A text cut within its endless words (a line of dashes, a genome), so that none is longer than LONGEST_WORD."""
+    cuts = [i for run in LONG_WORD.finditer(text) for i in range(run.start() + LONGEST_WORD, run.end(), LONGEST_WORD)]
+    return [text[start:end] for start, end in itertools.pairwise([0, *cuts, len(text)])]
 
 
 def _to_json(value: Any) -> str:
