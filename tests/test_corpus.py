@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+import time
 import unicodedata
 from collections import Counter
 from pathlib import Path
@@ -348,3 +349,16 @@ def test_a_blind_reading_is_tallied_by_name(tmp_path: Path) -> None:
     (tmp_path / "marks.txt").write_text("0 2 n\n")
     with pytest.raises(SystemExit, match=r"\[1, 2, 3\]"):
         blind_read.tally(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["x" * 100_000, "| " * 40 + "x", "|" * 100_000 + "x", ("-+|" * 9 + "a\n") * 100])
+def test_no_text_holds_cleaning_up(text: str) -> None:
+    """A genome; a row of a table with forty empty cells, whose marks can be told apart in 2 to the power of 40 ways."""
+    before = time.process_time()
+    clean(text)
+    assert time.process_time() - before < 5
+
+
+def test_lines_of_marks_are_rules_from_three_on() -> None:
+    for line in ("---", " * * *", "| + |", "-|-", "=====", "+--+--+"):
+        assert clean(f"A word.\n\n{line}\n\nA word.") == "A word.\n\nA word.", line

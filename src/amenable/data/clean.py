@@ -152,7 +152,7 @@ _NOTE = re.compile(
     re.IGNORECASE,
 )
 _NOTE_BELOW = re.compile(r"^\[(?:\d{1,3}|\*)\].*?(?=\n[ \t]*\n|\Z)", re.DOTALL | re.MULTILINE)
-_RULE = re.compile(r"^[ \t]*(?:[-*_=~.#|+][ \t|+]*){3,}$", re.MULTILINE)
+_RULE = re.compile(r"^[ \t]*(?:[-*_=~.#|+][ \t]*){3,}$", re.MULTILINE)
 _TABLE_ROW = re.compile(r"^.*\|.*\|.*$", re.MULTILINE)
 _EMPHASIS = (
     re.compile(r"(?<![\w*])(\*{1,3}|_{1,3}|=)(?=\S)([^\n*_=]+(?:\n[^\n*_=]+)*?)(?<=\S)\1(?!\w)"),
@@ -171,7 +171,7 @@ def _without_markup(text: str, report: CleanReport) -> str:
 
 
 _PAGE = re.compile(r"^[ \t]*(?:[\[{(]?(?:pg?\.?|page)? ?\d{1,4}[\]})]?)[ \t]*$|[\[{](?:pg?\.?|page) ?\d{1,4}[\]}]", re.MULTILINE | re.IGNORECASE)  # fmt: skip
-_CUT = re.compile(r"([A-Za-z]+)-\n[ \t]*([a-z]+)")
+_CUT = re.compile(r"(?<![A-Za-z])([A-Za-z]+)-\n[ \t]*([a-z]+)")
 
 
 def _without_pages(text: str, report: CleanReport) -> str:
