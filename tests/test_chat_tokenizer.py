@@ -64,9 +64,12 @@ def test_training_is_deterministic() -> None:
     assert own().fingerprint == OWN.fingerprint != own(380).fingerprint
 
 
-def test_vocabulary_too_small_for_the_bytes() -> None:
+def test_vocabularies_too_small_for_the_bytes_and_too_large_for_any_text() -> None:
     with pytest.raises(ConfigError, match="256 bytes"):
         train_bpe(["ab"], 261)
+    with pytest.raises(ConfigError, match="more than any text fills"):  # the trainer would end the process
+        train_bpe(["ab"], 10**14)
+    assert train_bpe(["ab"], 10**6).vocab_size == 262
 
 
 @given(st.text())

@@ -27,10 +27,11 @@ from amenable.errors import ConfigError
 SPECIALS = ("<|pad|>", "<|bos|>", "<|end|>", "<|system|>", "<|user|>", "<|assistant|>")
 UNKNOWN = "<|unknown|>"
 SMALLEST_VOCAB = 256 + len(SPECIALS)
-LONGEST_WORD = 1000  # characters that training looks at in one piece: its time grows with the square
-LONG_WORD = re.compile(
-    "|".join(f"(?<!{sign}){sign}{{{LONGEST_WORD},}}" for sign in (r"[^\W\d_]", r"[^\w\s]", r"\s"))
+LARGEST_VOCAB = (
+    1_000_000  # several times the largest in use; room for it is taken before there is anything to put there
 )
+LONGEST_WORD = 1000  # characters that training looks at in one piece: its time grows with the square
+LONG_WORD = re.compile("|".join(f"(?<!{sign}){sign}{{{LONGEST_WORD},}}" for sign in (r"[^\W\d_]", r"[^\w\s]", r"\s")))
 
 
 class Tokenizer:
@@ -288,13 +289,19 @@ class DecodeStream:
 def train_bpe(texts: Iterable[str], vocab_size: int) -> Tokenizer:
     """A byte-level BPE of `vocab_size` tokens at most (fewer if the text has no more pairs), with our specials and template.
 
-    The same texts give the same tokenizer. Raises ConfigError if the bytes and specials do not fit.
+    The same texts give the same tokenizer. Raises ConfigError if the bytes and specials do not fit, or a million tokens would.
     """
     if vocab_size < SMALLEST_VOCAB:
         raise ConfigError(
             f"a vocabulary of {vocab_size} cannot hold the 256 bytes and {len(SPECIALS)} specials",
             where="vocab_size",
             mend=f"ask for {SMALLEST_VOCAB} or more",
+        )
+    if vocab_size > LARGEST_VOCAB:
+        raise ConfigError(
+            f"a vocabulary of {vocab_size} is more than any text fills",
+            where="vocab_size",
+            mend=f"ask for {LARGEST_VOCAB} or fewer",
         )
     inner = tokenizers.Tokenizer(models.BPE())
     inner.pre_tokenizer = pre_tokenizers.Sequence(
