@@ -190,6 +190,8 @@ def test_bad_recipes_are_refused(content: bytes, words: str, here: Path, capsys:
         (["data", "export", "good.jsonl", "out.exe"], 1, "out.exe"),
         (["tokenizer", "train", "good.jsonl", "--out", "file/x"], 1, "good.jsonl"),
         (["init", "file/x"], 1, "file"),
+        (["lineage", "9" * 30], 1, "nothing named"),
+        (["lineage", "\u00b2"], 1, "nothing named"),
     ],
 )
 def test_odd_names_and_places_are_refused(
@@ -200,6 +202,25 @@ def test_odd_names_and_places_are_refused(
     (here / "good.jsonl").write_bytes(lines(*PAIRS))
     (here / "loop.jsonl").symlink_to("loop.jsonl")
     assert words in refused(capsys, *args, code=code)
+
+
+def test_nan_is_within_no_bounds(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (here / "bad.jsonl").write_bytes(lines(*PAIRS) + b"[1]\n" * 20)
+    for args in (
+        ["data", "import", "bad.jsonl", "--project", "p", "--max-reject-share", "nan"],  # no share is above it
+        ["chat", "--temperature", "nan"],
+        ["chat", "--top-p", "nan"],
+        ["play", "tictactoe", "model", "--temperature", "nan"],
+        ["feedback", "choose", "p", "--audit-share", "nan"],
+    ):
+        assert run(args) == 2
+        assert "'nan' is not a number to work with" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="needs a folder that takes no files")
+def test_a_folder_that_cannot_be_made_is_named(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (here / "good.jsonl").write_bytes(lines(*PAIRS))
+    assert "cannot be written" in refused(capsys, "data", "export", "good.jsonl", "/proc/none/x.jsonl")
 
 
 @pytest.mark.parametrize("name", ["ünï", "n" * 300, "../x", "a/b", "", ".", "-x", "a b", "a\n"])

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from amenable.cli.common import workspace_if_any, workspace_option
+from amenable.cli.common import NumberRange, workspace_if_any, workspace_option
 
 if TYPE_CHECKING:
     from amenable.config.folder import WorkspaceFolder
@@ -20,10 +20,10 @@ INSTRUCTED = ("sft", "ppo", "dpo", "kto")
 @click.command("chat")
 @click.argument("model", required=False)
 @click.option("--system", default="", help="System message to begin with.")
-@click.option("--temperature", type=click.FloatRange(min=0), default=0.7, show_default=True, help="0 is greedy.")
+@click.option("--temperature", type=NumberRange(min=0), default=0.7, show_default=True, help="0 is greedy.")
 @click.option(
     "--top-p",
-    type=click.FloatRange(0, 1, min_open=True),
+    type=NumberRange(0, 1, min_open=True),
     default=0.95,
     show_default=True,
     help="Keep the smallest set of this probability.",

@@ -27,6 +27,16 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print the re
 quiet_option = click.option("--quiet", is_flag=True, help="Show no progress.")
 
 
+class NumberRange(click.FloatRange):
+    """Numbers within bounds; NaN, which is within all of them, is refused."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        found = super().convert(value, param, ctx)
+        if math.isnan(found):
+            self.fail(f"{value!r} is not a number to work with.", param, ctx)
+        return found
+
+
 def open_workspace(chosen: Path | None) -> WorkspaceFolder:
     """The workspace of --workspace, of AMENABLE_WORKSPACE, or the one that we are in.
 

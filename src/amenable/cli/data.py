@@ -11,6 +11,7 @@ import click
 
 from amenable.cli.common import (
     F,
+    NumberRange,
     json_option,
     number,
     print_json,
@@ -44,7 +45,7 @@ def rejects_options(function: F) -> F:
     """How many bad rows are borne, and where they go."""
     share = click.option(
         "--max-reject-share",
-        type=click.FloatRange(0, 1),
+        type=NumberRange(0, 1),
         default=0.02,
         show_default=True,
         help="Share of bad rows above which to stop.",

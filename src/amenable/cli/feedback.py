@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from amenable.cli.common import json_option, number, open_workspace, print_json, print_table, size, workspace_option
+from amenable.cli.common import (
+    NumberRange,
+    json_option,
+    number,
+    open_workspace,
+    print_json,
+    print_table,
+    size,
+    workspace_option,
+)
 from amenable.cli.data import KINDS
 from amenable.cli.data import import_ as import_command
 from amenable.cli.main import Subcommands
@@ -77,7 +86,7 @@ def stats(project: str | None, as_json: bool, workspace_dir: Path | None) -> Non
 @click.option("--since", help="reward_rise: the model that the rise is measured from, as its responses name it.")
 @click.option(
     "--audit-share",
-    type=click.FloatRange(0, 1),
+    type=NumberRange(0, 1),
     help="Share that is drawn at random from all, which keeps what is measured on it fair; else as the project says.",
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the random part.")

@@ -24,7 +24,8 @@ def command(thing: str, as_json: bool, workspace_dir: Path | None) -> None:
 
     workspace = open_workspace(workspace_dir)
     with Store.open(workspace.database) as store:
-        kinds = ("annotation",) if thing.isdigit() else ("labeler", "model", "run", "snapshot")
+        is_number = thing.isdecimal() and len(thing) < 19  # what a database counts with
+        kinds = ("annotation",) if is_number else ("labeler", "model", "run", "snapshot")
         for kind in kinds:
             try:
                 found = store.lineage_of(**{kind: int(thing) if kind == "annotation" else thing})  # type: ignore[arg-type]

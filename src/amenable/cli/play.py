@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from amenable.cli.common import (
+    NumberRange,
     json_option,
     number,
     open_workspace,
@@ -38,7 +39,7 @@ COMMANDS = ("/new", "/side", "/help", "/quit")
 @click.argument("settings", nargs=-1, metavar="[KEY=VALUE]...")
 @click.option("--games", type=click.IntRange(min=1), help="Play so many by itself and print figures with intervals.")
 @click.option("--side", type=click.Choice(["X", "O"]), help="Your side in a game of two; else you take turns.")
-@click.option("--temperature", type=click.FloatRange(min=0), default=1.0, show_default=True, help="0 is greedy.")
+@click.option("--temperature", type=NumberRange(min=0), default=1.0, show_default=True, help="0 is greedy.")
 @click.option(
     "--max-tokens", type=click.IntRange(min=1), help="Tokens of a turn at most; else what the environment says."
 )

@@ -31,9 +31,9 @@ def export(records: Iterable[AnyRecord], path: str | Path, *, shape: str = "own"
     if shape != "own" and (shape not in WRITERS or kind != ".jsonl"):
         known = ", ".join(("own", *WRITERS))
         raise DataError(f"records are not written as {shape} to {kind}", mend=f"known: {known}; all but own as .jsonl")
-    path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         if kind == ".parquet":
             count = _parquet(records, partial)
         elif shape == "own":
@@ -44,7 +44,7 @@ def export(records: Iterable[AnyRecord], path: str | Path, *, shape: str = "own"
     except OSError as error:
         raise ResourceError(f"the file cannot be written: {error.strerror or error}", where=str(path)) from error
     finally:
-        with suppress(FileNotFoundError):
+        with suppress(FileNotFoundError, NotADirectoryError):
             partial.unlink()
     return count
 
