@@ -151,7 +151,7 @@ code (docs/simulated-labeler.md). Bits per byte on the passages and stories of t
 
 ## Limits
 
-- It takes up the form of an answer and rarely its sense, as the answers below show: the starter has read too little.
+- It takes up the form of an answer and rarely its sense, as the answers below show: nine million parameters hold too little.
 - What it says of facts is often wrong, and it cannot reckon or count.
 - It refuses some requests that the primer has examples of. That is no safety training.
 - It keeps to a few sentences of simple English, and to the tone of the primer. What the starter's card says of its books holds here too.
