@@ -17,7 +17,7 @@ import json
 import os
 import platform
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +86,7 @@ def comparisons(args: argparse.Namespace, folder: Path) -> Iterator[Row]:
             for peer in (p for p in peers if args.against in p.name):
                 yield compared(args, folder, size, work, peer)
     if "generation" in args.only:
-        yield from generation_rows(args.quick)
+        yield from generation_rows(args.quick, args.sizes)
     if "start-up" in args.only:
         materials.make(folder, "S")
         yield from startup.rows(folder, threads=args.threads)
@@ -120,15 +120,11 @@ def compared(args: argparse.Namespace, folder: Path, size: str, work: str, peer:
             worker.stop()
 
 
-def generation_rows(quick: bool) -> Iterator[Row]:
+def generation_rows(quick: bool, sizes: Sequence[str]) -> Iterator[Row]:
     """What benchmarks/generation.py measures, as rows of ours."""
     from benchmarks import generation
 
-    make = vars(generation).get("rows")
-    if make is None:
-        yield missing("generation", "S", "transformers generate", "run benchmarks/generation.py by itself")
-        return
-    for found in make(quick):
+    for found in generation.rows(quick, sizes):
         yield Row(**{name: value for name, value in found.items() if name in Row.__struct_fields__})
 
 

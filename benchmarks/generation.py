@@ -66,14 +66,17 @@ class NoText:
         return ""
 
 
-def rows(quick: bool) -> list[dict[str, Any]]:
-    """For `python -m benchmarks`: work, size, peer, ratio, low, high, limit_share, target and more of each row."""
-    sizes = [("S", 1), ("S", 64)] if quick else list(TARGETS)
-    turns = 3 if quick else 5
-    found = [row for shape, batch in sizes for row in fixed(shape, batch, turns)]
+def rows(quick: bool, shapes: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """For `python -m benchmarks`: work, size, peer, ratio, low, high, limit_share, target and more of each row.
+
+    Each row comes as soon as it is measured; those that take longest come last.
+    """
+    for shape, batch in [("S", 1), ("S", 64)] if quick else TARGETS:
+        if shape in shapes:
+            yield from fixed(shape, batch, 3 if quick else 5)
     for shape in () if quick else VARIED_TARGETS:
-        found += varied(shape, 2)
-    return found
+        if shape in shapes:
+            yield from varied(shape, 2)
 
 
 def fixed(shape: str, batch: int, turns: int) -> Iterator[dict[str, Any]]:
