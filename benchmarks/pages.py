@@ -182,8 +182,8 @@ def few(values: Sequence[Any]) -> Sequence[Any]:
 
 
 def draw_ratios(rows: Sequence[Row], path: Path) -> None:
-    """A bar for each comparison with its interval, the target as a mark."""
-    shown = [row for row in rows if row.ratio is not None]
+    """A bar for each comparison with a peer, with its interval, the target as a mark."""
+    shown = [row for row in rows if row.ratio is not None and not row.peer.startswith("ours")]
     plt.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "amenable", "font.size": 9})
     figure, axes = plt.subplots(figsize=(8, 0.8 + 0.26 * len(shown)), layout="constrained")
     for place, row in enumerate(reversed(shown)):
@@ -193,7 +193,11 @@ def draw_ratios(rows: Sequence[Row], path: Path) -> None:
         if row.target:
             axes.plot([row.target, row.target], [place - 0.4, place + 0.4], color="#e45756", linewidth=2)
     axes.axvline(1, color="black", linewidth=0.8, linestyle=":")
-    axes.set_yticks(range(len(shown)), [f"{row.work} {row.size}, {row.peer}" for row in reversed(shown)])
+    named = [row.peer.replace(", its best of float32, bfloat16, static cache", "'s best") for row in reversed(shown)]
+    axes.set_yticks(
+        range(len(shown)), [f"{row.work} {row.size}, {peer}" for row, peer in zip(reversed(shown), named, strict=True)]
+    )
+    axes.set_ylim(-0.6, len(shown) - 0.4)
     axes.set_xlabel("times faster than the peer (red: target)")
     figure.savefig(path, metadata={"Date": None})
     plt.close(figure)

@@ -129,7 +129,9 @@ def save(rows: Iterable[Row], machine: dict[str, Any], folder: Path, *, quick: b
         before = msgspec.json.decode(file.read_bytes(), type=Results)
         if before.machine == machine:
             kept = tuple(row for row in before.rows if (row.work, row.size, row.peer) not in measured)
-    results = Results(machine=machine, rows=(*kept, *new), quick=quick, load=os.getloadavg()[0])
+    order = {work: place for place, work in enumerate(WORKS)}  # what is none, generation and start-up, comes last
+    everything = sorted((*kept, *new), key=lambda row: (order.get(row.work, len(order)), row.work, row.size[0] == "M"))
+    results = Results(machine=machine, rows=tuple(everything), quick=quick, load=os.getloadavg()[0])
     folder.mkdir(parents=True, exist_ok=True)
     file.write_bytes(msgspec.json.format(msgspec.json.encode(results), indent=1) + b"\n")
     return results
