@@ -55,7 +55,10 @@ def test_no_text_that_measures_bits_per_byte_is_trained_on() -> None:
 
 def test_effort_scales_every_stage_and_leaves_something_to_do() -> None:
     half, whole = Primer(effort=0.5), Primer()
-    for stage in ("sft", "reward", "ppo"):
+    for stage in ("sft", "ppo"):
         steps = [getattr(g, stage)(*("a", "b")[: 1 + (stage != "sft")])["train"]["steps"] for g in (half, whole)]
         assert steps[0] == pytest.approx(steps[1] / 2, abs=1)
+    # the reward model's steps are two passes over what is ranked
+    assert whole.reward("a", "b")["train"]["epochs"] == half.reward("a", "b")["train"]["epochs"] == 2
+    assert len(half.to_rank(None)) == pytest.approx(len(whole.to_rank(None)) / 2, abs=1)
     assert scaled(1, 0.001) == 2

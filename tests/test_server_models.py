@@ -55,11 +55,15 @@ def test_streams_take_turns_and_add_up(talking: Site) -> None:
     async def both() -> list[tuple[str, Completion]]:
         return await asyncio.gather(draw("sft"), draw("base"))
 
-    asyncio.run(both())  # loads both models
-    order.clear()
-    for text, completion in asyncio.run(both()):
-        assert text == completion.text != ""
-    assert sum(a != b for a, b in itertools.pairwise(order)) > 1, order
+    def turns() -> int:
+        order.clear()
+        for text, completion in asyncio.run(both()):
+            assert text == completion.text != ""
+        return sum(a != b for a, b in itertools.pairwise(order))
+
+    turns()  # loads both models
+    # on a busy machine the second request may reach the worker when the first is answered; not five times over
+    assert any(turns() > 1 for _ in range(5)), order
 
 
 def test_what_cannot_be_asked(talking: Site) -> None:

@@ -157,10 +157,10 @@ class Primer:
             "data": {"train": [f"primer:templates=2,generated=0.15,seed={self.seed}"]},
             "train": {
                 "seed": self.seed,
-                "steps": scaled(200, self.effort),
+                "steps": scaled(300, self.effort),
                 "units_per_step": 32,
-                "save_every": 40,
-                "validate_every": 40,
+                "save_every": 50,
+                "validate_every": 50,
                 "optimizer": _muon(1e-3),
             },
         }
@@ -172,10 +172,10 @@ class Primer:
             "algorithm": {"name": "reward_ranking"},
             "train": {
                 "seed": self.seed,
-                "steps": scaled(60, self.effort),
+                "epochs": 2.0,
                 "units_per_step": 16,
-                "save_every": 20,
-                "optimizer": {"name": "muon", "learning_rate": 3e-4},
+                "save_every": 50,
+                "optimizer": {"name": "muon", "learning_rate": 1e-3},
             },
         }
 
@@ -183,23 +183,24 @@ class Primer:
         return {
             "model": assistant,
             "reward": reward,
-            "data": {"train": [f"primer:templates=1,seed={self.seed}"]},
-            "algorithm": {"name": "ppo", "kl_coef": 0.3, "critic": "shared"},
+            "critic": reward,
+            "data": {"train": [f"primer:templates=2,generated=0.15,seed={self.seed}"]},
+            "algorithm": {"name": "ppo", "kl_coef": 0.2},
             "sampling": _of(self.sampling),
             "train": {
                 "seed": self.seed,
-                "steps": scaled(40, self.effort),
-                "units_per_step": 64,
+                "steps": scaled(36, self.effort),
+                "units_per_step": 128,
                 "minibatches": 4,
                 "inner_epochs": 2,
-                "save_every": 10,
-                "optimizer": {"learning_rate": 1e-4},
+                "save_every": 12,
+                "optimizer": {"learning_rate": 1e-4, "critic_learning_rate": 3e-4},
             },
         }
 
     def to_rank(self, number: int | None) -> list[Prompt]:
-        prompts = _primer("prompts", "train", PrimerOptions(seed=self.seed))
-        return _some(prompts, scaled(number or 600, self.effort))
+        prompts = _primer("prompts", "train", PrimerOptions(templates=2, generated=0.15, seed=self.seed))
+        return _some(prompts, scaled(number or 1600, self.effort))
 
     def held_out(self, number: int | None) -> list[Prompt]:
         prompts = _primer("prompts", "test", PrimerOptions())

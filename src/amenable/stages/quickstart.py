@@ -68,7 +68,7 @@ class Config(Record, frozen=True):
     ] = None
     labelled: Annotated[
         Annotated[int, Meta(ge=8)] | None,
-        Meta(description="prompts whose responses the simulated labeler ranks; null: 600 of the primer's, or 3,000"),
+        Meta(description="prompts whose responses the simulated labeler ranks; null: 1,600 of the primer's, or 3,000"),
     ] = None
     responses: Annotated[int, Meta(ge=2, description="responses ranked per prompt")] = 4
     noise: Annotated[float, Meta(ge=0, description="of the simulated labeler, in rating points of 1 to 7")] = 0.2
