@@ -53,7 +53,8 @@ PROVOKED: dict[str, tuple[str, tuple[str, ...]]] = {
     ),
     "entropy collapse": (
         "ppo",
-        (f"reward={HERE}:Vowels", "algorithm.kl_coef=0.0", "train.optimizer.learning_rate=0.01", "train.steps=40"),
+        (f"reward={HERE}:Vowels", "algorithm.kl_coef=0.0", "train.optimizer.learning_rate=0.005", "train.inner_epochs=2",
+         "train.steps=60"),
     ),
     "missing EOS": ("ppo", ("sampling.max_tokens=3", "train.steps=3")),
     "value not learning": ("ppo", ("train.optimizer.critic_learning_rate=1e-12", "train.steps=10")),
