@@ -12,6 +12,7 @@ import math
 import random
 import statistics
 from collections.abc import Sequence
+from functools import cache
 from typing import Annotated, Any, Literal
 
 from msgspec import Meta
@@ -54,6 +55,8 @@ def measure(config: Config, study: Study) -> Findings:
     sources = [(WORLD, config.sizes, DESIGNS)] + [
         (name, config.set_sizes, DESIGNS if kind == "rankings" else DESIGNS[1:]) for name, kind in config.sets.items()
     ]
+    for name, kind in config.sets.items():
+        _set(name, kind)  # one that cannot be had is said before hours are spent on the world
     rows: list[dict[str, Any]] = []
     for source, sizes, designs in sources:
         for size, design in grid(sizes, designs):
@@ -151,14 +154,20 @@ def _judged(config: Config, study: Study, seed: int, source: str) -> tuple[Judge
                 mend="raise ground.prompts or ground.max_tokens, or start from a better SFT model",
             )
         return study.rankings(seed), held_out
-    kind = config.sets[source]
-    train, *others = (list(load(source, kind, split=split).records) for split in ("train", "validation", "test"))
+    train, others = _set(source, config.sets[source])
     judged: Any = [record for record in train if not isinstance(record, Ranking) or len(set(record.tiers)) > 1]
     random.Random(seed).shuffle(judged)
     judged, left = judged[: max(config.set_sizes)], judged[max(config.set_sizes) :]
     known = {prompt_key(record) for record in judged}
-    rest: Any = [record for record in itertools.chain(*others, left) if prompt_key(record) not in known]
+    rest: Any = [record for record in itertools.chain(others, left) if prompt_key(record) not in known]
     return judged, _pairs(rest[: config.ground.prompts])
+
+
+@cache
+def _set(name: str, kind: str) -> tuple[list[Any], list[Any]]:
+    """A set's training side, and what is on its other sides."""
+    train, *others = (list(load(name, kind, split=split).records) for split in ("train", "validation", "test"))
+    return train, [*itertools.chain(*others)]
 
 
 def _pairs(judged: Judged) -> list[Comparison]:
