@@ -193,10 +193,8 @@ def draw_ratios(rows: Sequence[Row], path: Path) -> None:
         if row.target:
             axes.plot([row.target, row.target], [place - 0.4, place + 0.4], color="#e45756", linewidth=2)
     axes.axvline(1, color="black", linewidth=0.8, linestyle=":")
-    named = [row.peer.replace(", its best of float32, bfloat16, static cache", "'s best") for row in reversed(shown)]
-    axes.set_yticks(
-        range(len(shown)), [f"{row.work} {row.size}, {peer}" for row, peer in zip(reversed(shown), named, strict=True)]
-    )
+    named = [f"{row.work} {row.size}, {row.peer.partition(', its best')[0]}" for row in reversed(shown)]
+    axes.set_yticks(range(len(shown)), named)
     axes.set_ylim(-0.6, len(shown) - 0.4)
     axes.set_xlabel("times faster than the peer (red: target)")
     figure.savefig(path, metadata={"Date": None})

@@ -27,9 +27,7 @@ from amenable.errors import ConfigError
 SPECIALS = ("<|pad|>", "<|bos|>", "<|end|>", "<|system|>", "<|user|>", "<|assistant|>")
 UNKNOWN = "<|unknown|>"
 SMALLEST_VOCAB = 256 + len(SPECIALS)
-LARGEST_VOCAB = (
-    1_000_000  # several times the largest in use; room for it is taken before there is anything to put there
-)
+LARGEST_VOCAB = 1_000_000  # several times the largest in use; its room is taken before there is anything to put there
 LONGEST_WORD = 1000  # characters that training looks at in one piece: its time grows with the square
 LONG_WORD = re.compile("|".join(f"(?<!{sign}){sign}{{{LONGEST_WORD},}}" for sign in (r"[^\W\d_]", r"[^\w\s]", r"\s")))
 

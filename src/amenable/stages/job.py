@@ -102,10 +102,10 @@ class Job:
         if (folder / "config.toml").exists():
             if self.folder.status == "running":
                 with contextlib.suppress(ResourceError):
-                    status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
                     if isinstance(error, ParkedError):
                         self.folder.set_status("parked", str(error), waits_for=error.tasks)
                     else:
+                        status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
                         self.folder.set_status(status, str(error) or type(error).__name__)
         elif not self.is_new:
             return
