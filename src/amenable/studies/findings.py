@@ -91,15 +91,19 @@ def plain_rows(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def draw(path: Path, panels: Sequence[Panel]) -> None:
-    """All panels side by side as one SVG."""
+    """All panels as one SVG, up to four side by side, more in rows of two."""
     import matplotlib
 
     matplotlib.use("svg")
     import matplotlib.pyplot as plt
 
     with plt.rc_context({"svg.fonttype": "none", "svg.hashsalt": "amenable", "font.size": 9}):
-        figure, all_axes = plt.subplots(1, len(panels), figsize=(5.2 * len(panels), 3.8), squeeze=False, layout="constrained")  # fmt: skip
-        for axes, panel in zip(all_axes[0], panels, strict=True):
+        columns = len(panels) if len(panels) <= 4 else 2
+        count = -(-len(panels) // columns)
+        figure, all_axes = plt.subplots(count, columns, figsize=(5.2 * columns, 3.8 * count), squeeze=False, layout="constrained")  # fmt: skip
+        for spare in all_axes.flat[len(panels) :]:
+            spare.axis("off")
+        for axes, panel in zip(all_axes.flat, panels, strict=False):
             measured = [line.name for line in panel.lines if not line.dashed]
             colours = {name: f"C{number % 10}" for number, name in enumerate(measured)}
             names = [line.name for line in panel.lines]
