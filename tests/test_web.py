@@ -81,6 +81,20 @@ def press(page: Any, keys: str) -> int:
     return len(keys.split())
 
 
+def drag(page: Any, what: str, onto: str) -> None:
+    """Take a card by its head and let it fall; `onto` may come into being only while something is dragged."""
+    start = page.locator(what).bounding_box()
+    page.mouse.move(start["x"] + 60, start["y"] + 10)
+    page.mouse.down()
+    page.mouse.move(start["x"] + 75, start["y"] + 25, steps=4)
+    page.locator(onto).scroll_into_view_if_needed()
+    end = page.locator(onto).bounding_box()
+    page.mouse.move(end["x"] + end["width"] / 2, end["y"] + 40, steps=8)
+    page.mouse.up()
+    # The library swallows the click that ends a drag, and any other within 50 ms: by the page's own clock, none of ours.
+    page.evaluate("new Promise((done) => setTimeout(done, 100))")
+
+
 def desk(open_page: Any, world: World, **how: Any) -> Any:
     page = open_page(world, "/label/1", **how)
     page.wait_for_selector("article.response, textarea")
@@ -145,12 +159,7 @@ def test_ranking_by_mouse_and_taking_it_back(open_page: Any) -> None:
     page = desk(open_page, world)
     press(page, "6 2 5 1")
     page.wait_for_selector("[data-tier='3'] [data-position='3']")
-    handle = page.locator("[data-position='3'] .handle").bounding_box()
-    target = page.locator("[data-tier='0']").bounding_box()
-    page.mouse.move(handle["x"] + 60, handle["y"] + 10)
-    page.mouse.down()
-    page.mouse.move(target["x"] + 80, target["y"] + 60, steps=8)
-    page.mouse.up()
+    drag(page, "[data-position='3'] .handle", "[data-tier='0']")
     page.wait_for_selector("[data-tier='0'] [data-position='3']")
     page.get_by_role("button", name="Submit").click()
     submitted(page)
@@ -378,6 +387,29 @@ def test_chat_keeps_thumbs_and_choices(open_page: Any) -> None:
     sent = [(path, body) for method, path, body in world.seen]
     assert ("/api/messages/5/choose", {"over": 4}) in sent
     assert ("/api/messages/2/thumb", {"up": False, "reasons": ["made up"], "text": ""}) in sent
+
+
+def test_what_is_sent_before_the_models_are_known_is_sent_then(open_page: Any) -> None:
+    world = World(role="chat")
+    page = settled(open_page(world, "/account"))
+    held: list[Any] = []
+    page.route("**/api/models", lambda route: held.append(route))
+    with page.expect_request("**/api/models"):
+        page.get_by_role("navigation", name="Main").get_by_role("link", name="Chat").click()
+    page.get_by_label("Message", exact=True).fill("Does it rain?")
+    press(page, "Enter")
+    page.wait_for_selector("form [data-loading]")
+    assert all(path != "/api/conversations/1/reply" for _, path, _ in world.seen)
+    held.pop().fallback()
+    page.wait_for_url("**/chat/1")
+    assert ("/api/conversations", {"model": "starter"}) in [(path, body) for _, path, body in world.seen]
+
+
+def test_chat_without_a_model_says_what_to_do(open_page: Any) -> None:
+    page = settled(open_page(World(role="chat"), "/account"))
+    page.route("**/api/models", lambda route: route.fulfill(json={"items": [], "worker": "ready"}))
+    page.get_by_role("navigation", name="Main").get_by_role("link", name="Chat").click()
+    page.get_by_text("No model here can chat yet").wait_for()
 
 
 def test_conversations_are_searched_renamed_and_deleted(open_page: Any) -> None:

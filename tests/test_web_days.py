@@ -14,7 +14,7 @@ from playwright.sync_api import expect
 
 from tests.server_makers import PASSWORD, Browser
 from tests.stage_makers import Toys, toys
-from tests.test_web import chromium, press
+from tests.test_web import chromium, drag, press
 from tests.web_town import Town, build_town, served
 
 __all__ = ["chromium", "toys"]
@@ -261,20 +261,6 @@ def test_ranking_by_mouse(town: Town) -> None:
     page.wait_for_selector(f"[data-tier='none'] [data-position='{texts.index(BAD)}']")
     assert town.records("sorting", "rankings") == []
     assert town.administrator().get(f"/api/projects/{project}").json()["done"] == 0
-
-
-def drag(page: Any, what: str, onto: str) -> None:
-    """Take a card by its head and let it fall; `onto` may come into being only while something is dragged."""
-    start = page.locator(what).bounding_box()
-    page.mouse.move(start["x"] + 60, start["y"] + 10)
-    page.mouse.down()
-    page.mouse.move(start["x"] + 75, start["y"] + 25, steps=4)
-    page.locator(onto).scroll_into_view_if_needed()
-    end = page.locator(onto).bounding_box()
-    page.mouse.move(end["x"] + end["width"] / 2, end["y"] + 40, steps=8)
-    page.mouse.up()
-    # The library swallows the click that ends a drag, and any other within 50 ms: by the page's own clock, none of ours.
-    page.evaluate("new Promise((done) => setTimeout(done, 100))")
 
 
 def test_a_reviewers_day(town: Town) -> None:

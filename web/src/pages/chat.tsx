@@ -78,12 +78,17 @@ export default function Chat() {
   useEffect(() => {
     end.current?.scrollIntoView({ block: "end" }); // Chromium answers with a promise, which is no way to clean up
   }, [writing, whole.data]);
+  const [due, setDue] = useState(false); // sent before the models were known
   const ask = () => {
+    setDue(!!text.trim() && !model && models.isPending);
     if (!text.trim() || writing || !model) return;
     const content = text.trim();
     setText("");
     void send(pair ? { content, pair } : { content });
   };
+  useEffect(() => {
+    if (due && !models.isPending) ask();
+  });
   const messages = whole.data?.messages ?? [];
   const shown = writing?.regenerates ? messages.slice(0, messages.findIndex((m) => m.id === writing.regenerates)) : messages;
   return (
@@ -101,6 +106,8 @@ export default function Chat() {
         <ConsentLine />
         <Box style={{ flex: 1 }} role="log" aria-label="Conversation" aria-busy={!!writing}>
           {whole.error ? <Failed error={whole.error} /> : id && whole.isPending ? <Waiting /> : null}
+          {models.error && <Failed error={models.error} onRetry={() => void models.refetch()} />}
+          {models.data && !model && <Alert color="yellow" title="No model here can chat yet">One that was trained on demonstrations or on people's preferences can. Train one, or add one to the workspace; then it stands above.</Alert>}
           {!id && !writing && <Nothing icon="chat" title="What would you like to talk about?">Small models are good at small things: a short story, a list, a plain question.</Nothing>}
           {shown.map((message) =>
             message.role === "assistant" ? (
@@ -122,7 +129,7 @@ export default function Chat() {
           <Textarea aria-label="Message" placeholder="Write a message; Enter sends, Shift Enter makes a new line" autosize minRows={2} maxRows={10} maxLength={20000} value={text} onChange={(e) => setText(e.currentTarget.value)} onKeyDown={(e) => e.key === "Enter" && !e.shiftKey && !e.nativeEvent.isComposing && (e.preventDefault(), ask())} />
           <Group justify="space-between" mt="xs">
             <Switch size="sm" label="Two answers, and I choose" checked={pair} onChange={(e) => setPair(e.currentTarget.checked)} />
-            {writing ? <Button variant="default" onClick={stop} leftSection={<Icon name="stop" size={14} />}>Stop</Button> : <Button type="submit" disabled={!text.trim() || !model} leftSection={<Icon name="send" size={15} />}>Send</Button>}
+            {writing ? <Button variant="default" onClick={stop} leftSection={<Icon name="stop" size={14} />}>Stop</Button> : <Button type="submit" loading={due} disabled={!text.trim() || !(model || models.isPending)} leftSection={<Icon name="send" size={15} />}>Send</Button>}
           </Group>
         </form>
       </Stack>
