@@ -22,6 +22,7 @@ import sqlalchemy as sa
 from amenable.feedback.store import Store
 
 NUMBERS = itertools.count()
+PASSWORD = "p@ss:w/rd %41"  # with what an address must quote
 
 
 def postgres_programs() -> Path | None:
@@ -56,7 +57,9 @@ def cluster() -> Iterator[sa.URL]:
         if who:
             os.chown(folder, who["user"], who["group"])
         quiet: dict[str, Any] = {"cwd": folder, "env": {"PATH": os.environ["PATH"], "LC_ALL": "C"}, **who}
-        made = [programs / "initdb", "-D", folder / "data", "-U", "amenable", "-A", "trust", "-E", "UTF8", "--no-sync"]
+        made = [programs / "initdb", "-D", folder / "data", "-U", "amenable", "-E", "UTF8", "--no-sync"]
+        (folder / "secret").write_text(PASSWORD)
+        made += ["-A", "scram-sha-256", "--pwfile", folder / "secret"]
         subprocess.run(made, check=True, capture_output=True, **quiet)
         settings = ["fsync=off", "full_page_writes=off", f"unix_socket_directories={folder}", "listen_addresses="]
         server = subprocess.Popen(
@@ -65,7 +68,9 @@ def cluster() -> Iterator[sa.URL]:
             **quiet,
         )
         try:
-            url = sa.URL.create("postgresql+psycopg", "amenable", database="postgres", query={"host": str(folder)})
+            url = sa.URL.create(
+                "postgresql+psycopg", "amenable", PASSWORD, database="postgres", query={"host": str(folder)}
+            )
             _await(url, server)
             yield url
         finally:
@@ -91,7 +96,7 @@ def _await(url: sa.URL, server: subprocess.Popen[bytes]) -> None:
 def migrated(cluster: sa.URL) -> sa.URL:
     """A database of the cluster with empty tables, to be copied."""
     _run(cluster, "CREATE DATABASE empty")
-    Store.open(cluster.set(database="empty").render_as_string()).close()
+    Store.open(cluster.set(database="empty").render_as_string(hide_password=False)).close()
     return cluster.set(database="empty")
 
 
@@ -125,7 +130,7 @@ def url(request: pytest.FixtureRequest) -> Iterator[str]:
     migrated: sa.URL = request.getfixturevalue("migrated")
     name = f"test_{next(NUMBERS)}"
     _run(migrated.set(database="postgres"), f"CREATE DATABASE {name} TEMPLATE empty")
-    yield migrated.set(database=name).render_as_string()
+    yield migrated.set(database=name).render_as_string(hide_password=False)
     _run(migrated.set(database="postgres"), f"DROP DATABASE {name} WITH (FORCE)")
 
 

@@ -77,9 +77,10 @@ def _dump_postgresql(url: str, partial: Path) -> None:
             "pg_dump is not installed", mend="install PostgreSQL's client programs, as new as the server"
         )
     parts = sa.make_url(url)
-    plain = parts.set(drivername="postgresql", password=None).render_as_string()
+    # The password goes by the environment, where no list of processes shows it; `URL.set` cannot take one away.
+    plain = sa.URL.create("postgresql", parts.username, None, parts.host, parts.port, parts.database, parts.query)
     environment = {**os.environ, **({"PGPASSWORD": str(parts.password)} if parts.password else {})}
-    command = [program, "--format=custom", "--no-owner", f"--file={partial}", f"--dbname={plain}"]
+    command = [program, "--format=custom", "--no-owner", f"--file={partial}", f"--dbname={plain.render_as_string()}"]
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     if done.returncode:
         said = done.stderr.strip().splitlines()[-1:] or ["it said nothing"]
