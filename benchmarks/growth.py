@@ -114,7 +114,7 @@ def decoder(size: Size) -> Any:
 def learning(compute: Compute, size: Size, rows: int, length: int) -> float:
     """Tokens per second of an SFT step on full rows."""
     model = decoder(size)
-    model.attention = compute.paths.attention
+    compute.paths.use_in(model)
     learner = Learner(
         {"policy": make_actor(model, "lm")}, TrainConfig(), precision=compute.precision, device=compute.device
     )
@@ -206,7 +206,7 @@ def memory(compute: Compute, quick: bool) -> Curve:
     return curve
 
 
-CURVES = (context, batch, model_size, responses, documents, memory)
+CURVES = (memory, context, batch, model_size, responses, documents)
 
 
 def run_steps(

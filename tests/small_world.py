@@ -60,7 +60,7 @@ class Table(nn.Module):
         self.head_weight: Tensor
         self.register_buffer("head_weight", torch.eye(VOCABULARY, dtype=logits_NV.dtype))
 
-    def joins(self, longest: int) -> bool:
+    def joins(self) -> bool:
         return False
 
     def hidden(self, inputs: Inputs) -> Tensor:

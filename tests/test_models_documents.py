@@ -8,7 +8,9 @@ import pytest
 import torch
 
 from amenable.batch import Batch
-from amenable.models.documents import groups
+from amenable.models import documents
+from amenable.models.attention import attend, bias_of
+from amenable.models.documents import attend_within, groups, lay_out
 from amenable.models.forward import Actor, outputs_of
 from amenable.models.heads import ValueHead
 from amenable.models.packing import join
@@ -28,7 +30,7 @@ def some_rows(lengths: list[int], vocabulary: int = 64) -> Batch:
 def learn(model: torch.nn.Module, batch: Batch, end_to_end: bool, *, autocast: bool = False) -> list[torch.Tensor]:
     """Log-probs and values of the rows, then the gradients of one loss on both."""
     model.end_to_end = end_to_end
-    assert model.joins(batch.tokens_BT.shape[1]) is end_to_end
+    assert model.joins() is end_to_end
     head = ValueHead(model.hidden_size).to(next(model.parameters()).dtype)
     torch.nn.init.constant_(head.weight, 0.1)
     model.zero_grad()
@@ -74,16 +76,63 @@ def test_float32_and_bfloat16_stay_close() -> None:
         assert (b - a).norm() < 0.03 * true.norm()
 
 
-def test_only_where_attention_goes_by_products() -> None:
+def test_only_where_it_is_wanted() -> None:
     model = build()
-    assert not model.joins(8)
+    assert not model.joins()
     model.end_to_end = True
-    assert model.joins(8)
-    model.attention = 16
-    assert model.joins(16) and not model.joins(17)
-    for path in ("math", "sdpa"):
-        model.attention = path
-        assert not model.joins(8)
+    assert model.joins()
+
+
+@pytest.mark.parametrize("kept", [1024, 8])
+@pytest.mark.parametrize("window", [None, 1, 3, 5, 40])
+def test_blocks_give_the_same_as_one_mask(monkeypatch: pytest.MonkeyPatch, window: int | None, kept: int) -> None:
+    """Blocks of 5 queries, heads that share keys, windows shorter and longer than a block; weights kept or computed again."""
+    monkeypatch.setattr(documents, "BLOCK", 5)
+    monkeypatch.setattr(documents, "KEPT", kept)
+    lengths = [23, 20, 11, 4, 1]
+    segment_F = torch.arange(len(lengths)).repeat_interleave(torch.tensor(lengths))
+    starts = [sum(lengths[:i]) for i in range(len(lengths))]
+    generator = torch.Generator().manual_seed(0)
+    given = [
+        torch.randn(len(segment_F) + 1, heads, 8, generator=generator, dtype=torch.float64) for heads in (4, 2, 2, 4)
+    ]
+    segment_F = torch.cat([segment_F, torch.tensor([-1])])
+    place_F = torch.cat([*(torch.arange(n) for n in lengths), torch.tensor([0])])
+    distance_FF = place_F[:, None] - place_F
+    allowed_FF = (segment_F[:, None] == segment_F) & (distance_FF >= 0) & (distance_FF < (window or 99))
+    found = []
+    for joined in (False, True):
+        query, key, value = (x.clone().requires_grad_() for x in given[:3])
+        if joined:
+            layout = lay_out(groups(lengths, starts, len(segment_F) - 1), segment_F, 4, 2, window, torch.float64)
+            out = attend_within(query, key, value, layout)
+        else:
+            bias = bias_of(allowed_FF[None], torch.float64)
+            out = attend(query[None], key.transpose(0, 1)[None], value.transpose(0, 1)[None], bias, "math")[0]
+        (out[:-1] * given[3].flatten(1)[:-1]).sum().backward()
+        found.append([out[:-1], *(x.grad[:-1] for x in (query, key, value))])
+    for plain, within in zip(*found, strict=True):
+        torch.testing.assert_close(within, plain, atol=1e-12, rtol=1e-12)
+
+
+def test_documents_of_several_blocks_in_bfloat16() -> None:
+    """Gradients of keys are summed in float32: hardly further from float64 than over all queries at once."""
+    generator = torch.Generator().manual_seed(0)
+    query, key, value = (torch.randn(1501, 2, 16, generator=generator, dtype=torch.float64) for _ in range(3))
+    errors = {}
+    exact: list[torch.Tensor] = []
+    for dtype, block in ((torch.float64, 1500), (torch.bfloat16, 1500), (torch.bfloat16, 128)):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(documents, "BLOCK", block)
+            segment_F = torch.tensor([0] * 1500 + [-1])
+            layout = lay_out(groups([1500], [0], 1500), segment_F, 2, 2, None, dtype)
+            leaves = [x.to(dtype, copy=True).requires_grad_() for x in (query, key, value)]
+            attend_within(*leaves, layout).square().sum().backward()
+            grads = [x.grad.double() for x in leaves]
+        exact = exact or grads
+        errors[dtype, block] = [float((g - e).norm() / e.norm()) for g, e in zip(grads, exact, strict=True)]
+    for once, blocks in zip(errors[torch.bfloat16, 1500], errors[torch.bfloat16, 128], strict=True):
+        assert blocks < 1.25 * once < 0.03
 
 
 def test_every_token_stands_in_one_place() -> None:

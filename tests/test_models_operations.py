@@ -340,14 +340,6 @@ def test_adapters_learn_the_same() -> None:
     assert_learns_the_same(model, some_rows(LENGTHS[0]))
 
 
-def test_long_documents_are_read_too() -> None:
-    model = build()
-    model.attention, model.native = 8, True
-    assert model.joins(1000)
-    model.native = False
-    assert not model.joins(1000)
-
-
 def test_what_cannot_be_read_compiled_is_read_plainly(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reading, "read", lambda *_: pytest.fail("read compiled"))
     wide = {"head_dim": 300, "num_heads": 1, "num_kv_heads": 1}

@@ -32,6 +32,7 @@ def quick(monkeypatch):
     """Measuring as ever, on short rows only."""
     monkeypatch.setattr(paths, "REPEATS", 2)
     monkeypatch.setattr(paths, "ATTENTION_LENGTHS", (16, 32))
+    monkeypatch.setattr(paths, "DOCUMENT_LENGTHS", (16, 32))
 
 
 def test_measured_once_and_kept(cache, quick, monkeypatch):
@@ -109,16 +110,17 @@ def clock(monkeypatch, *seconds):
 
 def test_the_faster_wins(monkeypatch):
     monkeypatch.setattr(paths, "library", lambda source: None)
-    clock(monkeypatch, [1.0, 0.5], [1.0, 0.5], [1.0, 2.0], [3.0, 2.0], [1.0, 0.5])
+    documents = [[1.0, 0.5]] * len(paths.DOCUMENT_LENGTHS)
+    clock(monkeypatch, [1.0, 0.5], [1.0, 0.5], [1.0, 2.0], [3.0, 2.0], *documents, [1.0, 0.5])
     found = paths.measure("cpu").paths
     shortest = paths.ATTENTION_LENGTHS[0]
     assert found == Paths(matmul="medium", training="bfloat16", attention=shortest, end_to_end=True, native=True)
-    clock(monkeypatch, [1.0, 0.97], [1.0, 0.97], [2.0, 1.0], [1.0, 0.97])  # a gain within the noise is none
+    clock(monkeypatch, [1.0, 0.97], [1.0, 0.97], [2.0, 1.0], documents[0], [1.0, 1.1], [1.0, 0.97])  # noise is no gain
     assert paths.measure("cpu").paths == Paths(matmul="highest", training="float32", attention=0)
 
 
 def test_a_fast_product_that_rounds_is_not_taken(monkeypatch):
-    clock(monkeypatch, [1.0, 0.1], [1.0, 2.0], [2.0, 1.0], [1.0, 2.0])
+    clock(monkeypatch, [1.0, 0.1], [1.0, 2.0], [2.0, 1.0], [1.0, 2.0], [1.0, 2.0])
     exact = torch.Tensor.__matmul__
 
     def rounding(a, b):
@@ -167,8 +169,8 @@ def test_settings_overrule_the_measurement(medium):
 
 def test_a_policy_attends_as_chosen(medium, toys, workspace):
     model = open_policy(toys.sft, workspace, set_up(TrainConfig())).model
-    assert model.attention == 300 and model.joins(300)
-    assert not open_policy(toys.sft, workspace, set_up(TrainConfig(paths="plain"))).model.joins(1)
+    assert model.attention == 300 and model.joins()
+    assert not open_policy(toys.sft, workspace, set_up(TrainConfig(paths="plain"))).model.joins()
 
 
 def test_a_run_notes_its_paths_and_goes_on_with_them(medium, toys, workspace, monkeypatch):

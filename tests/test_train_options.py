@@ -176,7 +176,7 @@ def test_what_a_pass_keeps_is_counted_before(paths, dtype):
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x):
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=dtype == torch.bfloat16):
-            model.hidden((join(batch) if model.joins(128) else pack(batch)).inputs)
+            model.hidden((join(batch) if model.joins() else pack(batch)).inputs)
         measured = sum(storage.nbytes() for storage in kept.values())
     assert 0.9 < kept_bytes(model, 4 * 128, dtype) / measured < 1.4
 

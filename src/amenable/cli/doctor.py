@@ -81,6 +81,10 @@ def _show_paths(measured: Measured) -> None:
             length = int(name.split(".")[1])
             what = f"{figures[name]:.1f} ms by products, {figures[name.replace('math', 'fused')]:.1f} ms fused"
             rows.append([f"attention, rows of {length}", what, "products" if length <= chosen.attention else "fused"])
+        if name.endswith("within_ms"):
+            length = int(name.split(".")[1])
+            what = f"{figures[name]:.1f} ms within documents, {figures[name.replace('within', 'masked')]:.1f} ms under a mask"
+            rows.append([f"attention, documents of {length}", what, "documents" if chosen.end_to_end else "mask"])
     if not rows:
         rows.append([f"training in {chosen.training}", "by what the device has", "chosen"])
     print_table(["compute path", "measured, one thread", "chosen"], rows)

@@ -3,7 +3,8 @@
 Of each token in each layer, with H, M the widths of stream and MLP, A heads of size D, K key-value heads, b bytes of a matrix
 product's dtype and S keys that it looks at: the stream twice and what norms and rotations make of it, (8 + 4 b) H; queries,
 keys and values as computed, rotated and laid side by side, 3 b D (A + 2 K); the gate's and the up-projection's results, the
-activation and their product, 4 b M; and, where attention is written out as matrix products, its weights, b A S. Compiled
+activation and their product, 4 b M; and, where attention is written out as matrix products, its weights, b A S; within documents of at most KEPT tokens about
+half of that, and of longer ones none. Compiled
 operations (native/) keep less: the stream twice and two norms, (8 + 2 b) H; queries, keys, values and what was gathered,
 b D (2 A + 2 K), with a sum for each head, 4 A; the gate's and the up-projection's results and their product, 3 b M; and, once,
 8 H for the last norm.
@@ -14,6 +15,7 @@ from __future__ import annotations
 import torch
 
 from amenable.models.decoder import Decoder
+from amenable.models.documents import BLOCK, KEPT
 
 
 def kept_bytes(model: Decoder, tokens: int, dtype: torch.dtype) -> int:
@@ -27,7 +29,10 @@ def kept_bytes(model: Decoder, tokens: int, dtype: torch.dtype) -> int:
     per_token += 4 * size * c.mlp_size
     keys = min(c.context, tokens)
     on_cpu = model.model.embed_tokens.weight.device.type == "cpu"
-    if model.attention == "math" or (on_cpu and model.attention == "auto"):
+    if model.joins():
+        keys = min(keys, KEPT)
+        per_token += size * c.num_heads * min(keys, (keys + BLOCK) // 2)
+    elif model.attention == "math" or (on_cpu and model.attention == "auto"):
         per_token += size * c.num_heads * keys
     elif on_cpu and isinstance(model.attention, int):
         per_token += size * c.num_heads * min(keys, model.attention)

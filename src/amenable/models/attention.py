@@ -46,12 +46,7 @@ def _by_products(query_PLAD: Tensor, key_PKSD: Tensor, path: Path) -> bool:
     if path == "math" or path == "sdpa" or query_PLAD.device.type != "cpu":
         return path == "math"
     decoding = query_PLAD.shape[1] == 1
-    return path == "auto" or decoding or by_products(key_PKSD.shape[2], path)
-
-
-def by_products(keys: int, path: Path) -> bool:
-    """Whether a path that is a number takes matrix products for so many keys."""
-    return isinstance(path, int) and keys <= path
+    return path == "auto" or decoding or key_PKSD.shape[2] <= path
 
 
 def _math(query_PLAD: Tensor, key_PKSD: Tensor, value_PKSD: Tensor, bias_PLS: Tensor | None) -> Tensor:

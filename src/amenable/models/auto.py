@@ -65,7 +65,7 @@ class AutoModel(nn.Module):
             )[0]
         return self._trunk(input_ids=inputs.tokens_PL, attention_mask=valid_PL, **self._without_cache)[0]
 
-    def joins(self, longest: int) -> bool:
+    def joins(self) -> bool:
         """Whether `hidden` reads documents end to end (batch.Inputs.groups): never here."""
         return False
 

@@ -26,7 +26,7 @@ from torch.utils.checkpoint import checkpoint
 
 from amenable.batch import Inputs
 from amenable.errors import ModelError
-from amenable.models.attention import Path, attend, bias_of, by_products
+from amenable.models.attention import Path, attend, bias_of
 from amenable.models.cache import Cache, CachePlan, plan
 from amenable.models.config import DecoderConfig, Rope
 from amenable.models.documents import Documents, attend_within, lay_out
@@ -54,8 +54,8 @@ class Decoder(nn.Module):
     packs          several segments a packed row are allowed
     linear_head    the logits are hidden @ head_weightᵀ + head_bias and nothing more
     attention      "auto", "math", "sdpa" or a number of keys, see attention.py
-    end_to_end     True: documents are best read end to end (batch.Inputs.groups), where `joins` allows it
-    native         True: such documents are read by compiled operations (native/reading.py) where these can, however long
+    end_to_end     True: documents are best read end to end (batch.Inputs.groups), on a CPU
+    native         True: such documents are read by compiled operations (native/reading.py) where these can
     checkpointing  True: each layer's activations are computed again in the backward pass, for less memory
     """
 
@@ -87,12 +87,9 @@ class Decoder(nn.Module):
             return read(self.model, inputs, self.checkpointing)
         return self.model(inputs, cache, slots_P, self.attention, self.checkpointing)
 
-    def joins(self, longest: int) -> bool:
-        """Whether documents of at most so many tokens are read end to end: on a CPU, up to the limit of `attention` or compiled."""
-        on_cpu = self.model.embed_tokens.weight.device.type == "cpu"
-        return self.reads_compiled() or (
-            self.end_to_end and on_cpu and (self.attention == "auto" or by_products(longest, self.attention))
-        )
+    def joins(self) -> bool:
+        """Whether documents are read end to end: on a CPU, where this is wanted."""
+        return self.reads_compiled() or (self.end_to_end and self.model.embed_tokens.weight.device.type == "cpu")
 
     def reads_compiled(self) -> bool:
         """Whether documents end to end are read by native/reading.py: wanted, and able to with these weights and products."""

@@ -54,7 +54,7 @@ def outputs_of(
     if "seen" in batch.columns:
         batch = replace(batch, tokens_BT=batch["seen"])
     whole = batch.num_rows > 0 and bool(batch.valid_BT[:, 0].all())
-    joined = whole and model.packs and model.joins(batch.tokens_BT.shape[1])
+    joined = whole and model.packs and model.joins()
     packed = join(batch) if joined else pack(batch, packs=model.packs)
     hidden_PLH = model.hidden(packed.inputs)
     hidden_FH = hidden_PLH.reshape(-1, hidden_PLH.shape[-1])

@@ -6,7 +6,8 @@
                 bfloat16 (weights stay float32)
     attention   longest row, in tokens, for which attention by batched matrix products beats torch's fused kernel, see
                 attention.py
-    end_to_end  documents up to that length without padding between them, see documents.py: wherever matrix products win
+    end_to_end  documents without padding between them, attention within each by itself, see documents.py: where that is
+                faster even in rows of one length, short and long
     native      what lies between the matrix products by compiled code, see native/training.py: where a compiler is at hand and
                 a step of a small decoder is faster for it
 
@@ -34,6 +35,7 @@ from amenable.errors import ResourceError
 from amenable.models.attention import attend, bias_of
 from amenable.models.config import DecoderConfig
 from amenable.models.decoder import Decoder
+from amenable.models.documents import attend_within, groups, lay_out
 from amenable.models.forward import Actor, outputs_of
 from amenable.models.native.library import library
 from amenable.models.native.training import TRAINING
@@ -46,8 +48,9 @@ INSTRUCTION_SETS = (
     *("asimd", "bf16", "i8mm", "sve", "sve2"),
 )
 ATTENTION_LENGTHS = (64, 128, 256, 512, 1024)
+DOCUMENT_LENGTHS = (512, 2048)
 REPEATS = 4
-VERSION = 4
+VERSION = 5
 """Of the measurement: figures of another version are measured again."""
 
 
@@ -61,7 +64,7 @@ class Paths(Record, frozen=True):
     ] = 0
     end_to_end: Annotated[
         bool,
-        Meta(description="documents up to that length end to end without padding, attention within each by itself"),
+        Meta(description="documents end to end without padding, attention within each by itself"),
     ] = False
     native: Annotated[
         bool, Meta(description="norms, activations, attention and the head's softmax by code compiled on this machine")
@@ -139,8 +142,9 @@ def measure(device: str, machine: str = "") -> Measured:
         matmul = _matmul(figures)
         torch.set_float32_matmul_precision(matmul)
         training = _training(figures)
-        attention = _attention(torch.bfloat16 if training == "bfloat16" else torch.float32, figures)
-        paths = Paths(matmul=matmul, training=training, attention=attention, end_to_end=attention > 0)  # type: ignore[arg-type]
+        paths = Paths(matmul=matmul, training=training)  # type: ignore[arg-type]
+        paths = paths.replace(attention=_attention(paths.dtype, figures))
+        paths = paths.replace(end_to_end=_end_to_end(paths, figures))
         paths = paths.replace(native=_native(paths, figures))
     finally:
         torch.set_float32_matmul_precision(before)
@@ -273,12 +277,33 @@ def _attention(dtype: torch.dtype, figures: dict[str, float]) -> int:
     return longest
 
 
-def _attending(length: int, path: Literal["math", "sdpa"], dtype: torch.dtype) -> Callable[[], None]:
+def _end_to_end(paths: Paths, figures: dict[str, float]) -> bool:
+    """Whether attention within documents beats attention under a mask at each of DOCUMENT_LENGTHS."""
+    for length in DOCUMENT_LENGTHS:
+        path: Literal["math", "sdpa"] = "math" if length <= paths.attention else "sdpa"
+        ways = [_attending(length, path, paths.dtype), _attending(length, "documents", paths.dtype)]
+        masked, within = _best(ways, REPEATS - 1)
+        figures[f"documents.{length}.masked_ms"], figures[f"documents.{length}.within_ms"] = 1e3 * masked, 1e3 * within
+        if within > masked:
+            return False
+    return True
+
+
+def _attending(length: int, path: Literal["math", "sdpa", "documents"], dtype: torch.dtype) -> Callable[[], None]:
     """Attention forward and backward over 4,096 tokens in rows of `length`."""
     rows = max(1, 4096 // length)
-    query, key, value = (torch.randn(rows, length, 4, 32, dtype=dtype, requires_grad=True) for _ in range(3))
+    query, key, value = (torch.randn(rows * length, 4, 32, dtype=dtype, requires_grad=True) for _ in range(3))
+    if path == "documents":
+        places = groups([length] * rows, range(0, rows * length, length), rows * length)
+        documents = lay_out(places, torch.arange(rows).repeat_interleave(length), 4, 4, None, dtype)
+        return lambda: attend_within(query, key, value, documents).sum().backward()
     bias = bias_of(torch.ones(rows, length, length, dtype=torch.bool).tril(), dtype)
-    return lambda: attend(query, key.transpose(1, 2), value.transpose(1, 2), bias, path).sum().backward()
+
+    def run() -> None:
+        query_PLAD, key_PLAD, value_PLAD = (x.view(rows, length, 4, 32) for x in (query, key, value))
+        attend(query_PLAD, key_PLAD.transpose(1, 2), value_PLAD.transpose(1, 2), bias, path).sum().backward()
+
+    return run
 
 
 def _best(ways: Sequence[Callable[[], object]], repeats: int, device: str = "cpu") -> list[float]:
