@@ -37,7 +37,7 @@ SIZES: dict[str, dict[str, int]] = {
 }
 """Named by their parameters with the embedding of 6,144 tokens, which is tied."""
 SIZE_RATES = {"0.5M": 4e-3, "1.3M": 3e-3, "4M": 2.5e-3, "9M": 2e-3}
-RATES = (1e-3, 2e-3, 3e-3, 4e-3)
+RATES = (1e-3, 2e-3, 5e-3, 1e-2)
 VOCABULARIES = (4096, 6144, 8192)
 MEASURED = 40  # sections of the held-out books
 
@@ -48,7 +48,7 @@ def main() -> None:
     parser.add_argument("part", choices=["vocabulary", "sizes", "rates", "table"])
     parser.add_argument("--workspace", required=True)
     parser.add_argument("--tokens", type=float, default=2e6, help="tokens of each run")
-    parser.add_argument("--only", nargs="*", help="sizes, as 0.5M, or rates, as 0.002; all if left out")
+    parser.add_argument("--only", nargs="*", help="sizes, as 0.5M, or rates, as 0.005; all if left out")
     parser.add_argument("--plot", type=Path, help="draw loss against compute into this .svg")
     options = parser.parse_args()
     plot = options.plot.resolve() if options.plot else None
@@ -58,16 +58,18 @@ def main() -> None:
         study: dict[str, Any] = json.loads(kept.read_text()) if kept.exists() else {}
         if options.part == "vocabulary":
             study["vocabulary"] = vocabularies()
-        elif options.part == "sizes":
+        runs: dict[str, dict[str, Any]] = {}
+        if options.part == "sizes":
             for name in options.only or SIZES:
-                changes = {f"shape.{key}": value for key, value in SIZES[name].items()}
-                changes["train.optimizer.learning_rate"] = SIZE_RATES[name]
-                study.setdefault("sizes", {})[name] = short_run(workspace, f"study-{name}", changes, options.tokens)
+                shape = {f"shape.{key}": value for key, value in SIZES[name].items()}
+                runs[name] = {**shape, "train.optimizer.learning_rate": SIZE_RATES[name]}
         elif options.part == "rates":
             for rate in map(float, options.only or RATES):
-                name = f"study-rate-{rate:g}"
-                changes = {"train.optimizer.learning_rate": rate}
-                study.setdefault("rates", {})[f"{rate:g}"] = short_run(workspace, name, changes, options.tokens)
+                runs[f"rate-{rate:g}"] = {"train.optimizer.learning_rate": rate}
+        for name, changes in runs.items():
+            found = short_run(workspace, f"study-{name}", changes, options.tokens)
+            study.setdefault(options.part, {})[name.removeprefix("rate-")] = found
+            kept.write_text(json.dumps(study, indent=2))
         kept.write_text(json.dumps(study, indent=2))
         print(table(study))
         if plot and study.get("sizes"):
