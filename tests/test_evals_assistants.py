@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 from amenable.data.source import load
+from amenable.evals import task_metrics
 from amenable.evals.agreement import agreement, correlation, sampled
 from amenable.evals.choices import Picked, bias_score, picked, true_share
 from amenable.evals.ifeval import CHECKS, checkable, follows
-from amenable.evals.rouge import best_rouge, rouge_l, rouge_n
+from amenable.evals.rouge import best_rouge, rouge_l, rouge_n, tokens
 from amenable.evals.statistics import pearson
 from amenable.evals.support import made_up, says_something
 from amenable.evals.tone import RUDE, Classifier, rude_words
@@ -73,6 +74,47 @@ def test_rouge_by_hand() -> None:
     assert rouge_l("b a", "a b") == pytest.approx(0.5)
     assert best_rouge("a b", ["c", "a b"]) == {"rouge-1": 1.0, "rouge-2": 1.0, "rouge-l": 1.0}
     assert rouge_n("", "a", 1) == rouge_l("a", "") == 0.0
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("Don't_stop, R2-D2!", ["don", "t", "stop", "r2", "d2"]),
+        ("Кошка спит.", ["кошка", "спит"]),
+        ("cafe\u0301 caf\u00e9", ["caf\u00e9", "caf\u00e9"]),
+        ("हिन्दी में", ["हिन्दी", "में"]),  # vowel signs are marks, not letters
+        ("مي\u200cخواهم، نه", ["ميخواهم", "نه"]),
+        ("東京は2030年。", ["東", "京", "は", "2030", "年"]),
+        ("น้ำ ๑๒", ["น้", "ำ", "๑๒"]),
+        ("\u0301 \ud800 \x00", []),
+    ],
+)
+def test_rouge_splits_words_of_any_script(text: str, words: list[str]) -> None:
+    assert tokens(text) == words
+    assert task_metrics.best_rouge([text], [[text]])["rougeL"] == [float(bool(words))]
+
+
+def test_rouge_of_a_task_sees_other_scripts() -> None:
+    found = task_metrics.best_rouge(["кошка спит", "猫が寝る", "the cats slept"], [["кошка ест"], ["犬が寝る"], ["a cat sleeps"]])  # fmt: skip
+    assert found["rouge1"] == pytest.approx([0.5, 0.75, 1 / 3])  # 1 of 2, 3 of 4; cats are stemmed to cat, slept is not
+    assert found["rougeL"] == pytest.approx([0.5, 0.75, 1 / 3])
+
+
+def test_rouge_of_english_is_that_of_the_package(mirror: Path) -> None:
+    from rouge_score.rouge_scorer import RougeScorer
+
+    theirs = RougeScorer(["rouge1", "rouge2", "rougeL"], use_stemmer=True)
+    plain = RougeScorer(["rouge1", "rouge2", "rougeL"])
+    for line in (mirror / "realsumm" / "realsumm_100docs_25systems.jsonl").read_text().splitlines()[:10]:
+        row = json.loads(line)
+        wanted, summary = (
+            t.encode("ascii", "ignore").decode() for t in (row["reference"], row["systems"][0]["summary"])
+        )
+        found, bare = task_metrics.best_rouge([summary], [[wanted]]), best_rouge(summary, [wanted])
+        for name, score in theirs.score(wanted, summary).items():
+            assert found[name] == [score.fmeasure]
+        for name, score in plain.score(wanted, summary).items():
+            assert bare[f"rouge-{name[5:].lower()}"] == pytest.approx(score.fmeasure, abs=1e-12)
 
 
 def test_rouge_goes_with_the_figures_of_realsumms_authors(mirror: Path) -> None:

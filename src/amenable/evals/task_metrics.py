@@ -9,13 +9,14 @@ from __future__ import annotations
 import re
 import string
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import ModuleType
 
 import numpy as np
 
 from amenable.data.examples import Task
 from amenable.errors import MissingExtraError
+from amenable.evals import rouge
 from amenable.evals.statistics import pearson, spearman
 
 Answers = Sequence[Sequence[str]]
@@ -95,7 +96,7 @@ def extraction(told: Sequence[str], right: Answers) -> dict[str, float]:
 
 
 def target(told: Sequence[str], right: Answers) -> dict[str, float]:
-    """Exact match, ROUGE (stemmed, the best of the references), BLEU and chrF (corpus; all references).
+    """Exact match, ROUGE (English words stemmed, the best of the references), BLEU and chrF (corpus; all references).
 
     >>> sorted(target(["the cat"], [["the cat"]]))
     ['bleu', 'chrf', 'exact_match', 'rouge1', 'rouge2', 'rougeL']
@@ -132,9 +133,20 @@ def best_f1(told: Sequence[str], right: Answers) -> list[float]:
 def best_rouge(told: Sequence[str], right: Answers) -> dict[str, list[float]]:
     """ROUGE-1, -2 and -L of each text, against the best of its references."""
     names = ("rouge1", "rouge2", "rougeL")
-    scorer = _needed("rouge_score.rouge_scorer", "rouge-score").RougeScorer(list(names), use_stemmer=True)
+    scorer = _needed("rouge_score.rouge_scorer", "rouge-score").RougeScorer(list(names), tokenizer=_AnyScript())
     scored = [scorer.score_multi(list(r), t) for t, r in zip(told, right, strict=True)]
     return {name: [float(s[name].fmeasure) for s in scored] for name in names}
+
+
+class _AnyScript:
+    """Splits for rouge-score, whose own splitting sees ASCII alone: words of any script, those in ASCII stemmed as it does."""
+
+    def __init__(self) -> None:
+        stemmed = _needed("rouge_score.tokenizers", "rouge-score").DefaultTokenizer(use_stemmer=True)
+        self._stemmed: Callable[[str], list[str]] = stemmed.tokenize
+
+    def tokenize(self, text: str) -> list[str]:
+        return [part for word in rouge.tokens(text) for part in (self._stemmed(word) if word.isascii() else [word])]
 
 
 def better(name: str, value: float, than: float | None) -> bool:
