@@ -142,11 +142,20 @@ def test_a_row_does_not_see_its_neighbours() -> None:
         assert logprob.item() == pytest.approx(logprobs[i].item(), abs=1e-6)
 
 
-def test_greedy_takes_the_best_and_records_temperature_one() -> None:
-    logits = random_logits(5, 90)
-    ids, logprobs = draw_all(logits, Sampling(temperature=0.0), torch.full((5,), 0.99))
+@pytest.mark.parametrize("temperature", [0.0, 5e-324, 1e-39, 9e-31])
+def test_greedy_takes_the_best_and_records_temperature_one(temperature: float) -> None:
+    logits, sampling = random_logits(5, 90), Sampling(temperature=temperature)
+    ids, logprobs = draw_all(logits, sampling, torch.full((5,), 0.99))
     assert ids.tolist() == logits.argmax(-1).tolist()
     torch.testing.assert_close(logprobs, torch.log_softmax(logits, -1).amax(-1))
+    drawer = Drawer([sampling] * 5, [0] * 5, [0] * 5, [()] * 5, vocab_size=90)
+    assert drawer.draw(logits)[0] == ids.tolist() and sampling.divisor == 1.0
+
+
+def test_the_smallest_temperature_that_divides_takes_the_best() -> None:
+    logits = random_logits(5, 90) * 1e6
+    ids, logprobs = draw_all(logits, Sampling(temperature=1e-30), torch.full((5,), 0.99))
+    assert ids.tolist() == logits.argmax(-1).tolist() and logprobs.tolist() == [0.0] * 5
 
 
 def test_logits_that_are_not_finite_fail_their_row_only() -> None:

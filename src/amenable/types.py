@@ -231,8 +231,12 @@ KINDS: dict[str, type[Record]] = {
 """The streams an algorithm can feed on, by the name used in `feeds` and on the command line."""
 
 
+GREEDY_BELOW = 1e-30
+"""A temperature below leaves nothing to chance; logits divided by it may be more than float32 holds."""
+
+
 class Sampling(Record, frozen=True):
-    """How to draw tokens. temperature 0 is greedy."""
+    """How to draw tokens. temperature 0 is greedy, and so is one below GREEDY_BELOW."""
 
     temperature: Annotated[float, Meta(ge=0, description="0 is greedy")] = 1.0
     top_k: Annotated[int, Meta(ge=0, description="keep the k likeliest tokens; 0: all")] = 0
@@ -241,6 +245,15 @@ class Sampling(Record, frozen=True):
     repetition_penalty: Annotated[float, Meta(gt=0, description="1: none (Keskar et al. 2019)")] = 1.0
     max_tokens: Annotated[int, Meta(ge=1, description="response tokens at most, the stop token included")] = 128
     stop: Annotated[tuple[str, ...], Meta(description="stop strings; the text is cut before them")] = ()
+
+    @property
+    def greedy(self) -> bool:
+        return self.temperature < GREEDY_BELOW
+
+    @property
+    def divisor(self) -> float:
+        """What logits are divided by for log-probs: the temperature, and 1 where decoding is greedy."""
+        return 1.0 if self.greedy else self.temperature
 
 
 class Rollout(Record, frozen=True):

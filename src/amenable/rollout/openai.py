@@ -129,8 +129,8 @@ class OpenAIEngine:
     def _body(self, request: Request) -> tuple[str, dict[str, Any]]:
         asked, messages = request.sampling, request.prompt.messages
         body: dict[str, Any] = {
-            "model": self.model, "temperature": asked.temperature, "top_p": asked.top_p, "max_tokens": asked.max_tokens,
-            "seed": request.seed,
+            "model": self.model, "temperature": 0.0 if asked.greedy else asked.temperature, "top_p": asked.top_p,
+            "max_tokens": asked.max_tokens, "seed": request.seed,
         }  # fmt: skip
         body |= {"stop": list(asked.stop)} if asked.stop else {}
         further = {"top_k": 0, "min_p": 0.0, "repetition_penalty": 1.0}  # not OpenAI's own; vLLM and others take them

@@ -8,7 +8,7 @@ Filters work by a threshold on probabilities and the search runs in the order of
 the same number gives the same token whatever filters its neighbours have. Equal probabilities at a threshold all stay.
 
 The log-prob on record is under softmax(logits / temperature) over the whole vocabulary, before penalty and filters:
-the quantity that a learner computes again. For temperature 0 it is that of temperature 1.
+the quantity that a learner computes again. For greedy rows it is that of temperature 1.
 
 Sources: top-k Fan et al. 2018; top-p Holtzman et al. 2020; min-p Nguyen et al. 2024; penalty Keskar et al. 2019;
 splitmix64 Steele et al. 2014.
@@ -38,7 +38,7 @@ _GOLDEN = 0x9E3779B97F4A7C15
 class DrawParams:
     """The sampling settings of B rows as tensors; None where no row needs the setting."""
 
-    scale_B1: Tensor | None  # 1 / temperature
+    scale_B1: Tensor | None  # 1 / temperature; 1 where greedy
     greedy_B: Tensor | None
     all_greedy: bool
     top_k_B1: Tensor | None  # vocabulary size or more: off
@@ -51,10 +51,10 @@ class DrawParams:
         def column(values: list[float], off: float) -> Tensor | None:
             return None if all(v == off for v in values) else torch.tensor(values, device=device)[:, None]
 
-        greedy = [s.temperature == 0 for s in rows]
+        greedy = [s.greedy for s in rows]
         top_k = [s.top_k or 2**31 for s in rows]
         return cls(
-            scale_B1=column([1 / (s.temperature or 1.0) for s in rows], 1.0),
+            scale_B1=column([1 / s.divisor for s in rows], 1.0),
             greedy_B=torch.tensor(greedy, device=device) if any(greedy) else None,
             all_greedy=all(greedy),
             top_k_B1=torch.tensor(top_k, device=device)[:, None] if any(s.top_k for s in rows) else None,
@@ -129,8 +129,8 @@ class Drawer:
         self.kernel, self.scale_B, self.greedy_B = kernel, np.empty(0), np.empty(0)
         rows = list(range(len(samplings)))
         if kernel is not None:
-            self.scale_B = np.array([1 / (s.temperature or 1.0) for s in samplings], dtype=np.float32)
-            self.greedy_B = np.array([s.temperature == 0 for s in samplings])
+            self.scale_B = np.array([1 / s.divisor for s in samplings], dtype=np.float32)
+            self.greedy_B = np.array([s.greedy for s in samplings])
             rows = [row for row in rows if _shaped(samplings[row])]
         parts = [[row] for row in rows] if apart else [rows] if rows else []
         self.parts = [_Part(part, samplings, histories, vocab_size, torch.device(device)) for part in parts]

@@ -313,7 +313,7 @@ def measured_kl(reference: Policy, rollouts: Sequence[Rollout], sampling: Sampli
     with torch.inference_mode():
         for micro in split(batch, max_tokens=16384):
             there = micro.to(device_of(reference.model))
-            found = outputs_of(actor, there, ("logprobs",), temperature=sampling.temperature or 1.0).logprobs_BT
+            found = outputs_of(actor, there, ("logprobs",), temperature=sampling.divisor).logprobs_BT
             assert found is not None
             pieces += [row[mask].tolist() for row, mask in zip(found, there.trained_BT, strict=True)]
     own = [[p for p, o in zip(r.logprobs, r.own or [True] * len(r.logprobs), strict=True) if o] for r in rollouts]

@@ -215,7 +215,7 @@ def _run(config: Config, workspace: WorkspaceFolder, job: Job) -> RunResult:
     if prompts is not None:
         steps = announce(prompts, config.train, job.say)
     job.data["model"] = policy.hash
-    temperature = config.sampling.temperature or 1.0
+    temperature = config.sampling.divisor
     critic = _critic(config, algorithm, policy, workspace, compute, job)
     learner, scorers = make_learner(algorithm, policy, config.lora, config.train, compute, temperature, job, critic)
     scorers["reward"] = _reward(config, workspace, compute, job)
