@@ -412,6 +412,53 @@ def test_single_skips_do_not_add_up(sft, monkeypatch):
     assert sft("odd", "train.max_skipped=1", "train.validate_every=0").steps == 6
 
 
+@pytest.mark.parametrize(
+    ("stage", "more"),
+    [("sft", ["train.validate_every=0"]), ("sft", []), ("ppo", ["train.validate_every=0"]), ("sft", ["train.steps=1"])],
+)
+def test_weights_that_are_not_finite_end_the_run(stage, more, sft, workspace):
+    """Found where a step cannot be learned from, where the held-out data is next, and at the end."""
+    with pytest.raises(NonFiniteError, match="weights not finite") as caught:
+        sft("burst", "train.optimizer.learning_rate=1e300", *more, stage=stage)
+    assert "learning_rate (now 1e+300); there is no checkpoint yet" in str(caught.value.mend)
+    run = workspace.run("burst")
+    assert json.loads((run / "status.json").read_text())["status"] == "failed"
+    assert not (run / "model").exists() and not list(run.glob("checkpoints/step-*"))
+
+
+def test_the_last_good_checkpoint_stays(sft, monkeypatch, workspace):
+    real = Learner.step
+
+    def broken(self, **given):
+        metrics = real(self, **given)
+        if self.version == 4:
+            with torch.no_grad():
+                next(p for _, p in self.parameters())[0] = math.nan
+        return metrics
+
+    monkeypatch.setattr(Learner, "step", broken)
+    options = ("train.save_every=1", "train.keep_checkpoints=2", "train.keep_models_every=2", "train.validate_every=0")
+    with pytest.raises(NonFiniteError, match="1 of the model's") as caught:
+        sft("late", *options)
+    assert "step-000003" in str(caught.value.mend)
+    run = workspace.run("late")
+    assert sorted(p.name for p in (run / "checkpoints").iterdir()) == ["step-000002", "step-000003"]
+    assert [step for step in workspace.kept_models("late")] == [2]
+    monkeypatch.undo()
+    assert resume(run).steps == 6
+
+
+def test_a_run_whose_last_steps_were_skipped_has_not_finished(sft, monkeypatch, workspace):
+    poison(monkeypatch, {5, 6})
+    with pytest.raises(NonFiniteError, match="the last 2 steps"):
+        sft("unsure", "train.validate_every=0", "train.save_every=1", "train.keep_checkpoints=1")
+    run = workspace.run("unsure")
+    assert not (run / "model").exists()
+    monkeypatch.undo()
+    poison(monkeypatch, {6})
+    assert sft("odd-end", "train.validate_every=0").steps == 6
+
+
 def test_tensorboard_gets_the_figures(sft):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 

@@ -24,7 +24,7 @@ import torch
 from amenable.batch import Batch
 from amenable.config.folder import NAME, WorkspaceFolder, check_disk, new_run
 from amenable.config.settings import dump_toml
-from amenable.errors import AmenableError, ParkedError, ResourceError
+from amenable.errors import AmenableError, ParkedError, ResourceError, RolloutError
 from amenable.models.compile import compile_layers
 from amenable.models.folder import model_hash
 from amenable.models.paths import Paths
@@ -222,21 +222,25 @@ class Job:
         try:
             with _ctrl_c() as pressed:
                 for last in loop:
-                    last = self._report(last, steps, validate, trackers, config)
+                    last = self._report(last, steps, validate, trackers, learner)
                     if pressed.is_set():
-                        self._interrupt(learner, source, progress, config)
+                        self._interrupt(learner, source, progress)
                     if config.save_every and last.step % config.save_every == 0 and last.step < steps:
-                        checkpoint.save(
-                            self.folder.checkpoints, learner, source, progress, keep=config.keep_checkpoints
-                        )
+                        self._save(learner, source, progress)
                     if config.keep_models_every and last.step % config.keep_models_every == 0:
+                        self._require_finite(learner, last.step)
                         save_model(self.folder.kept_model(last.step), self._about(last), True)
                     if last.step == self._first + 3:
                         self._expect(last, steps, started)
-                return self._finish(learner, source, progress, config, last, started, save_model)
+                return self._finish(learner, source, progress, last, started, save_model)
         except NonFiniteError as error:
-            checkpoint.save(self.folder.checkpoints, learner, source, progress, keep=config.keep_checkpoints)
+            if not learner.not_finite():  # beside the checkpoints that are there: it may be worse than they are
+                checkpoint.save(self.folder.checkpoints, learner, source, progress, keep=config.keep_checkpoints + 1)
             self.folder.set_status("failed", error.what)
+            raise
+        except RolloutError as error:
+            if learner.not_finite():
+                raise self._broken(learner, progress.step) from error
             raise
         except ResourceError as error:
             with contextlib.suppress(ResourceError):
@@ -315,11 +319,17 @@ class Job:
         steps: int,
         validate: Callable[[], dict[str, float]] | None,
         trackers: list[Tracker],
-        config: TrainConfig,
+        learner: Learner,
     ) -> StepReport:
-        """Log a step and tell of it. Returns the report with what was measured on held-out data."""
+        """Log a step and tell of it. Returns the report with what was measured on held-out data.
+
+        Raises NonFiniteError, where the step could not be learned from or is measured, for weights that are not finite.
+        """
         metrics = dict(report.metrics)
-        if validate and config.validate_every and (report.step % config.validate_every == 0 or report.step == steps):
+        every = learner.config.validate_every
+        due = validate is not None and every > 0 and (report.step % every == 0 or report.step == steps)
+        broken = (report.skipped or due) and bool(learner.not_finite())
+        if validate and due and not broken:
             metrics.update(validate())
         report = report.replace(metrics=metrics)
         self.folder.log_step(report)
@@ -329,6 +339,8 @@ class Job:
             self.say(f"step {report.step} was not finite: skipped, its batch is in dumps/", "warning")
         if report.stop:
             self.say(f"stopped after step {report.step}: {report.stop}", "warning")
+        if broken:
+            raise self._broken(learner, report.step)
         shown = ("loss", "nats_per_token", "accuracy", "score", "kl", "response_tokens", "entropy")
         self.on_event(
             Event(
@@ -359,8 +371,27 @@ class Job:
         if seconds > 20:
             self.say(f"about {_duration(seconds)} to go at {per_step:.2f} s a step")
 
-    def _interrupt(self, learner: Learner, source: Source, progress: Progress, config: TrainConfig) -> None:
-        checkpoint.save(self.folder.checkpoints, learner, source, progress, keep=config.keep_checkpoints)
+    def _save(self, learner: Learner, source: Source, progress: Progress) -> None:
+        """Write a checkpoint. Raises NonFiniteError before one of weights that are not finite takes a good one's place."""
+        self._require_finite(learner, progress.step)
+        checkpoint.save(self.folder.checkpoints, learner, source, progress, keep=learner.config.keep_checkpoints)
+
+    def _require_finite(self, learner: Learner, step: int) -> None:
+        if learner.not_finite():
+            raise self._broken(learner, step)
+
+    def _broken(self, learner: Learner, step: int) -> NonFiniteError:
+        names = learner.not_finite()
+        good, _ = checkpoint.latest_sound(self.folder.checkpoints)
+        kept = f"the last good checkpoint is {good.name}" if good else "there is no checkpoint yet (train.save_every)"
+        return NonFiniteError(
+            f"training made {len(names)} of the model's {len(list(learner.parameters()))} weights not finite, e.g. {names[0]}",
+            where=f"{self.folder.folder}, step {step}",
+            mend=f"train again with a lower train.optimizer.learning_rate (now {learner.config.optimizer.learning_rate:g}); {kept}",
+        )
+
+    def _interrupt(self, learner: Learner, source: Source, progress: Progress) -> None:
+        self._save(learner, source, progress)
         self.folder.set_status("interrupted", f"Ctrl-C after step {progress.step}")
         raise Interrupted(
             f"stopped by Ctrl-C after step {progress.step}; nothing is lost",
@@ -373,12 +404,17 @@ class Job:
         learner: Learner,
         source: Source,
         progress: Progress,
-        config: TrainConfig,
         last: StepReport,
         started: float,
         save_model: SaveModel,
     ) -> RunResult:
-        checkpoint.save(self.folder.checkpoints, learner, source, progress, keep=config.keep_checkpoints)
+        if progress.skipped_in_a_row > 1:  # no further step can show that it was the batch
+            raise NonFiniteError(
+                f"the last {progress.skipped_in_a_row} steps had a loss or gradient that is not finite",
+                where=f"{self.folder.folder}, step {progress.step}",
+                mend="lower train.optimizer.learning_rate; `amenable runs replay` shows the batch that was dumped",
+            )
+        self._save(learner, source, progress)
         about = self._about(last)
         save_model(self.folder.model, about, False)
         self._note_models()

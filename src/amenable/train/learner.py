@@ -174,6 +174,10 @@ class Learner:
         metrics["skipped"] = 0.0 if finite else 1.0
         return metrics
 
+    def not_finite(self) -> list[str]:
+        """Names of the trained parameters that hold NaN or an infinity, which no further step can mend."""
+        return [name for name, parameter in self.parameters() if not bool(parameter.detach().isfinite().all())]
+
     def clear_gradients(self) -> None:
         """Forget what `forward_backward` has added up."""
         for optimizer in self.optimizers:

@@ -47,7 +47,7 @@ class Scorer(Protocol):
 
 
 class NonFiniteError(AmenableError):
-    """Too many steps in a row had a non-finite loss or gradient."""
+    """Weights that are not finite, or too many steps in a row with a non-finite loss or gradient."""
 
 
 @dataclass
