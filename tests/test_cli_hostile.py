@@ -21,6 +21,7 @@ from typing import Any
 import pytest
 
 from amenable.cli.main import run
+from amenable.config.folder import require_place
 
 from .stage_makers import Toys, toys
 
@@ -188,7 +189,7 @@ def test_bad_recipes_are_refused(content: bytes, words: str, here: Path, capsys:
         (["runs", "list", "--workspace", "nowhere"], 1, "not a workspace"),
         (["data", "export", "good.jsonl", "file/x.jsonl"], 1, "file"),
         (["data", "export", "good.jsonl", "out.exe"], 1, "out.exe"),
-        (["tokenizer", "train", "good.jsonl", "--out", "file/x"], 1, "good.jsonl"),
+        (["tokenizer", "train", "good.jsonl", "--out", "file/x"], 1, "file/x"),
         (["init", "file/x"], 1, "file"),
         (["lineage", "9" * 30], 1, "nothing named"),
         (["lineage", "\u00b2"], 1, "nothing named"),
@@ -217,10 +218,47 @@ def test_nan_is_within_no_bounds(here: Path, capsys: pytest.CaptureFixture[str])
         assert "'nan' is not a number to work with" in capsys.readouterr().err
 
 
-@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="needs a folder that takes no files")
-def test_a_folder_that_cannot_be_made_is_named(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+OUTPUTS = (
+    ["tokenizer", "train", "good.txt", "--out", "{}"],
+    ["models", "export", "{model}", "{}"],
+    ["models", "export", "{model}", "{}", "--gguf"],
+    ["models", "export", "{model}", "{}", "--gguf", "--dtype", "float32"],
+    ["play", "arithmetic", "{model}", "--games", "1000000", "--report", "{}"],
+    ["runs", "compare", "one", "--plot", "{}.png"],
+    ["data", "clean", "good.txt", "{}"],
+    ["data", "export", "good.jsonl", "{}.jsonl"],
+    ["data", "check", "bad.jsonl", "--rejects", "{}.jsonl"],
+    ["feedback", "export", "p", "{}.jsonl", "--kind", "comparisons"],
+    ["feedback", "backup", "{}.db"],
+    ["init", "{}"],
+)
+"""Every command that writes where it is told to; {} stands for the place."""
+
+
+@pytest.mark.parametrize("place", ["/proc/none/x", "good.txt/x/y"])
+@pytest.mark.parametrize("command", OUTPUTS, ids=" ".join)
+def test_a_place_that_takes_no_files_is_named(
+    place: str, command: list[str], toys: Toys, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if place.startswith("/proc") and not Path("/proc/self").is_dir():
+        pytest.skip("needs a folder that takes no files")
     (here / "good.jsonl").write_bytes(lines(*PAIRS))
-    assert "cannot be written" in refused(capsys, "data", "export", "good.jsonl", "/proc/none/x.jsonl")
+    (here / "bad.jsonl").write_bytes(lines(*PAIRS, {}))
+    (here / "good.txt").write_text("Once upon a time.\n" * 20)
+    assert run(["data", "import", "good.jsonl", "--project", "p"]) == 0
+    (here / "runs" / "one").mkdir()
+    (here / "runs" / "one" / "config.toml").write_text('stage = "sft"\n')
+    (here / "runs" / "one" / "metrics.jsonl").write_text('{"step": 1, "loss": 1.0}\n')
+    asked = [part.replace("{model}", str(toys.base)).replace("{}", place) for part in command]
+    said = refused(capsys, *asked)
+    assert "  mend:" in said and ("written" in said or "cannot make the workspace" in said)
+    assert not list(here.rglob(".amenable-*"))
+
+
+def test_places_that_can_be_written_to_are_left_alone(here: Path) -> None:
+    require_place(here / "a" / "b")
+    require_place(here)
+    assert not (here / "a").exists() and not list(here.glob(".amenable-*"))
 
 
 @pytest.mark.parametrize("name", ["ünï", "n" * 300, "../x", "a/b", "", ".", "-x", "a b", "a\n"])

@@ -28,6 +28,7 @@ def clean(
     Licence text, markup, page numbers, tables of contents and passages that are not English go, and are counted by rule
     (docs/starter.md). Books are cut at their titles.
     """
+    from amenable.config.folder import require_place
     from amenable.data.corpus import make_corpus
     from amenable.data.export import export
     from amenable.data.rejects import Rejects
@@ -36,6 +37,7 @@ def clean(
     workspace = workspace_if_any(workspace_dir)
     database = workspace.database if workspace is not None else None
     files = _files(sources, out)
+    require_place(out)
     given = {s: load(s, "documents", rejects=Rejects(), database=database).records for s in sources}
     corpus = make_corpus(given, hold_out=hold_out)
     for source, path in files.items():

@@ -124,12 +124,13 @@ def export(
     workspace_dir: Path | None,
 ) -> None:
     """Write MODEL to OUT: a folder that transformers reads, or with --gguf one file. OUT must not be there yet."""
-    from amenable.config.folder import resolve_model
+    from amenable.config.folder import require_place, resolve_model
     from amenable.errors import ConfigError, ModelError
 
     folder = resolve_model(model, workspace_if_any(workspace_dir))
     if out.exists() and (out.is_file() or any(out.iterdir())):
         raise ModelError("there is something already", where=str(out), mend="choose another place, or remove it")
+    require_place(out)
     if not gguf:
         _export_folder(folder, out, adapter, dtype)
         result: dict[str, Any] = {"folder": str(out), "bytes": _weight_bytes(out)}

@@ -71,6 +71,7 @@ def command(
     the environment.
     """
     from amenable.cli.progress import progress
+    from amenable.config.folder import require_place
     from amenable.config.settings import apply_overrides
     from amenable.errors import ConfigError
     from amenable.rollout.environments.load import load_environment
@@ -90,6 +91,8 @@ def command(
         mend = "leave it out: both sides are played, unless side=X says which is the model's"
         raise ConfigError("--side is yours, and with --games nobody sits there", where="--side", mend=mend)
     workspace = open_workspace(workspace_dir)
+    if report:
+        require_place(report)
     with progress(quiet=quiet) as on_event:
         figures = play.measure(model, section, sampling, workspace=workspace, games=games, seed=seed, on_event=on_event)
     page = play.report(figures, report, workspace) if report else None

@@ -162,6 +162,7 @@ def _shown(value: Any) -> str:
 
 
 def _plot(runs: dict[str, dict[str, list[tuple[float, float]]]], keys: Sequence[str], path: Path) -> None:
+    from amenable.config.folder import require_place
     from amenable.errors import ConfigError
 
     if path.suffix not in (".png", ".svg", ".pdf"):
@@ -170,6 +171,7 @@ def _plot(runs: dict[str, dict[str, list[tuple[float, float]]]], keys: Sequence[
         )
     if not keys:
         raise ConfigError("these runs have logged nothing to plot", where="--plot")
+    require_place(path)
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7, 2.6 * len(keys)), layout="constrained")

@@ -27,9 +27,11 @@ def train(
 ) -> None:
     """Train a byte-level BPE tokenizer on the documents of each SOURCE: a file, a folder, or a public set's name."""
     from amenable.chat.tokenizer import train_bpe
+    from amenable.config.folder import require_place
     from amenable.data.source import load
     from amenable.types import Document
 
+    require_place(out)
     workspace = workspace_if_any(workspace_dir)
     database = workspace.database if workspace else None
     texts: list[str] = []

@@ -132,7 +132,10 @@ def init_workspace(folder: Path | str) -> WorkspaceFolder:
             header = "# An amenable workspace. Paths are relative to this folder.\n"
             write_atomic(workspace.settings, (header + dump_toml(WorkspaceConfig())).encode())
     except OSError as error:
-        raise ResourceError(f"cannot make the workspace: {error.strerror}", where=str(error.filename)) from None
+        mend = "name a folder within one that you may write to"
+        raise ResourceError(
+            f"cannot make the workspace: {error.strerror}", where=str(error.filename), mend=mend
+        ) from None
     return workspace
 
 
@@ -247,6 +250,21 @@ def write_atomic(path: Path, data: bytes) -> None:
         Path(temporary).unlink(missing_ok=True)
         raise
     _sync_folder(path.parent)
+
+
+def require_place(path: Path) -> None:
+    """Raise ResourceError unless something can be written at `path`: to be asked before the work whose result goes there.
+
+    Nothing is left behind; folders above that are missing are made only when the result is written.
+    """
+    path = path.absolute()
+    try:
+        there = path if path.is_dir() else next(p for p in path.parents if p.exists())
+        with tempfile.TemporaryDirectory(dir=there, prefix=".amenable-"):
+            pass
+    except OSError as error:
+        mend = "choose another place, within a folder that you may write to"
+        raise ResourceError(f"nothing can be written there: {error.strerror}", where=str(path), mend=mend) from None
 
 
 def check_disk(path: Path, needed_bytes: int) -> None:

@@ -42,7 +42,11 @@ def export(records: Iterable[AnyRecord], path: str | Path, *, shape: str = "own"
             count = _jsonl((msgspec.json.encode(row) for row in WRITERS[shape](records)), partial, path.suffix)
         partial.replace(path)
     except OSError as error:
-        raise ResourceError(f"the file cannot be written: {error.strerror or error}", where=str(path)) from error
+        what, mend = (
+            f"the file cannot be written: {error.strerror or error}",
+            "name one in a folder that you may write to",
+        )
+        raise ResourceError(what, where=str(path), mend=mend) from error
     finally:
         with suppress(FileNotFoundError, NotADirectoryError):
             partial.unlink()

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from amenable.errors import DataError
+from amenable.errors import DataError, ResourceError
 from amenable.types import Record
 
 _SHOWN_COLUMNS = 8
@@ -82,9 +82,7 @@ class Rejects:
         text = start.decode("utf-8", "backslashreplace") if isinstance(start, bytes) else start
         reject = Reject(file=where.file, line=where.line, reason=reason, start=_printable(text[:START_LENGTH]))
         if self.path is not None:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            with self.path.open("ab" if self.rejected else "wb") as file:
-                file.write(msgspec.json.encode(reject) + b"\n")
+            self._write(self.path, msgspec.json.encode(reject) + b"\n")
         self.rejected += 1
         self.reasons[reason.split(" (")[0]] += 1
         if len(self.first) < 5:
@@ -113,6 +111,15 @@ class Rejects:
     def anything(self) -> bool:
         """Whether there is anything to tell of."""
         return bool(self.rejected or self.duplicates or self.barren or self.unread or self.unused)
+
+    def _write(self, path: Path, line: bytes) -> None:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with path.open("ab" if self.rejected else "wb") as file:
+                file.write(line)
+        except OSError as error:
+            what = f"rejected rows cannot be written down: {error.strerror or error}"
+            raise ResourceError(what, where=str(path), mend="name a file that can be written") from error
 
     def _check(self) -> None:
         if not self.rows or self.rejected <= self.limit_share * self.rows:

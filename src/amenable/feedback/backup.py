@@ -43,7 +43,11 @@ def backup(url_or_path: str, target: Path) -> int:
             os.fsync(file.fileno())
         os.link(partial, target)  # fails if somebody made it meanwhile
     except OSError as error:
-        raise ResourceError(f"the copy cannot be written: {error.strerror or error}", where=str(target)) from error
+        what, mend = (
+            f"the copy cannot be written: {error.strerror or error}",
+            "name a file in a folder that you may write to",
+        )
+        raise ResourceError(what, where=str(target), mend=mend) from error
     finally:
         with suppress(FileNotFoundError, NotADirectoryError):
             partial.unlink()
