@@ -359,6 +359,33 @@ def test_no_text_holds_cleaning_up(text: str) -> None:
     assert time.process_time() - before < 5
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<!--" * 250_000,
+        "<!-- a -->" + "<!-- " * 200_000,
+        "a" + "." * 1_000_000 + "a",
+        "a" + " " * 1_000_000 + "a",
+        "a . " * 1000 + " " * 1_000_000 + "a",
+        "IX\n\n" * 200_000,
+        "A\n\nb c d.\n\n" * 80_000,
+    ],
+    ids=["comments", "one-closed", "dots", "spaces", "tokenised", "titles", "sections"],
+)
+def test_cleaning_a_million_signs_takes_seconds(text: str) -> None:
+    """Time grows with the length of a text, not with its square, which would be minutes for each of these."""
+    before = time.process_time()
+    cleaned = clean(detokenised(text))
+    assert list(sections(cleaned)) or not cleaned
+    assert time.process_time() - before < 10
+
+
+def test_a_comment_goes_and_an_unclosed_one_stays() -> None:
+    report = CleanReport()
+    text = "One <!-- two\nthree --><b>four</b> <!-- five <i>six</i>."
+    assert clean(text, report) == "One four <!-- five six." and report.pieces["markup"] == 5
+
+
 def test_lines_of_marks_are_rules_from_three_on() -> None:
     for line in ("---", " * * *", "| + |", "-|-", "=====", "+--+--+"):
         assert clean(f"A word.\n\n{line}\n\nA word.") == "A word.\n\nA word.", line

@@ -145,7 +145,8 @@ def _without_credit(paragraph: str, report: CleanReport) -> str:
     return "\n".join(report.take("licence", line) if _CREDIT.search(line.strip()) else line for line in lines)
 
 
-_TAG = re.compile(r"</?[A-Za-z][^<>\n]{0,200}>|<!--.*?-->", re.DOTALL)
+_TAG = re.compile(r"</?[A-Za-z][^<>\n]{0,200}>")
+_TAG_OR_COMMENT = re.compile(rf"{_TAG.pattern}|<!--.*?-->", re.DOTALL)
 _NOTE = re.compile(
     r"\[(?:Illustration|Footnote|Transcriber|Sidenote|Blank page|Music|Greek|Decoration|Frontispiece)[^\[\]]*\]"
     r"|(?<=[^\s\[])\[(?:\d{1,3}|[*a-z])\]",
@@ -164,8 +165,16 @@ def _without_markup(text: str, report: CleanReport) -> str:
     """Marks around words go and the words stay; tags, notes, rules and rows of tables go and are counted."""
     if "&" in text:
         text = plain_signs(html.unescape(html.unescape(text)))
-    for pattern in (_TAG, _NOTE, _NOTE_BELOW, _RULE, _TABLE_ROW):
-        text = pattern.sub(lambda m: report.take("markup", m.group()), text)
+
+    def taken(match: re.Match[str]) -> str:
+        return report.take("markup", match.group())
+
+    end = (
+        text.rfind("-->") + len("-->") if "-->" in text else 0
+    )  # from there on no comment is closed, so none is sought
+    text = _TAG_OR_COMMENT.sub(taken, text[:end]) + _TAG.sub(taken, text[end:])
+    for pattern in (_NOTE, _NOTE_BELOW, _RULE, _TABLE_ROW):
+        text = pattern.sub(taken, text)
     text = _EMPHASIS[0].sub(r"\2", text)
     return _EMPHASIS[1].sub("", text)
 
@@ -189,7 +198,8 @@ def _without_pages(text: str, report: CleanReport) -> str:
     return _CUT.sub(joined, text)
 
 
-_DOTTED = re.compile(r"(?:\.[ .]{3,}| {4,})(?:\d+|[ivxlc]+)$")
+_DOTTED = re.compile(r"(?:(?<![ .]) *\.[ .]{3,}|(?<! ) {4,})(?:\d+|[ivxlc]+)$")
+"""Tried from the first dot or space of each run alone: a run of n of them is looked at once, not n times."""
 
 
 def _without_contents(paragraphs: list[str], report: CleanReport) -> list[str]:
@@ -281,11 +291,13 @@ def sections(text: str, min_words: int = 60) -> Iterator[str]:
     ['ONE', 'TWO']
     """
     parts: list[list[str]] = [[]]
+    titles = True  # whether the last part holds nothing but titles so far
     for paragraph in filter(None, text.split("\n\n")):
         titled = is_title(paragraph)
-        if titled and not all(is_title(p) for p in parts[-1]):
+        if titled and not titles:
             parts.append([])
         parts[-1].append(paragraph)
+        titles = titled
     joined: list[str] = []
     for part in filter(None, parts):
         first = next((n for n, p in enumerate(part) if not is_title(p)), 0)
@@ -337,10 +349,9 @@ def _line_detokenised(line: str) -> str:
     parts = line.split('"')
     if len(parts) % 2:  # quotes in pairs: open, close
         line = "".join(f'"{p.strip()}"' if i % 2 else p for i, p in enumerate(parts))
-    line = re.sub(r"\s+([.,;:!?)\]](?:\s|$|[.,;:!?)\]\"]))", r"\1", line)
-    line = re.sub(r"\s+([.,;:!?)\]])", r"\1", line)
+    line = re.sub(r"(?<!\s)\s+([.,;:!?)\]])", r"\1", line)  # a run of spaces is tried once, from its beginning
     line = re.sub(r"([(\[])\s+", r"\1", line)
-    line = re.sub(r"\s+('(?:s|t|re|ve|ll|d|m)\b)", r"\1", line)
+    line = re.sub(r"(?<!\s)\s+('(?:s|t|re|ve|ll|d|m)\b)", r"\1", line)
     if sum(c.isupper() for c in line) <= 0.002 * len(line):
         line = re.sub(r"(\A\W*|[.!?][)\"']*\s+[(\"']*)([a-z])", _raised, line)
         line = re.sub(r"\bi\b(?=[\s',.!?]|$)", "I", line)
