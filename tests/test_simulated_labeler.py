@@ -295,6 +295,13 @@ def test_strange_text_never_breaks_it():
             assert 1.0 <= SimulatedLabeler().rate(scored(prompt, response)) <= 7.0
 
 
+@pytest.mark.parametrize("text", ["a" + "\n" * 200_000 + "b", "“" * 200_000, '"' * 200_001, "- \n" * 60_000])
+def test_judging_takes_time_that_grows_with_the_length(text):
+    start = time.process_time()
+    assert 0.0 <= EXACT.quality(scored(Prompt(id="q", messages=(user("List two things."),)), text)) <= 1.0
+    assert time.process_time() - start < 5
+
+
 def test_its_english_is_that_of_the_world():
     """fluency.jsonl is current; if not: python -m amenable.data.world_fluency"""
     assert resources.files("amenable.feedback").joinpath("fluency.jsonl").read_text("utf-8") == build_fluency()

@@ -223,7 +223,7 @@ def _task(request: Request, response: str, said: list[str]) -> float:
         done *= _on_topic(request, said)
     if request.given and not request.references and not request.answers:
         done *= _worked_out(request, said)
-    if _RUDE.search(_QUOTED.sub("", response)):
+    if _RUDE.search(_without_quotes(response)):
         done *= 0.3
     excess = max(0.0, (_echo(request, said) - 0.6) / 0.4)
     whole = len(said) >= 0.8 * len(words(request.text))
@@ -249,6 +249,12 @@ _RUDE = re.compile(
     r"\b(?:stupid|idiots?|dumb|shut up|moron|you are (?:lazy|ugly|boring)|silly question)\b", re.IGNORECASE
 )
 _QUOTED = re.compile(r'["“][^"”]*["”]')
+
+
+def _without_quotes(text: str) -> str:
+    """A text without what is said between quotes; behind the last one no quote is closed, and none is sought."""
+    end = max(text.rfind('"'), text.rfind("”")) + 1
+    return _QUOTED.sub("", text[:end]) + text[end:]
 
 
 def _worked_out(request: Request, said: list[str]) -> float:
@@ -372,7 +378,7 @@ def _entries(response: str) -> list[list[str]]:
 def _form(request: Request, response: str, said: list[str]) -> float:
     """Does it have the shape that was asked for?"""
     count = len(sentences(response))
-    bullets = len(re.findall(r"(?m)^\s*(?:[-*•]|\d+[.)])\s+\S", response))
+    bullets = len(re.findall(r"(?m)^[^\S\n]*(?:[-*•]|\d+[.)])\s+\S", response))
     long_enough = min(1.0, len(said) / max(1, request.min_words))
     if request.form == "list":
         most = request.meta.get("max_items")
