@@ -51,6 +51,12 @@ FILES: dict[str, tuple[bytes, str, str]] = {  # name: (content, kind, what is sa
     "twice.jsonl": (lines(*({**row, "id": "same"} for row in PAIRS)), "comparisons", "the id 'same' stands twice"),
     "assistant.jsonl": (lines(SAID), "demonstrations", "starts with the assistant"),
     "nothing.jsonl": (lines(EMPTY), "demonstrations", "a turn of the assistant is empty"),
+    "huge.jsonl": (lines({"prompt": "q", "response": "r", "score": 10**400}), "ratings", "the rating must be a number"),
+    "huge-rating.jsonl": (
+        lines({"fields": {"prompt": "p", "response": "r"}, "responses": [{"values": {"rating": {"value": 10**400}}}]}),
+        "ratings",
+        "not shaped as the layout argilla",
+    ),
     "nan.jsonl": (b'{"prompt": [], "response": "r", "score": NaN}\n', "ratings", "NaN"),
     "unknown.jsonl": (
         lines({"prompt": "q", "responses": ["a", "b"], "ranking": ["a", "zzz"]}),

@@ -311,6 +311,7 @@ def test_answers_that_do_not_stand_in_the_passage_are_counted(tmp_path):
         ("classification", {"text": "a", "label": 0}, {"text": "b", "label": None}, "the label is empty"),
         ("classification", {"text": "a", "label": "x"}, {"text": "b", "label": ["x"]}, "the label is list"),
         ("regression", {"text": "a", "number": 1}, {"text": "b", "number": "high"}, "'high' is no number"),
+        ("regression", {"text": "a", "number": 1}, {"text": "b", "number": 10**400}, "0 is no number"),
         ("regression", {"text": "a", "number": "1.5"}, {"text": "b", "number": True}, "True is no number"),
         ("regression", {"text": "a", "number": 2}, {"text": "b", "number": None}, "None is no number"),
         (

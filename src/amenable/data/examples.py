@@ -223,10 +223,10 @@ def _example(row: Mapping[str, Any], task: Task, columns: Mapping[str, str], lab
     if task == "regression":
         try:
             number = float("nan" if isinstance(value["number"], bool) else value["number"])
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             number = float("nan")
         if not math.isfinite(number):
-            raise BadRow(f"{value['number']!r} is no number")
+            raise BadRow(f"{value['number']!r:.40} is no number")
         return _named(Example(id="", text=text, second=second, number=number, split=split))
     answers = tuple(dict.fromkeys(a for a in _answers(value["answers"]) if a.strip()))
     if not answers:

@@ -338,7 +338,7 @@ def _number(value: Any, name: str) -> float:
         raise BadRow(f"{name} must be a number, not true or false")
     try:
         number = float(value)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise BadRow(f"{name} must be a number, not {value!r:.40}") from error
     if not math.isfinite(number):
         raise BadRow(f"{name} is not a finite number ({value!r:.40})")

@@ -142,7 +142,7 @@ def _convert(
         except BadRow as error:
             rejects.add(row.where, str(error), _start(row))
             continue
-        except (KeyError, TypeError, AttributeError, IndexError, ValueError) as error:
+        except (KeyError, TypeError, AttributeError, IndexError, ValueError, OverflowError) as error:
             # Foreign rows may be wrong anywhere in their depth; the layouts say what they need by using it.
             rejects.add(row.where, f"the row is not shaped as the layout {chosen.name} ({error})", _start(row))
             continue
