@@ -6,6 +6,7 @@ import json
 import random
 import shutil
 import signal
+import threading
 import time
 from pathlib import Path
 
@@ -96,6 +97,7 @@ def test_a_killed_run_goes_on_bit_for_bit(case, toys, workspace):
     mapping["train"]["steps"] = 16
     whole = start(stage, mapping, workspace, "whole")
     kill_somewhere(stage, mapping, workspace, "killed", after=3, jitter_s=0.2)
+    assert about(workspace.run("killed"))["status"] == "interrupted"  # although its last word is that it runs
     again = resume(workspace.run("killed"))
     assert_same_run(again.path, whole.path)
 
@@ -201,6 +203,31 @@ def test_a_run_that_another_command_works_on_is_left_alone(toys, workspace):
         resume(workspace.run("r"))
     assert (workspace.run("r") / "status.json").read_bytes() == status
     assert resume(workspace.run("r")).steps == 4
+
+
+def test_a_run_is_running_as_long_as_a_process_works_on_it(toys, workspace, monkeypatch):
+    with pytest.raises(Broken):
+        start("sft", toys.mapping("sft", "train.steps=4", "train.save_every=1"), workspace, "r", breaking_at(3, "sft"))
+    run = workspace.run("r")
+    (run / "status.json").write_text('{"status": "running", "why": ""}')
+    with hold(run):
+        assert (about(run)["status"], about(run)["why"]) == ("running", "")
+    assert (run / ".lock").exists()  # as a killed process leaves it
+    assert about(run)["status"] == "interrupted" and "killed" in about(run)["why"]
+    with hold(run):  # whoever looked does not hold it any more
+        assert about(run)["status"] == "running"
+    monkeypatch.setattr("amenable.config.runs.fcntl", None)
+    assert about(run)["status"] == "running"  # nobody can say
+    (run / ".lock").unlink()
+    assert about(run)["status"] == "interrupted"
+
+
+def test_a_glance_at_a_run_does_not_keep_it_from_going_on(toys, workspace):
+    run = workspace.runs / "r"
+    run.mkdir(parents=True)
+    glance = hold(run)
+    threading.Timer(0.03, glance.close).start()
+    hold(run).close()
 
 
 def test_damaged_lines_of_the_metrics_are_left_out_and_told_of(toys, workspace):

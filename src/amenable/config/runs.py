@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 from collections.abc import Iterator, Sequence
@@ -12,7 +13,13 @@ from amenable.config.folder import WorkspaceFolder
 from amenable.config.settings import load_toml
 from amenable.errors import AmenableError, DataError
 
+try:
+    import fcntl
+except ImportError:  # Windows has none
+    fcntl = None  # type: ignore[assignment]
+
 NOT_METRICS = {"step", "seconds", "num_tokens", "skipped"}
+CUT_OFF = "its process ended without a word: killed, out of memory, or the machine went off"
 
 
 def metrics(folder: Path) -> Iterator[dict[str, Any]]:
@@ -57,6 +64,8 @@ def about_if_sound(folder: Path) -> dict[str, Any]:
 def about(folder: Path) -> dict[str, Any]:
     """Where a run stands. Raises DataError where a file of its folder is damaged."""
     status = read_json(folder / "status.json")
+    if status.get("status") == "running" and not is_held(folder):
+        status = {"status": "interrupted", "why": CUT_OFF}
     last = None
     for row in metrics(folder):
         last = row.get("step", last)
@@ -73,6 +82,24 @@ def about(folder: Path) -> dict[str, Any]:
         "model": str(model) if (model / "config.json").exists() else None,
         "folder": str(folder),
     }
+
+
+def is_held(folder: Path) -> bool:
+    """Whether a command works on the run: it holds the lock that train/run_folder.py takes, until its process ends.
+
+    True as well where the system does not say: on Windows, and on file systems without locks.
+    """
+    lock = folder / ".lock"
+    if not lock.exists():
+        return False
+    if fcntl is None:
+        return True
+    try:
+        with lock.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError as error:
+        return error.errno != errno.ENOENT  # it ended just now
+    return False
 
 
 def settings_of(folder: Path) -> dict[str, Any]:

@@ -151,13 +151,20 @@ class RunFolder:
             )
 
 
-def hold(folder: Path) -> IO[str]:
-    """The run's lock, held until it is closed or the process ends. Raises ResumeError if another command holds it."""
+def hold(folder: Path, *, tries: int = 5) -> IO[str]:
+    """The run's lock, held until it is closed or the process ends. Raises ResumeError if another command holds it.
+
+    Tried several times: whoever looks whether the run is worked on (config/runs.py) holds the lock for a moment.
+    """
     file = (folder / ".lock").open("a")
     if fcntl is not None:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
+            if error.errno in (errno.EAGAIN, errno.EACCES) and tries > 1:
+                file.close()
+                time.sleep(0.02)
+                return hold(folder, tries=tries - 1)
             file.close()
             if error.errno not in (errno.EAGAIN, errno.EACCES):  # a file system without locks
                 return (folder / ".lock").open("a")
