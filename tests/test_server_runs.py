@@ -163,6 +163,24 @@ def test_a_run_is_started_cancelled_and_resumed(boss: Browser, toys: Toys) -> No
     started = boss.post("/api/runs", {"command": "sft", "name": "mine", "settings": many})
     assert started.status_code == 201 and started.json() == {"name": "mine"}
     assert boss.post("/api/runs", {"command": "sft", "name": "mine", "settings": many}).status_code == 409
+def test_recipes_are_those_of_the_workspace_and_of_its_runs(boss: Browser, talking: Site, toys: Toys) -> None:
+    root = talking.workspace.root
+    (root / "recipes").mkdir()
+    for path in ("both.toml", "recipes/both.toml"):
+        (root / path).write_text("[sft]\ntrain.steps = 3\n[ppo]\nalgorithm.kl_coef = 2e-5\n")
+    (root / "torn.toml").write_text("[sft\n")
+    found = boss.get("/api/recipes").json()
+    named = [(item["name"], item["command"]) for item in found["items"]]
+    typed = [(name, command) for name in ("both", "recipes/both") for command in ("sft", "ppo")]
+    assert sorted(named[:4]) == sorted(typed) and set(named[4:]) == {("run:online", "ppo"), ("run:sft", "sft")}
+    settings = {(item["name"], item["command"]): item["settings"] for item in found["items"]}
+    assert settings["both", "ppo"] == {"algorithm.kl_coef": 2e-5}
+    (torn,) = found["unread"]
+    assert torn["name"] == "torn" and "not valid TOML" in torn["why"] and str(root) not in torn["why"]
+    again = {"command": "sft", "settings": settings["run:sft", "sft"]}
+    assert "stage" not in again["settings"] and boss.post("/api/runs/check", again).json() == {"ok": True}
+
+
     assert boss.post("/api/runs", {"command": "sft", "name": "../mine", "settings": many}).status_code == 400
     wait_for(lambda: boss.get("/api/runs/mine/metrics").json().get("steps"), 240)
     assert boss.get("/api/runs/mine").json()["status"] == "running"

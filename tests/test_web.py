@@ -449,7 +449,8 @@ def test_a_run_is_checked_before_it_starts(open_page: Any) -> None:
     world = World(role="administrator")
     page = open_page(world, "/runs/new")
     page.get_by_placeholder("none").click()
-    page.get_by_role("option", name="harmless").click()
+    assert page.get_by_role("option").all_inner_texts() == ["harmless (ppo)", "harmless (sft)", "run:ppo-1 (ppo)"]
+    page.get_by_role("option", name="harmless (ppo)").click()
     page.get_by_role("textbox", name="algorithm.kl_coef").fill("-1")
     page.get_by_role("button", name="Check").click()
     page.get_by_text("-1 is below 0.0").first.wait_for()
@@ -462,6 +463,64 @@ def test_a_run_is_checked_before_it_starts(open_page: Any) -> None:
 
 def test_samples_move_with_the_slider_and_tokens_show_their_figures(open_page: Any) -> None:
     page = open_page(World(role="reviewer"), "/runs/ppo-1")
+def test_numbers_are_typed_as_on_the_command_line(open_page: Any) -> None:
+    page = open_page(World(role="administrator"), "/runs/new")
+    page.get_by_placeholder("none").click()
+    page.get_by_role("option", name="harmless (ppo)").click()
+    field, line = page.get_by_role("textbox", name="algorithm.kl_coef"), page.locator("pre")
+    for said, meant in (
+        ("2e-5", "0.00002"),
+        ("1.05", "1.05"),
+        ("none", "none"),
+        ("it's", r"'algorithm.kl_coef=it'\''s'"),
+    ):
+        field.fill("")  # it stays, although nothing is set
+        field.press_sequentially(said)
+        assert meant in line.inner_text()
+    assert "'algorithm.kl_coef" in line.inner_text()
+    field.fill("")
+    assert line.inner_text() == "amenable ppo model=starter"
+
+
+def test_samples_move_with_the_slider_and_tokens_show_their_figures(open_page: Any) -> None:
+    page = open_page(World(role="reviewer"), "/runs/ppo-1")
+def test_numbers_are_typed_as_on_the_command_line(open_page: Any) -> None:
+    page = open_page(World(role="administrator"), "/runs/new")
+    page.get_by_placeholder("none").click()
+    page.get_by_role("option", name="harmless (ppo)").click()
+    field, line = page.get_by_role("textbox", name="algorithm.kl_coef"), page.locator("pre")
+    for said, meant in (
+        ("2e-5", "0.00002"),
+        ("1.05", "1.05"),
+        ("none", "none"),
+        ("it's", r"'algorithm.kl_coef=it'\''s'"),
+    ):
+        field.fill("")  # it stays, although nothing is set
+        field.press_sequentially(said)
+        assert meant in line.inner_text()
+    assert "'algorithm.kl_coef" in line.inner_text()
+    field.fill("")
+    assert line.inner_text() == "amenable ppo model=starter"
+
+
+def test_the_last_steps_of_a_run_are_shown(open_page: Any) -> None:
+    """Those that were logged after the curves were asked for last, and before the run was over."""
+    from playwright.sync_api import expect
+
+    world = World(role="reviewer")
+    page = settled(open_page(world, "/runs/ppo-1"))
+    chart = page.get_by_role("img", name=re.compile("^reward over steps"))
+    before = chart.get_attribute("aria-label")
+
+    def end(route: Any) -> None:
+        world.status, world.steps = "finished", 200
+        route.fallback()
+
+    page.route("**/api/runs/ppo-1", end)
+    page.get_by_text("finished", exact=True).wait_for()
+    expect(chart).not_to_have_attribute("aria-label", before, timeout=90_000)
+
+
     page.get_by_role("tab", name="Samples").click()
     page.get_by_role("slider").press("ArrowLeft")
     page.get_by_text("Step 100", exact=True).wait_for()

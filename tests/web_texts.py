@@ -207,6 +207,13 @@ def quality() -> dict[str, Any]:
     }
 
 
+RECIPES: list[dict[str, Any]] = [
+    {"name": "harmless", "command": "ppo", "settings": {"model": "starter", "algorithm.kl_coef": 0.05}},
+    {"name": "harmless", "command": "sft", "settings": {"model": "starter"}},
+    {"name": "run:ppo-1", "command": "ppo", "settings": {"model": "run:sft-1", "algorithm.kl_coef": 2e-05}},
+]
+
+
 def settings_of_ppo() -> list[dict[str, Any]]:
     rows = [
         ("model", "string", "text", None, "The policy that learns: a model of the workspace, or a folder."),

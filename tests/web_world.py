@@ -15,7 +15,18 @@ from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from amenable.server.pages import STATIC
-from tests.web_texts import GUIDELINE, QUESTIONS, REFERENCES, RUNS, TASKS, curves, quality, samples, settings_of_ppo
+from tests.web_texts import (
+    GUIDELINE,
+    QUESTIONS,
+    RECIPES,
+    REFERENCES,
+    RUNS,
+    TASKS,
+    curves,
+    quality,
+    samples,
+    settings_of_ppo,
+)
 
 ORIGIN = "http://amenable.test"
 NOW = "2026-11-21T14:05:00Z"
@@ -495,6 +506,6 @@ ROUTES: list[tuple[str, str, Callable[..., Answer]]] = [
     ("GET", r"/api/runs/([^/]+)/samples", lambda w, q, b, name: (200, samples(int(q.get("step", ["125"])[0])))),
     ("POST", r"/api/runs/([^/]+)/(?:cancel|resume)", say({})),
     ("GET", "/api/stages", say({"items": [{"command": "ppo", "resumable": True}, {"command": "sft", "resumable": True}], "total": 2})),
-    ("GET", "/api/recipes", say({"items": [{"name": "harmless", "command": "ppo", "settings": {"model": "starter", "algorithm.kl_coef": 0.05}}], "total": 1})),
+    ("GET", "/api/recipes", say({"items": RECIPES, "total": len(RECIPES), "unread": []})),
     ("GET", r"/api/stages/(\w+)/settings", lambda w, q, b, c: items(settings_of_ppo())),
 ]  # fmt: skip

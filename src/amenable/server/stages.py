@@ -86,18 +86,31 @@ def _choices(words: str) -> list[str] | None:
 
 @router.get("/recipes")
 def recipes(person: AdministratorOnly, site: SiteDep) -> Json:
-    """The recipes in the workspace: *.toml beside amenable.toml and under recipes/, a table per command."""
+    """The recipes in the workspace: *.toml beside amenable.toml and under recipes/, and what each run was told, newest first.
+
+    An item for each stage that one has. unread: files that cannot be read, and why.
+    """
     root = site.workspace.root
-    items = []
-    for path in sorted([*root.glob("*.toml"), *root.glob("recipes/*.toml")]):
+    files = sorted([*root.glob("*.toml"), *root.glob("recipes/*.toml")])
+    named = [(path.relative_to(root).with_suffix("").as_posix(), path) for path in files]
+    told = [(f"run:{name}", site.workspace.runs / name / "config.toml") for name in site.workspace.run_names()]
+    items: list[Json] = []
+    unread = []
+    for name, path in [*named, *((name, path) for name, path in reversed(told) if path.is_file())]:
         try:
-            mapping = load_toml(path)
-        except AmenableError:
-            continue
-        for command in STAGES:
-            if isinstance(mapping.get(command), dict):
-                items.append({"name": path.stem, "command": command, "settings": dict(flat(mapping[command]))})
-    return {"items": items, "total": len(items)}
+            items += _recipes_of(name, load_toml(path))
+        except AmenableError as error:
+            unread.append({"name": name, "why": error.what})
+    return {"items": items, "total": len(items), "unread": unread}
+
+
+def _recipes_of(name: str, mapping: Json) -> list[Json]:
+    """A table for each stage, or one stage that is named; what names none could be for any."""
+    stage = mapping.pop("stage", None)
+    tables = (
+        {stage: mapping} if stage in STAGES else {c: mapping[c] for c in STAGES if isinstance(mapping.get(c), dict)}
+    )
+    return [{"name": name, "command": command, "settings": dict(flat(table))} for command, table in tables.items()]
 
 
 @router.post("/runs/check")

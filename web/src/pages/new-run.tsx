@@ -1,25 +1,27 @@
 /** Starting a run: a recipe or a stage, its settings with their command-line names, checked as the command line checks them. */
-import { Alert, Button, Card, Code, Group, NumberInput, Select, SimpleGrid, Stack, Switch, Text, TextInput } from "@mantine/core";
+import { Alert, Button, Card, Code, Group, Select, SimpleGrid, Stack, Switch, Text, TextInput } from "@mantine/core";
 import { useDebouncedValue } from "@mantine/hooks";
 import { useQuery } from "@tanstack/react-query";
 import { useState } from "react";
 import { useNavigate } from "react-router";
-import { ApiError, list, post } from "../api";
+import { ApiError, get, list, post } from "../api";
 import { Page } from "../parts/page";
 import { Loaded } from "../parts/states";
 import { tell } from "../parts/tell";
 import type { SettingRow } from "../types";
 
 interface Stage { command: string }
-interface Recipe { name: string; command: string; settings: Record<string, unknown>; help?: string }
+interface Recipe { name: string; command: string; settings: Values }
+interface Recipes { items: Recipe[]; unread: { name: string; why: string }[] }
 type Values = Record<string, unknown>;
 
 const text = (value: unknown) => (value === null || value === undefined ? "" : typeof value === "object" ? JSON.stringify(value) : String(value));
 
-/** What a person typed, as the setting's type; text that is no JSON stays text and the server says what is wrong with it. */
+/** What a person typed, as the setting's type; what is not of it stays text, and the server says what is wrong with it. */
 function typed(row: SettingRow, given: string): unknown {
-  if (given === "") return undefined;
+  if (given.trim() === "") return undefined;
   if (row.kind === "string" || row.kind === "choice") return given;
+  if (row.kind === "integer" || row.kind === "number") return Number.isFinite(Number(given)) ? Number(given) : given.trim();
   try {
     return JSON.parse(given);
   } catch {
@@ -28,12 +30,15 @@ function typed(row: SettingRow, given: string): unknown {
 }
 
 function Field({ row, value, error, onChange }: { row: SettingRow; value: unknown; error?: string; onChange: (value: unknown) => void }) {
+  const [given, setGiven] = useState(text(value)); // as it was typed: of "1.0" the number alone would be "1", which no digit can follow
   const common = { label: row.name, description: `${row.description} (${row.type})`, error, required: row.default === null };
   if (row.kind === "boolean") return <Switch label={row.name} description={row.description} error={error} checked={value === undefined ? row.default === "true" : value === true} onChange={(e) => onChange(e.currentTarget.checked)} />;
   if (row.choices?.length) return <Select {...common} data={row.choices} placeholder={text(row.default)} value={(value as string) ?? null} onChange={(v) => onChange(v ?? undefined)} clearable />;
-  if (row.kind === "integer" || row.kind === "number") return <NumberInput {...common} allowDecimal={row.kind === "number"} placeholder={text(row.default)} value={(value as number) ?? ""} onChange={(v) => onChange(v === "" ? undefined : v)} />;
-  return <TextInput {...common} placeholder={text(row.default)} value={text(value)} onChange={(e) => onChange(typed(row, e.currentTarget.value))} />;
+  return <TextInput {...common} placeholder={text(row.default)} inputMode={row.kind === "integer" ? "numeric" : undefined} value={given} onChange={(e) => (setGiven(e.currentTarget.value), onChange(typed(row, e.currentTarget.value)))} />;
 }
+
+/** A word as a shell reads it. */
+const quoted = (word: string) => (/^[\w@%+=:,./-]*$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`);
 
 function SettingsForm({ command, start }: { command: string; start: Values }) {
   const navigate = useNavigate();
@@ -52,12 +57,12 @@ function SettingsForm({ command, start }: { command: string; start: Values }) {
     setProblem(null);
     post<{ name?: string }>(path, { command, settings, ...(name ? { name } : {}) }).then(then).catch(setProblem).finally(() => setBusy(false));
   };
-  const line = `amenable ${command} ${Object.entries(settings).map(([key, value]) => `${key}=${/[\s"']/.test(text(value)) ? `'${text(value)}'` : text(value)}`).join(" ")}${name ? ` --name ${name}` : ""}`;
+  const line = ["amenable", command, ...Object.entries(settings).map(([key, value]) => quoted(`${key}=${text(value)}`)), ...(name ? ["--name", quoted(name)] : [])].join(" ");
   return (
     <Loaded query={rows}>
       {(usual) => {
         const all = own.data ?? usual;
-        const isSet = (row: SettingRow) => values[row.name] !== undefined;
+        const isSet = (row: SettingRow) => row.name in values; // one that is emptied stays, to be typed anew
         const shown = all.filter((row) => !row.name.includes("[]")).filter((row) => (wanted ? `${row.name} ${row.description}`.toLowerCase().includes(wanted.toLowerCase()) : row.default === null || isSet(row) || !row.name.includes(".") || problem?.field === row.name));
         return (
           <Stack>
@@ -75,16 +80,19 @@ function SettingsForm({ command, start }: { command: string; start: Values }) {
 
 export default function NewRun() {
   const stages = useQuery({ queryKey: ["stages"], queryFn: () => list<Stage>("/api/stages") });
-  const recipes = useQuery({ queryKey: ["recipes"], queryFn: () => list<Recipe>("/api/recipes") });
+  const recipes = useQuery({ queryKey: ["recipes"], queryFn: () => get<Recipes>("/api/recipes") });
   const [recipe, setRecipe] = useState<string | null>(null);
   const [command, setCommand] = useState<string | null>(null);
-  const found = recipes.data?.find((r) => r.name === recipe);
+  const all = recipes.data?.items ?? [];
+  const title = (r: Recipe) => `${r.name} (${r.command})`;
+  const found = all.find((r) => title(r) === recipe);
   const here = found?.command ?? command;
+  const unread = recipes.data?.unread.map(({ name, why }) => `${name}: ${why}`).join("; ");
   return (
     <Page title="Start a run" about="Every field carries the name that it has on the command line.">
       <Stack maw={760}>
         <SimpleGrid cols={{ base: 1, xs: 2 }}>
-          <Select label="Recipe" description="A vetted set of settings" placeholder="none" data={(recipes.data ?? []).map((r) => r.name)} value={recipe} onChange={setRecipe} clearable />
+          <Select label="Recipe" description="TOML files of the workspace, and what earlier runs were told" placeholder="none" searchable nothingFoundMessage="No such recipe" data={all.map(title)} value={recipe} onChange={setRecipe} error={unread || undefined} clearable />
           <Select label="Stage" description="What to do" data={(stages.data ?? []).map((s) => s.command)} value={here} onChange={setCommand} disabled={!!found} />
         </SimpleGrid>
         {here && <SettingsForm key={`${recipe}-${here}`} command={here} start={found?.settings ?? {}} />}
