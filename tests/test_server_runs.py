@@ -51,8 +51,19 @@ def test_runs_are_listed_and_shown(boss: Browser, toys: Toys) -> None:
     assert items["sft"]["step"] == last["step"] and items["sft"]["headline"]["loss"] == last["loss"]
     shown = boss.get("/api/runs/online").json()
     assert shown["config"]["train"] == {"steps": 3} and shown["has_report"] and shown["has_samples"]
-    assert shown["models"] == ["sft"]
+    assert shown["models"] == []  # it has made none
+
+
+def test_the_models_to_compare_are_those_that_answer(boss: Browser, talking: Site, toys: Toys) -> None:
+    runs = talking.workspace.runs
     assert boss.get("/api/runs/sft").json()["models"] == ["run:sft"]
+    (runs / "reward").symlink_to(Path(toys.reward).parent)
+    assert boss.get("/api/runs/reward").json()["models"] == []
+    (runs / "online" / "models").mkdir()
+    (runs / "online" / "models" / "step-000002").symlink_to(toys.sft)
+    assert boss.get("/api/runs/online").json()["models"] == ["sft", "run:online@2"]
+    (runs / "online" / "model").symlink_to(toys.sft)
+    assert boss.get("/api/runs/online").json()["models"] == ["sft", "run:online", "run:online@2"]
 
 
 def test_figures_by_step(boss: Browser) -> None:
@@ -65,6 +76,16 @@ def test_figures_by_step(boss: Browser) -> None:
     both = boss.get("/api/runs/compare?name=online&name=sft").json()
     assert both["last"]["kl"] == {"online": 0.30000000000000004, "sft": None}
     assert both["settings"]["stage"] == {"online": "ppo", "sft": "sft"}
+
+
+def test_a_run_that_was_just_started_has_no_figures_yet(boss: Browser, talking: Site) -> None:
+    talking.runs.folder.mkdir()
+    (talking.runs.folder / "soon.log").touch()  # its command makes its folder when it has read its data
+    assert boss.get("/api/runs/soon/metrics").json() == {"steps": [], "series": {}, "every": 1}
+    assert boss.get("/api/runs/soon/samples").json()["steps"] == []
+    assert boss.get("/api/runs/compare?name=soon&name=online").json()["last"]["kl"]["soon"] is None
+    for name in ("later", "../soon", "%2e%2e%2fsoon"):
+        assert boss.get(f"/api/runs/{name}/metrics").status_code == 404
 
 
 def test_what_is_appended_is_read_once(tmp_path: Path) -> None:
@@ -142,6 +163,24 @@ def test_settings_are_checked_as_on_the_command_line(boss: Browser, toys: Toys) 
     assert boss.post("/api/runs/check", {"command": "rm", "settings": {}}).status_code == 404
 
 
+def test_recipes_are_those_of_the_workspace_and_of_its_runs(boss: Browser, talking: Site, toys: Toys) -> None:
+    root = talking.workspace.root
+    (root / "recipes").mkdir()
+    for path in ("both.toml", "recipes/both.toml"):
+        (root / path).write_text("[sft]\ntrain.steps = 3\n[ppo]\nalgorithm.kl_coef = 2e-5\n")
+    (root / "torn.toml").write_text("[sft\n")
+    found = boss.get("/api/recipes").json()
+    named = [(item["name"], item["command"]) for item in found["items"]]
+    typed = [(name, command) for name in ("both", "recipes/both") for command in ("sft", "ppo")]
+    assert sorted(named[:4]) == sorted(typed) and set(named[4:]) == {("run:online", "ppo"), ("run:sft", "sft")}
+    settings = {(item["name"], item["command"]): item["settings"] for item in found["items"]}
+    assert settings["both", "ppo"] == {"algorithm.kl_coef": 2e-5}
+    (torn,) = found["unread"]
+    assert torn["name"] == "torn" and "not valid TOML" in torn["why"] and str(root) not in torn["why"]
+    again = {"command": "sft", "settings": settings["run:sft", "sft"]}
+    assert "stage" not in again["settings"] and boss.post("/api/runs/check", again).json() == {"ok": True}
+
+
 def recipe(toys: Toys, **more: Any) -> dict[str, Any]:
     train = {"train.steps": 4, "train.units_per_step": 8, "train.save_every": 1}
     return {"model": toys.base, "data.train": [toys.data["demonstrations"]], **train, **more}
@@ -163,24 +202,6 @@ def test_a_run_is_started_cancelled_and_resumed(boss: Browser, toys: Toys) -> No
     started = boss.post("/api/runs", {"command": "sft", "name": "mine", "settings": many})
     assert started.status_code == 201 and started.json() == {"name": "mine"}
     assert boss.post("/api/runs", {"command": "sft", "name": "mine", "settings": many}).status_code == 409
-def test_recipes_are_those_of_the_workspace_and_of_its_runs(boss: Browser, talking: Site, toys: Toys) -> None:
-    root = talking.workspace.root
-    (root / "recipes").mkdir()
-    for path in ("both.toml", "recipes/both.toml"):
-        (root / path).write_text("[sft]\ntrain.steps = 3\n[ppo]\nalgorithm.kl_coef = 2e-5\n")
-    (root / "torn.toml").write_text("[sft\n")
-    found = boss.get("/api/recipes").json()
-    named = [(item["name"], item["command"]) for item in found["items"]]
-    typed = [(name, command) for name in ("both", "recipes/both") for command in ("sft", "ppo")]
-    assert sorted(named[:4]) == sorted(typed) and set(named[4:]) == {("run:online", "ppo"), ("run:sft", "sft")}
-    settings = {(item["name"], item["command"]): item["settings"] for item in found["items"]}
-    assert settings["both", "ppo"] == {"algorithm.kl_coef": 2e-5}
-    (torn,) = found["unread"]
-    assert torn["name"] == "torn" and "not valid TOML" in torn["why"] and str(root) not in torn["why"]
-    again = {"command": "sft", "settings": settings["run:sft", "sft"]}
-    assert "stage" not in again["settings"] and boss.post("/api/runs/check", again).json() == {"ok": True}
-
-
     assert boss.post("/api/runs", {"command": "sft", "name": "../mine", "settings": many}).status_code == 400
     wait_for(lambda: boss.get("/api/runs/mine/metrics").json().get("steps"), 240)
     assert boss.get("/api/runs/mine").json()["status"] == "running"

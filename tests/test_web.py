@@ -500,6 +500,8 @@ def test_numbers_are_typed_as_on_the_command_line(open_page: Any) -> None:
         assert meant in line.inner_text()
     assert "'algorithm.kl_coef" in line.inner_text()
     field.fill("")
+def test_samples_move_with_the_slider_and_tokens_show_their_figures(open_page: Any) -> None:
+    page = open_page(World(role="reviewer"), "/runs/ppo-1")
     assert line.inner_text() == "amenable ppo model=starter"
 
 

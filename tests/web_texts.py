@@ -134,10 +134,10 @@ RUNS = [
 ]
 
 
-def curves(name: str) -> dict[str, Any]:
+def curves(name: str, num: int = 132) -> dict[str, Any]:
     """Curves that look like a run's, from waves and roots."""
     shift = sum(map(ord, name)) % 7 / 20
-    steps = list(range(0, 132, 2))
+    steps = list(range(0, num, 2))
     wave = [math.sin(step * 1.7 + shift) * 0.12 for step in steps]
     series = {
         "reward": [1.6 * (1 - math.exp(-step / 60)) - 0.4 + w + shift for step, w in zip(steps, wave, strict=True)],

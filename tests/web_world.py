@@ -48,6 +48,8 @@ class World:
     consent: dict[str, Any] = field(default_factory=lambda: {"given": True, "at": NOW})
     fails: str = ""  # the model that cannot answer in the playground
     rejected: str | None = None  # the reviewer's note on what was handed in before
+    status: str = ""  # of every run, instead of its own
+    steps: int = 132  # that a run's curves show
     rival: int | None = None  # in the chat: the answer drawn together with the last one, to choose from
 
     # What the browser gets
@@ -374,7 +376,7 @@ def choose(world: World, query: Any, body: Any, number: str) -> Answer:
 def run(world: World, query: Any, body: Any, name: str) -> Answer:
     found = next((r for r in RUNS if r["name"] == name), RUNS[0])
     config = {"algorithm": {"name": "ppo", "kl_coef": 0.05, "clip": 0.2}, "train": {"steps": 200, "lr": 2e-5}}
-    return 200, found | {
+    return 200, found | ({"status": world.status} if world.status else {}) | {
         "config": config,
         "message": None,
         "models": [f"run:{name}"],
@@ -502,7 +504,7 @@ ROUTES: list[tuple[str, str, Callable[..., Answer]]] = [
     ("POST", "/api/runs/check", check_run),
     ("GET", "/api/runs/compare", compared),
     ("GET", r"/api/runs/([^/]+)", run),
-    ("GET", r"/api/runs/([^/]+)/metrics", lambda w, q, b, name: (200, curves(name))),
+    ("GET", r"/api/runs/([^/]+)/metrics", lambda w, q, b, name: (200, curves(name, w.steps))),
     ("GET", r"/api/runs/([^/]+)/samples", lambda w, q, b, name: (200, samples(int(q.get("step", ["125"])[0])))),
     ("POST", r"/api/runs/([^/]+)/(?:cancel|resume)", say({})),
     ("GET", "/api/stages", say({"items": [{"command": "ppo", "resumable": True}, {"command": "sft", "resumable": True}], "total": 2})),

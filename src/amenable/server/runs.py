@@ -22,7 +22,9 @@ from amenable.errors import AmenableError
 from amenable.server.access import ReviewerUp
 from amenable.server.bodies import Json
 from amenable.server.errors import NotFound
+from amenable.server.generation import about as what_is
 from amenable.server.generation import sse
+from amenable.server.models import model_folder
 from amenable.server.site import Site, SiteDep
 
 router = APIRouter(prefix="/api", tags=["runs"])
@@ -42,6 +44,11 @@ def folder_of(site: Site, name: str) -> Path:
         return site.workspace.run(name)
     except AmenableError as error:
         raise NotFound(error.what) from None
+
+
+def place_of(site: Site, name: str) -> Path:
+    """As folder_of; of a run that was started from here, where its folder will be before it has one."""
+    return site.workspace.runs / name if name in site.runs.without_folder() else folder_of(site, name)
 
 
 @router.get("/runs")
@@ -100,7 +107,7 @@ def _settings(folder: Path) -> Json:
 @router.get("/runs/compare")
 def compare(person: ReviewerUp, site: SiteDep, name: Annotated[list[str], Query(min_length=1, max_length=20)]) -> Json:
     """Several runs side by side: the settings in which they differ, and the last value of every figure."""
-    runs = {one: series_of(_rows(folder_of(site, one))) for one in name}
+    runs = {one: series_of(_rows(place_of(site, one))) for one in name}
     keys = dict.fromkeys(key for series in runs.values() for key in series)
     last = {key: {one: series[key][-1][1] if key in series else None for one, series in runs.items()} for key in keys}
     return {"settings": differences(site.workspace, list(runs)), "last": last}
@@ -108,16 +115,18 @@ def compare(person: ReviewerUp, site: SiteDep, name: Annotated[list[str], Query(
 
 @router.get("/runs/{name}")
 def show(name: Name, person: ReviewerUp, site: SiteDep) -> Json:
-    """A run with its settings, the models to compare in chat (what it began from, its kept steps, its result), and findings."""
+    """A run with its settings, the models to compare in chat (what it began from, its kept steps, its result), and findings.
+
+    There are none to compare before the run has made one that answers: a reward model does not.
+    """
     if name in site.runs.without_folder():
         bare: Json = {"config": {}, "models": [], "has_report": False, "has_samples": False, "findings": []}
         return {**_begun(site, name), **bare, "message": site.runs.message(name)}
     folder = folder_of(site, name)
     found = _about(site, folder)
-    names = every_model(site.workspace)
-    parent = found["parent"]
-    began = [parent] if parent in names else []
+    names = [one for one in every_model(site.workspace) if what_is(one, model_folder(one, site.workspace))["chat"]]
     own = [one for one in names if one == f"run:{name}" or one.startswith(f"run:{name}@")]
+    began = [parent for parent in [found["parent"]] if own and parent in names]
     return {
         **found,
         "config": _settings(folder),
@@ -152,7 +161,7 @@ def figures(
     points: Annotated[int, Query(ge=2, le=MOST_POINTS)] = MOST_POINTS,
 ) -> Json:
     """Every figure by step, after step `since`; of a long run every n-th step and the last."""
-    rows = [row for row in _rows(folder_of(site, name)) if row.get("step", 0) > since]
+    rows = [row for row in _rows(place_of(site, name)) if row.get("step", 0) > since]
     every = max(1, math.ceil(len(rows) / points))
     kept = [row for i, row in enumerate(rows) if i % every == 0 or i == len(rows) - 1]
     keys = series_of(kept)
@@ -218,7 +227,7 @@ def samples(
 
     watched: responses to prompts that are the same at every step; the others are of the step's own batch.
     """
-    folder = folder_of(site, name)
+    folder = place_of(site, name)
     lines = [(watched, *line) for watched, file in FILES for line in _sample_lines(folder / file)]
     steps = sorted({at for _, at, _ in lines})
     wanted = step if step is not None else (steps[-1] if steps else 0)

@@ -1,7 +1,7 @@
 /** One run: its curves as they grow, its samples, settings and report; cancel, resume, try it. */
 import { Alert, Anchor, Button, Card, Group, Modal, Table, Tabs, Text } from "@mantine/core";
-import { useQuery } from "@tanstack/react-query";
-import { useState } from "react";
+import { useQuery, useQueryClient } from "@tanstack/react-query";
+import { useEffect, useRef, useState } from "react";
 import { Link, useParams } from "react-router";
 import { get, post } from "../api";
 import { Page } from "../parts/page";
@@ -34,6 +34,12 @@ export default function RunPage() {
   const run = useQuery({ queryKey: ["run", name], queryFn: () => get<WholeRun>(path), refetchInterval: (query) => (query.state.data && ALIVE.includes(query.state.data.status) ? 3000 : 15_000) });
   const act = (what: "cancel" | "resume") => void post(`${path}/${what}`).then(() => (tell(what === "cancel" ? "It stops after the running step, with a checkpoint." : "It goes on."), setCancelling(false), run.refetch())).catch(tellError);
   const live = !!run.data && ALIVE.includes(run.data.status);
+  const client = useQueryClient();
+  const wasLive = useRef(live);
+  useEffect(() => {
+    if (wasLive.current && !live) for (const key of ["metrics", "samples"]) void client.invalidateQueries({ queryKey: [key, name] }); // its last steps
+    wasLive.current = live;
+  }, [live, client, name]);
   const may = atLeast(user, "administrator");
   const models = run.data?.models ?? [];
   const result = models.includes(`run:${name}`) ? `run:${name}` : models.at(-1);
