@@ -28,7 +28,9 @@ PAGES = {
     "reviewer": ["/review/1", "/review/1/1", "/playground", "/runs", "/runs/ppo-1", "/runs/compare?name=ppo-1&name=dpo-1"],
     "labeler": ["/", "/label/1", "/me/1", "/account", "/nowhere"],
     "chat": ["/", "/chat", "/chat/1", "/arena"],
+    "": ["/sign-in", "/invite/one-time", "/invite/used"],
 }  # fmt: skip
+"""By role; "": of those who are not signed in."""
 EVIL = " <img src=http://evil.test/x onerror=alert(1)> ![p](http://evil.test/p.png) [go](javascript:alert(1)) <script>alert(1)</script>"
 
 
@@ -461,8 +463,6 @@ def test_a_run_is_checked_before_it_starts(open_page: Any) -> None:
     assert started["settings"] == {"model": "starter", "algorithm.kl_coef": 0.1}
 
 
-def test_samples_move_with_the_slider_and_tokens_show_their_figures(open_page: Any) -> None:
-    page = open_page(World(role="reviewer"), "/runs/ppo-1")
 def test_numbers_are_typed_as_on_the_command_line(open_page: Any) -> None:
     page = open_page(World(role="administrator"), "/runs/new")
     page.get_by_placeholder("none").click()
@@ -479,29 +479,6 @@ def test_numbers_are_typed_as_on_the_command_line(open_page: Any) -> None:
         assert meant in line.inner_text()
     assert "'algorithm.kl_coef" in line.inner_text()
     field.fill("")
-    assert line.inner_text() == "amenable ppo model=starter"
-
-
-def test_samples_move_with_the_slider_and_tokens_show_their_figures(open_page: Any) -> None:
-    page = open_page(World(role="reviewer"), "/runs/ppo-1")
-def test_numbers_are_typed_as_on_the_command_line(open_page: Any) -> None:
-    page = open_page(World(role="administrator"), "/runs/new")
-    page.get_by_placeholder("none").click()
-    page.get_by_role("option", name="harmless (ppo)").click()
-    field, line = page.get_by_role("textbox", name="algorithm.kl_coef"), page.locator("pre")
-    for said, meant in (
-        ("2e-5", "0.00002"),
-        ("1.05", "1.05"),
-        ("none", "none"),
-        ("it's", r"'algorithm.kl_coef=it'\''s'"),
-    ):
-        field.fill("")  # it stays, although nothing is set
-        field.press_sequentially(said)
-        assert meant in line.inner_text()
-    assert "'algorithm.kl_coef" in line.inner_text()
-    field.fill("")
-def test_samples_move_with_the_slider_and_tokens_show_their_figures(open_page: Any) -> None:
-    page = open_page(World(role="reviewer"), "/runs/ppo-1")
     assert line.inner_text() == "amenable ppo model=starter"
 
 
@@ -523,6 +500,8 @@ def test_the_last_steps_of_a_run_are_shown(open_page: Any) -> None:
     expect(chart).not_to_have_attribute("aria-label", before, timeout=90_000)
 
 
+def test_samples_move_with_the_slider_and_tokens_show_their_figures(open_page: Any) -> None:
+    page = open_page(World(role="reviewer"), "/runs/ppo-1")
     page.get_by_role("tab", name="Samples").click()
     page.get_by_role("slider").press("ArrowLeft")
     page.get_by_text("Step 100", exact=True).wait_for()
@@ -538,7 +517,7 @@ def test_the_last_steps_of_a_run_are_shown(open_page: Any) -> None:
 @pytest.mark.parametrize("role", list(PAGES))
 def test_every_page_passes_axe(open_page: Any, role: str, scheme: str) -> None:
     size = PHONE if scheme == "dark" else DESKTOP
-    world = World(role=role)
+    world = World(role=role or None)
     page = settled(open_page(world, "/account", size=size, scheme=scheme))
     for path in PAGES[role]:
         page.goto(ORIGIN + path)
@@ -606,7 +585,7 @@ def violations(page: Any) -> list[str]:
 
 @pytest.mark.parametrize("role", list(PAGES))
 def test_untrusted_text_runs_nothing_and_reaches_nowhere(open_page: Any, role: str) -> None:
-    world = World(role=role, evil=EVIL)
+    world = World(role=role or None, evil=EVIL)
     page = open_page(world, "/account")
     for path in PAGES[role]:
         page.goto(ORIGIN + path)
