@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import datetime
 import json
+import os
 import re
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import expect
 
-from tests.server_makers import PASSWORD, Browser
+from amenable.config.toml import to_toml
+from tests.server_makers import PASSWORD, Browser, wait_for
 from tests.stage_makers import Toys, toys
 from tests.test_web import chromium, drag, press
 from tests.web_town import Town, build_town, served
@@ -336,6 +339,64 @@ def test_a_reviewers_day(town: Town) -> None:
     }
     page.goto(f"{town.url}/people")
     page.get_by_role("heading", name="This page is not for your role").wait_for()
+
+
+REPORT = """<h1>Figures</h1><p id="said"></p><script>
+const say = (words) => { document.getElementById("said").textContent = words; };
+fetch("/api/session").then(() => say("it reached the session"), () => say("it reached nothing"));
+</script>"""
+
+
+def test_an_engineers_day(town: Town, toys: Toys) -> None:
+    """A run started from a recipe, watched, cancelled, resumed, killed; its curves beside another's; a report in place."""
+    endless = toys.mapping("sft", "train.steps=5000", "train.save_every=0", "train.validate_every=0")
+    (town.workspace.root / "work.toml").write_text(to_toml({"sft": endless, "dpo": toys.mapping("dpo")}))
+    (town.workspace.run("assistant") / "report.html").write_text(REPORT)
+    boss = town.administrator()
+    page = town.visit("/runs/new", boss)
+    page.get_by_placeholder("none").click()
+    page.get_by_role("option", name="work (sft)").click()
+    page.get_by_label("Name of the run").fill("long")
+    page.get_by_role("textbox", name="train.steps").fill("-1")
+    page.get_by_role("button", name="Check").click()
+    page.get_by_text("train.steps is -1").first.wait_for()
+    town.expect_fault("400 POST")
+    page.get_by_role("textbox", name="train.steps").fill("4999")
+    page.get_by_role("button", name="Start").click()
+    page.wait_for_url("**/runs/long")
+    chart = page.get_by_role("img", name=re.compile("^loss over steps"))
+    chart.wait_for()
+    page.get_by_text(re.compile(r"step \d+ of 4,?999")).wait_for()
+
+    def stopped() -> int:
+        """The step at which it stands, once it does."""
+        page.get_by_role("button", name="Resume").wait_for()
+        return int(boss.get("/api/runs/long").json()["step"])
+
+    page.get_by_role("button", name="Cancel").click()
+    page.get_by_role("dialog").get_by_role("button", name="Cancel the run").click()
+    first = stopped()
+    assert 0 < first < 4999
+    page.get_by_role("alert").get_by_text("Ctrl-C").wait_for()
+    page.get_by_role("button", name="Resume").click()
+    page.get_by_role("button", name="Cancel").wait_for()
+    wait_for(lambda: boss.get("/api/runs/long").json()["step"] > first)
+    os.kill(json.loads((town.workspace.root / "started" / "long.json").read_text())["process"], signal.SIGKILL)
+    assert stopped() > first
+    page.get_by_text("its process ended without a word").wait_for()
+
+    page.goto(f"{town.url}/runs")
+    for name in ("assistant", "long"):
+        page.get_by_label(f"Compare {name}").check()
+    page.get_by_role("button", name="Compare 2").click()
+    page.get_by_role("img", name=re.compile("^loss over steps: assistant now .*, long now ")).wait_for()
+    page.get_by_role("row").filter(has_text="train.steps").get_by_text("4,999").wait_for()
+
+    page.goto(f"{town.url}/runs/assistant")
+    page.get_by_role("tab", name="Report").click()
+    report = page.frame_locator("iframe")
+    report.get_by_role("heading", name="Figures").wait_for()
+    report.get_by_text("it reached nothing").wait_for()
 
 
 def test_a_chat_users_day(town: Town) -> None:
