@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from amenable.config import runs as config_runs
 from amenable.config.folder import init_workspace
 from amenable.server.errors import Conflict
 from amenable.server.runs import _new_rows
@@ -64,6 +65,21 @@ def test_the_models_to_compare_are_those_that_answer(boss: Browser, talking: Sit
     assert boss.get("/api/runs/online").json()["models"] == ["sft", "run:online@2"]
     (runs / "online" / "model").symlink_to(toys.sft)
     assert boss.get("/api/runs/online").json()["models"] == ["sft", "run:online", "run:online@2"]
+
+
+def test_what_did_not_change_is_not_read_again(boss: Browser, talking: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The list is asked for every few seconds by everybody who looks at it, and runs log thousands of lines."""
+    boss.get("/api/runs")
+    read: list[str] = []
+    real = config_runs.metrics
+    monkeypatch.setattr(config_runs, "metrics", lambda folder: (read.append(folder.name), real(folder))[1])
+    before = {item["name"]: item for item in boss.get("/api/runs").json()["items"]}
+    assert read == [] and before["online"]["headline"] == {"score": 1.5, "kl": 0.30000000000000004}
+    with (talking.workspace.runs / "online" / "metrics.jsonl").open("a") as file:
+        file.write('ore": 2.5, "kl": null, "validation/loss": 1e999}\n')  # the rest of a line that was half written
+    after = {item["name"]: item for item in boss.get("/api/runs").json()["items"]}
+    assert read == ["online"] and after["sft"] == before["sft"]
+    assert after["online"]["step"] == 4 and after["online"]["headline"] == {"score": 2.5, "kl": 0.30000000000000004}
 
 
 def test_figures_by_step(boss: Browser) -> None:

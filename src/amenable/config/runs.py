@@ -6,6 +6,7 @@ import errno
 import json
 import math
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -40,15 +41,39 @@ def metrics(folder: Path) -> Iterator[dict[str, Any]]:
             yield row
 
 
+def last_of(folder: Path) -> dict[str, Any]:
+    """The newest step, and the newest value of every metric. A file that did not change since it was read is not read again.
+
+    Raises DataError at a damaged line.
+    """
+    path = folder / "metrics.jsonl"
+    if not path.exists():
+        return {}
+    now = path.stat()
+    return _last_of(folder, now.st_mtime_ns, now.st_size)
+
+
+@lru_cache(maxsize=4096)
+def _last_of(folder: Path, mtime_ns: int, size: int) -> dict[str, Any]:
+    last: dict[str, Any] = {}
+    for row in metrics(folder):
+        last |= {key: row[key] for key in row if key == "step" or (key not in NOT_METRICS and is_figure(row[key]))}
+    return last
+
+
 def series_of(rows: Sequence[dict[str, Any]]) -> dict[str, list[tuple[float, float]]]:
     """(step, value) pairs by metric; values that are no numbers are left out."""
     out: dict[str, list[tuple[float, float]]] = {}
     for row in rows:
         for key, value in row.items():
-            is_figure = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-            if key not in NOT_METRICS and is_figure:
+            if key not in NOT_METRICS and is_figure(value):
                 out.setdefault(key, []).append((row.get("step", 0), float(value)))
     return out
+
+
+def is_figure(value: Any) -> bool:
+    """Whether it is a number that can be drawn."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def about_if_sound(folder: Path) -> dict[str, Any]:
@@ -63,12 +88,10 @@ def about_if_sound(folder: Path) -> dict[str, Any]:
 
 def about(folder: Path) -> dict[str, Any]:
     """Where a run stands. Raises DataError where a file of its folder is damaged."""
+    last = last_of(folder)
     status = read_json(folder / "status.json")
     if status.get("status") == "running" and not is_held(folder):
         status = {"status": "interrupted", "why": CUT_OFF}
-    last = None
-    for row in metrics(folder):
-        last = row.get("step", last)
     checkpoints = sorted(p.parent.name for p in folder.glob("checkpoints/step-*/COMPLETE"))
     model = folder / "model"
     settings = settings_of(folder)
@@ -77,7 +100,7 @@ def about(folder: Path) -> dict[str, Any]:
         "stage": settings.get("stage"),
         "status": status.get("status", "unknown" if settings else "preparing"),
         "why": status.get("why", ""),
-        "step": last,
+        "step": last.get("step"),
         "checkpoints": checkpoints,
         "model": str(model) if (model / "config.json").exists() else None,
         "folder": str(folder),

@@ -17,7 +17,7 @@ from fastapi import Path as InPath
 from fastapi.responses import FileResponse, StreamingResponse
 
 from amenable.config.folder import every_model
-from amenable.config.runs import about_if_sound, differences, metrics, series_of, settings_of
+from amenable.config.runs import about_if_sound, differences, is_figure, last_of, metrics, series_of, settings_of
 from amenable.errors import AmenableError
 from amenable.server.access import ReviewerUp
 from amenable.server.bodies import Json
@@ -61,8 +61,7 @@ def list_(person: ReviewerUp, site: SiteDep) -> Json:
 
 def _about(site: Site, folder: Path) -> Json:
     found = about_if_sound(folder)
-    rows = _rows(folder)
-    last = {key: series[-1][1] for key, series in series_of(rows).items()}
+    last = _last(folder)
     settings = _settings(folder)
     started, updated = folder / "config.toml", folder / "metrics.jsonl"
     return {
@@ -95,6 +94,13 @@ def _rows(folder: Path) -> list[dict[str, Any]]:
         return list(metrics(folder))
     except AmenableError:
         return []
+
+
+def _last(folder: Path) -> Json:
+    try:
+        return last_of(folder)
+    except AmenableError:
+        return {}
 
 
 def _settings(folder: Path) -> Json:
@@ -173,8 +179,7 @@ def figures(
 
 
 def _figure(value: Any) -> float | None:
-    is_figure = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    return float(value) if is_figure else None
+    return float(value) if is_figure(value) else None
 
 
 @router.get("/runs/{name}/events")
