@@ -208,6 +208,23 @@ def test_those_who_run_a_project(site: Site, boss: Browser) -> None:
     assert boss.post("/api/annotations/99/review", {"verdict": "accepted"}).status_code == 404
 
 
+def test_who_changed_a_project_is_on_the_trail(site: Site, boss: Browser) -> None:
+    project = boss.post("/api/projects", {"name": "helpful"}).json()["id"]
+    at = f"/api/projects/{project}"
+    lea = browser(site, "labeler", "lea").get("/api/session").json()["user"]["id"]
+    settings = boss.get(at).json()["settings"]
+    boss.send("PUT", f"{at}/settings", {**settings, "overlap": 3, "gold_share": 0.2})
+    boss.send("PUT", f"{at}/members", {"users": [lea]})
+    boss.post(f"{at}/guidelines", {"markdown": "Be kind."})
+    boss.post(f"{at}/questionnaires", {"questions": [{"name": "overall", "text": "Overall", "kind": "scale"}]})
+    trail = [entry for entry in boss.get("/api/audit").json()["items"] if "project" in (entry["detail"] or {})]
+    assert [(entry["action"], entry["user"]) for entry in reversed(trail)] == [
+        (action, "a administrator")
+        for action in ("make project", "change settings", "change members", "change guidelines", "change questionnaire")
+    ]
+    assert trail[3]["detail"]["changed"] == ["gold_share", "overlap"] and trail[2]["detail"]["users"] == [lea]
+
+
 def test_an_invitation_to_a_project_makes_a_member(site: Site, boss: Browser) -> None:
     project = a_project(boss)
     link = boss.post("/api/invitations", {"role": "labeler", "project": "helpful"}).json()["link"]

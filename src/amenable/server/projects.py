@@ -108,6 +108,7 @@ def make_project(body: NewProject, person: AdministratorOnly, site: SiteDep) -> 
         if connection.execute(sa.select(Project.id).where(Project.name == body.name.strip())).scalar() is not None:
             raise Conflict(f"there is already a project named {body.name!r}", mend="take another name")
         number = projects.create(connection, body.name, settings, guideline=body.guideline, questions=questions)
+        accounts.note(connection, person.id, "make project", project=number)
         return _project(connection, number)
 
 
@@ -125,7 +126,10 @@ def change_settings(project: Id, body: dict[str, Any], person: AdministratorOnly
     settings = read_settings(body)
     with writing(site.engine) as connection:
         require_project(connection, project)
+        before = msgspec.to_builtins(projects.about(connection, project).settings)
         projects.set_settings(connection, project, settings)
+        changed = {key: value for key, value in msgspec.to_builtins(settings).items() if value != before[key]}
+        accounts.note(connection, person.id, "change settings", project=project, changed=sorted(changed))
         return _whole(connection, project)
 
 
@@ -147,7 +151,9 @@ def add_guideline(project: Id, body: Markdown, person: AdministratorOnly, site: 
     with writing(site.engine) as connection:
         require_project(connection, project)
         projects.add_guideline(connection, project, body.markdown)
-        return {"version": projects.versions(connection, Guideline, project)[0].version}
+        version = projects.versions(connection, Guideline, project)[0].version
+        accounts.note(connection, person.id, "change guidelines", project=project, version=version)
+    return {"version": version}
 
 
 @router.get("/projects/{project}/questionnaires")
@@ -163,7 +169,9 @@ def add_questionnaire(project: Id, body: Asked, person: AdministratorOnly, site:
     with writing(site.engine) as connection:
         require_project(connection, project)
         projects.add_questionnaire(connection, project, questions)
-        return {"version": projects.versions(connection, Questionnaire, project)[0].version}
+        version = projects.versions(connection, Questionnaire, project)[0].version
+        accounts.note(connection, person.id, "change questionnaire", project=project, version=version)
+    return {"version": version}
 
 
 def _versions(site: Site, project: int, table: type[Guideline] | type[Questionnaire], **named: str) -> Json:
@@ -182,6 +190,7 @@ def set_members(project: Id, body: People, person: AdministratorOnly, site: Site
     with writing(site.engine) as connection:
         require_project(connection, project)
         projects.set_members(connection, project, body.users)
+        accounts.note(connection, person.id, "change members", project=project, users=sorted(set(body.users)))
         return {"members": _members(connection, project)}
 
 
