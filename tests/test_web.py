@@ -271,6 +271,16 @@ def test_a_labeler_sees_only_a_labelers_places(open_page: Any) -> None:
     page.get_by_text("This page is not for your role").wait_for()
 
 
+def test_what_an_erasure_did_not_reach_is_said(open_page: Any) -> None:
+    page = settled(open_page(World(role="administrator"), "/people"))
+    page.get_by_role("button", name="Erase everything of Joonas").click()
+    page.get_by_label("Type Joonas to confirm").fill("Joonas")
+    page.get_by_role("dialog").get_by_role("button", name="Erase").click()
+    page.get_by_text("2 files of runs and exports lost lines, 1 file went whole.").wait_for()
+    page.get_by_role("alert").get_by_text("/home/nadia/out.jsonl").wait_for()
+    page.get_by_text("run:ppo-1", exact=True).wait_for()
+
+
 SETTLED = {
     "compare": ([("Which is better", "B is much better")], {"strength": 3}),
     "label": ([("Of A", "yes"), ("Of C", "no")], {"labels": [True, None, False]}),

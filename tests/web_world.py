@@ -450,7 +450,7 @@ ROUTES: list[tuple[str, str, Callable[..., Answer]]] = [
     ("POST", "/api/invitations", invited),
     ("GET", "/api/users", accounts),
     ("PATCH", r"/api/users/(\d+)", say({})),
-    ("POST", r"/api/users/(\d+)/purge", say({"erased": 41, "models": ["run:ppo-1"]})),
+    ("POST", r"/api/users/(\d+)/purge", say({"erased": 41, "models": ["run:ppo-1"], "changed": 2, "removed": 1, "missing": ["/home/nadia/out.jsonl"]})),
     ("GET", "/api/tokens", lambda w, q, b: items([{"id": 1, "name": "notebook", "created_at": NOW}])),
     ("POST", "/api/tokens", say({"id": 2, "name": "new", "created_at": NOW, "token": "am-4f9c-shown-once"})),
     ("GET", "/api/audit", trail),

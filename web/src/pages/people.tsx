@@ -1,23 +1,26 @@
 /** Accounts, invitations and the trail of what was done. */
-import { Badge, Button, Card, Group, Modal, Select, Table, Tabs, Text, TextInput } from "@mantine/core";
+import { Alert, Badge, Button, Card, Group, Modal, Select, Table, Tabs, Text, TextInput } from "@mantine/core";
 import { useQuery } from "@tanstack/react-query";
 import { useState } from "react";
 import { list, patch, post, remove } from "../api";
 import { Page } from "../parts/page";
 import { Loaded, Nothing } from "../parts/states";
-import { moment, tell, tellError } from "../parts/tell";
+import { moment, plural, tell, tellError } from "../parts/tell";
 import { InviteForm } from "../project/invite";
 import { ROLE_NAMES, useUser } from "../session";
 import type { Account, Invitation, Role } from "../types";
 
+/** `changed`, `removed`: numbers of files; `missing`: exports that are not where they were written. */
+interface Erased { erased: number; models: string[]; changed: number; removed: number; missing: string[] }
+
 function PurgeDialog({ account, onClose, onDone }: { account: Account; onClose: () => void; onDone: () => void }) {
   const [name, setName] = useState("");
-  const [result, setResult] = useState<{ erased: number; models: string[] } | null>(null);
-  const purge = () => void post<{ erased: number; models: string[] }>(`/api/users/${account.id}/purge`).then((answer) => (setResult(answer), onDone())).catch(tellError);
+  const [result, setResult] = useState<Erased | null>(null);
+  const purge = () => void post<Erased>(`/api/users/${account.id}/purge`).then((answer) => (setResult(answer), onDone())).catch(tellError);
   return (
     <Modal opened onClose={onClose} title={result ? "Erased" : `Erase everything of ${account.name}?`}>
       {result ? (
-        <><Text>{result.erased} records were emptied; only tombstones are left.</Text><Text mt="sm">{result.models.length ? <>These models learned from that person, and still know what they learned: <b>{result.models.join(", ")}</b>.</> : "No model learned from that person."}</Text><Group justify="flex-end" mt="md"><Button onClick={onClose}>Close</Button></Group></>
+        <><Text>{plural(result.erased, "record")} emptied; only tombstones are left.{result.changed + result.removed > 0 && ` ${plural(result.changed, "file")} of runs and exports lost lines, ${plural(result.removed, "file")} went whole.`}</Text>{result.missing.length > 0 && <Alert color="orange" mt="sm" title="Exports that were moved still hold it" styles={{ message: { color: "inherit" } }}>{result.missing.map((path) => <Text key={path} size="sm" ff="monospace" style={{ overflowWrap: "anywhere" }}>{path}</Text>)}</Alert>}<Text mt="sm">{result.models.length ? <>These models learned from that person, and still know what they learned: <b>{result.models.join(", ")}</b>.</> : "No model learned from that person."}</Text><Group justify="flex-end" mt="md"><Button onClick={onClose}>Close</Button></Group></>
       ) : (
         <form onSubmit={(e) => (e.preventDefault(), name === account.name && purge())}>
           <Text mb="sm">What they wrote, judged and said is erased from the database for good, in samples and exports too. Models that learned from it are listed, not changed.</Text>
