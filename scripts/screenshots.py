@@ -75,7 +75,7 @@ def act(page: Any, keys: str) -> None:
         page.get_by_role("button", name="Tokens").first.click()
     elif keys == "recipe":
         page.get_by_placeholder("none").click()
-        page.get_by_role("option", name="harmless").click()
+        page.get_by_role("option", name="harmless (ppo)").click()
     else:
         for key in keys.split():
             page.keyboard.press(key)
