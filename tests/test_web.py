@@ -14,6 +14,7 @@ import pytest
 
 from tests.web_texts import TASKS
 from tests.web_world import ORIGIN, World
+from tests.web_world import run as run_page
 
 pytestmark = pytest.mark.browser
 
@@ -508,6 +509,24 @@ def test_the_last_steps_of_a_run_are_shown(open_page: Any) -> None:
     page.route("**/api/runs/ppo-1", end)
     page.get_by_text("finished", exact=True).wait_for()
     expect(chart).not_to_have_attribute("aria-label", before, timeout=90_000)
+
+
+def test_settings_are_shown_as_they_stand(open_page: Any) -> None:
+    page = settled(open_page(World(role="reviewer"), "/runs/ppo-1"))
+    page.get_by_role("tab", name="Settings").click()
+    for said in ("20261121", "0.00002"):  # neither rounded nor in groups of three, as figures are
+        page.get_by_role("cell", name=said, exact=True).wait_for()
+    page.goto(ORIGIN + "/runs/compare?name=ppo-1&name=dpo-1")
+    page.get_by_role("row").filter(has_text="train.seed").get_by_text("20261122").wait_for()
+
+
+def test_what_has_a_report_and_no_steps_opens_with_its_report(open_page: Any) -> None:
+    world = World(role="reviewer")
+    page = settled(open_page(world, "/account"))
+    whole = run_page(world, {}, None, "sft-1")[1] | {"name": "evaluate-1", "command": "evaluate", "step": None}
+    page.route("**/api/runs/evaluate-1", lambda route: route.fulfill(json=whole))
+    page.goto(ORIGIN + "/runs/evaluate-1")
+    page.get_by_title("Report of evaluate-1").wait_for()
 
 
 def test_samples_move_with_the_slider_and_tokens_show_their_figures(open_page: Any) -> None:

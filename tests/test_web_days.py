@@ -390,7 +390,7 @@ def test_an_engineers_day(town: Town, toys: Toys) -> None:
         page.get_by_label(f"Compare {name}").check()
     page.get_by_role("button", name="Compare 2").click()
     page.get_by_role("img", name=re.compile("^loss over steps: assistant now .*, long now ")).wait_for()
-    page.get_by_role("row").filter(has_text="train.steps").get_by_text("4,999").wait_for()
+    page.get_by_role("row").filter(has_text="train.steps").get_by_text("4999").wait_for()
 
     page.goto(f"{town.url}/runs/assistant")
     page.get_by_role("tab", name="Report").click()

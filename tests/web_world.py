@@ -375,7 +375,10 @@ def choose(world: World, query: Any, body: Any, number: str) -> Answer:
 
 def run(world: World, query: Any, body: Any, name: str) -> Answer:
     found = next((r for r in RUNS if r["name"] == name), RUNS[0])
-    config = {"algorithm": {"name": "ppo", "kl_coef": 0.05, "clip": 0.2}, "train": {"steps": 200, "lr": 2e-5}}
+    config = {
+        "algorithm": {"name": "ppo", "kl_coef": 0.05, "clip": 0.2},
+        "train": {"steps": 200, "lr": 2e-5, "seed": 20261121},
+    }
     return 200, found | ({"status": world.status} if world.status else {}) | {
         "config": config,
         "message": None,
@@ -387,7 +390,8 @@ def run(world: World, query: Any, body: Any, name: str) -> Answer:
 
 def compared(world: World, query: Any, body: Any) -> Answer:
     names = query["name"]
-    settings = {"algorithm.kl_coef": {name: 0.05 * (i + 1) for i, name in enumerate(names)}}
+    settings: dict[str, Any] = {"algorithm.kl_coef": {name: 0.05 * (i + 1) for i, name in enumerate(names)}}
+    settings["train.seed"] = {name: 20261121 + i for i, name in enumerate(names)}
     return 200, {"settings": settings, "last": {"reward": {name: 1.2 - i / 5 for i, name in enumerate(names)}}}
 
 

@@ -5,19 +5,19 @@ import { useSearchParams } from "react-router";
 import { get } from "../api";
 import { Page } from "../parts/page";
 import { Failed, Loaded, Waiting } from "../parts/states";
-import { figure } from "../parts/tell";
+import { exact, figure } from "../parts/tell";
 import { Curves } from "../runs/curves";
 import type { Metrics } from "../types";
 
 interface Comparison { settings: Record<string, Record<string, unknown>>; last: Record<string, Record<string, number>> }
 
-function Grid({ head, rows, names }: { head: string; rows: Record<string, Record<string, unknown>>; names: string[] }) {
+function Grid({ head, rows, names, inWords }: { head: string; rows: Record<string, Record<string, unknown>>; names: string[]; inWords: (value: unknown) => string }) {
   return (
     <Card padding={0} style={{ background: "var(--card)" }}>
       <Table.ScrollContainer minWidth={480}>
         <Table>
           <Table.Thead><Table.Tr><Table.Th>{head}</Table.Th>{names.map((name) => <Table.Th key={name}>{name}</Table.Th>)}</Table.Tr></Table.Thead>
-          <Table.Tbody>{Object.entries(rows).map(([key, by]) => <Table.Tr key={key}><Table.Td ff="monospace" fz="sm">{key}</Table.Td>{names.map((name) => <Table.Td key={name} fz="sm" className="tabular">{typeof by[name] === "object" ? JSON.stringify(by[name] ?? "–") : figure(by[name])}</Table.Td>)}</Table.Tr>)}</Table.Tbody>
+          <Table.Tbody>{Object.entries(rows).map(([key, by]) => <Table.Tr key={key}><Table.Td ff="monospace" fz="sm">{key}</Table.Td>{names.map((name) => <Table.Td key={name} fz="sm" className="tabular">{inWords(by[name])}</Table.Td>)}</Table.Tr>)}</Table.Tbody>
         </Table>
       </Table.ScrollContainer>
     </Card>
@@ -36,8 +36,8 @@ export default function Compare() {
       <Loaded query={comparison}>
         {({ settings, last }) => (
           <>
-            <Title order={2} mt="xl" mb="sm">Where the settings differ</Title><Grid head="Setting" rows={settings} names={names} />
-            <Title order={2} mt="xl" mb="sm">Last figures</Title><Grid head="Figure" rows={last} names={names} />
+            <Title order={2} mt="xl" mb="sm">Where the settings differ</Title><Grid head="Setting" rows={settings} names={names} inWords={exact} />
+            <Title order={2} mt="xl" mb="sm">Last figures</Title><Grid head="Figure" rows={last} names={names} inWords={figure} />
           </>
         )}
       </Loaded>

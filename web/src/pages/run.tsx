@@ -6,7 +6,7 @@ import { Link, useParams } from "react-router";
 import { get, post } from "../api";
 import { Page } from "../parts/page";
 import { Loaded } from "../parts/states";
-import { figure, moment, tell, tellError } from "../parts/tell";
+import { exact, moment, tell, tellError } from "../parts/tell";
 import { Curves } from "../runs/curves";
 import { SamplesView } from "../runs/samples";
 import { StatusBadge } from "../runs/status";
@@ -57,12 +57,12 @@ export default function RunPage() {
           <>
             {whole.message && <Alert color={whole.status === "failed" ? "red" : "gray"} mb="md" styles={{ message: { color: "inherit" } }}>{whole.message}</Alert>}
             {whole.findings?.map((f) => <Alert key={f.trouble} color="orange" mb="md" title={f.trouble} styles={{ message: { color: "inherit" } }}>{f.evidence} {f.suggestion}</Alert>)}
-            <Tabs defaultValue="curves" keepMounted={false}>
+            <Tabs defaultValue={whole.has_report && !whole.step ? "report" : "curves"} keepMounted={false}>
               <Tabs.List mb="md"><Tabs.Tab value="curves">Curves</Tabs.Tab><Tabs.Tab value="samples">Samples</Tabs.Tab><Tabs.Tab value="settings">Settings</Tabs.Tab>{whole.has_report && <Tabs.Tab value="report">Report</Tabs.Tab>}</Tabs.List>
               <Tabs.Panel value="curves"><Charts name={name} live={live} /></Tabs.Panel>
               <Tabs.Panel value="samples"><SamplesView run={name} live={live} /></Tabs.Panel>
               <Tabs.Panel value="settings">
-                <Card padding={0} style={{ background: "var(--card)" }}><Table.ScrollContainer minWidth={400}><Table><Table.Thead><Table.Tr><Table.Th>Setting</Table.Th><Table.Th>Value</Table.Th></Table.Tr></Table.Thead><Table.Tbody>{flat(whole.config).map(([key, value]) => <Table.Tr key={key}><Table.Td ff="monospace" fz="sm">{key}</Table.Td><Table.Td ff="monospace" fz="sm">{typeof value === "object" ? JSON.stringify(value) : typeof value === "number" ? figure(value) : String(value)}</Table.Td></Table.Tr>)}</Table.Tbody></Table></Table.ScrollContainer></Card>
+                <Card padding={0} style={{ background: "var(--card)" }}><Table.ScrollContainer minWidth={400}><Table><Table.Thead><Table.Tr><Table.Th>Setting</Table.Th><Table.Th>Value</Table.Th></Table.Tr></Table.Thead><Table.Tbody>{flat(whole.config).map(([key, value]) => <Table.Tr key={key}><Table.Td ff="monospace" fz="sm">{key}</Table.Td><Table.Td ff="monospace" fz="sm">{exact(value)}</Table.Td></Table.Tr>)}</Table.Tbody></Table></Table.ScrollContainer></Card>
               </Tabs.Panel>
               {whole.has_report && <Tabs.Panel value="report"><Anchor href={`${path}/report`} target="_blank" size="sm">Open it alone</Anchor><iframe title={`Report of ${name}`} src={`${path}/report`} sandbox="allow-scripts" style={{ width: "100%", height: "75dvh", border: "1px solid var(--line)", borderRadius: 12, background: "#fff", marginTop: 8 }} /></Tabs.Panel>}
             </Tabs>

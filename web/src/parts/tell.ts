@@ -28,6 +28,9 @@ export function figure(value: unknown): string {
   return size >= 1e7 || (size < 0.001 && size > 0) ? value.toExponential(2) : value.toPrecision(4).replace(/\.?0+$/, "");
 }
 
+/** A setting as it stands: not rounded, as figures are. */
+export const exact = (value: unknown): string => (value === null || value === undefined ? "–" : typeof value === "object" ? JSON.stringify(value) : String(value));
+
 export function moment(value: string | null | undefined): string {
   if (!value) return "–";
   const date = new Date(value);
