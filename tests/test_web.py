@@ -529,6 +529,13 @@ def test_what_has_a_report_and_no_steps_opens_with_its_report(open_page: Any) ->
     page.get_by_title("Report of evaluate-1").wait_for()
 
 
+def test_a_link_is_not_said_to_be_copied_where_it_cannot_be(open_page: Any) -> None:
+    page = open_page(World(role="reviewer"), "/playground?model=starter&prompt=Basil?")  # neither https nor localhost
+    page.get_by_role("button", name="Share").click()
+    page.get_by_text("The link to this stands in the address bar.").wait_for()
+    page.wait_for_url("**/playground?share=q7")
+
+
 def test_samples_move_with_the_slider_and_tokens_show_their_figures(open_page: Any) -> None:
     page = open_page(World(role="reviewer"), "/runs/ppo-1")
     page.get_by_role("tab", name="Samples").click()

@@ -127,8 +127,8 @@ export default function Playground() {
   };
   const makeShare = () => void post<{ id: string }>("/api/playground/shares", { models: chosen, messages: [{ role: "user", content: prompt }], settings: sampling }).then(({ id }) => {
     setSearch({ share: id }, { replace: true });
-    void navigator.clipboard?.writeText(`${location.origin}/playground?share=${id}`);
-    tell("The link to this is copied, and stands in the address bar.");
+    const copied = navigator.clipboard ? navigator.clipboard.writeText(`${location.origin}/playground?share=${id}`) : Promise.reject(new Error("no clipboard")); // browsers give it to https and localhost alone
+    return copied.then(() => tell("The link to this is copied, and stands in the address bar."), () => tell("The link to this stands in the address bar."));
   }).catch(tellError);
 
   return (
