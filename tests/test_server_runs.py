@@ -82,11 +82,14 @@ def test_what_did_not_change_is_not_read_again(boss: Browser, talking: Site, mon
     assert after["online"]["step"] == 4 and after["online"]["headline"] == {"score": 2.5, "kl": 0.30000000000000004}
 
 
-def test_figures_by_step(boss: Browser) -> None:
+def test_figures_by_step(boss: Browser, toys: Toys) -> None:
     found = boss.get("/api/runs/online/metrics").json()
     assert found == {"steps": [1, 2, 3], "series": {"score": [0.5, 1.0, 1.5], "kl": [0.1, 0.2, 0.30000000000000004]}, "every": 1}  # fmt: skip
     assert boss.get("/api/runs/online/metrics?since=2").json()["steps"] == [3]
     assert boss.get("/api/runs/online/metrics?points=2").json()["steps"] == [1, 3]
+    last = rows(Path(toys.sft).parent, speed=True)[-1]
+    speeds = boss.get("/api/runs/sft/metrics").json()["series"]["tokens_per_second"]
+    assert speeds[-1] == pytest.approx(last["num_tokens"] / last["seconds"]) and min(speeds) > 0
     told = events(boss.get("/api/runs/online/events?since=1"))
     assert [event.get("step") for event in told[:-1]] == [2, 3] and told[-1]["status"] == "finished"
     both = boss.get("/api/runs/compare?name=online&name=sft").json()

@@ -167,7 +167,7 @@ def figures(
     points: Annotated[int, Query(ge=2, le=MOST_POINTS)] = MOST_POINTS,
 ) -> Json:
     """Every figure by step, after step `since`; of a long run every n-th step and the last."""
-    rows = [row for row in _rows(place_of(site, name)) if row.get("step", 0) > since]
+    rows = [row | _speed(row) for row in _rows(place_of(site, name)) if row.get("step", 0) > since]
     every = max(1, math.ceil(len(rows) / points))
     kept = [row for i, row in enumerate(rows) if i % every == 0 or i == len(rows) - 1]
     keys = series_of(kept)
@@ -176,6 +176,12 @@ def figures(
         "series": {key: [_figure(row.get(key)) for row in kept] for key in keys},
         "every": every,
     }
+
+
+def _speed(row: Json) -> Json:
+    """How many tokens a second a step learned from."""
+    seconds, tokens = _figure(row.get("seconds")), _figure(row.get("num_tokens"))
+    return {"tokens_per_second": tokens / seconds} if seconds and tokens else {}
 
 
 def _figure(value: Any) -> float | None:

@@ -4,25 +4,12 @@ import { useState } from "react";
 import type { Metrics } from "../types";
 import { Nothing } from "../parts/states";
 import { Chart } from "./chart";
-
-const GROUPS: [string, RegExp][] = [
-  ["Reward", /reward|score|win/],
-  ["Distance to the reference", /kl/],
-  ["Loss", /loss|perplexity|accuracy|margin/],
-  ["Entropy and clipping", /entropy|clip|ratio/],
-  ["Lengths", /length|tokens?$|num_tokens|finish|cut/],
-  ["Value and advantages", /value|advantage|explained|return/],
-  ["Speed and memory", /second|speed|per_s|time|memory|_s$|bytes/],
-  ["Optimiser", /lr|learning_rate|grad|norm|skipped/],
-];
-
-const groupOf = (name: string) => GROUPS.find(([, pattern]) => pattern.test(name))?.[0] ?? "Other";
+import { groupOf, ORDER } from "./groups";
 
 export function Curves({ runs }: { runs: { name: string; metrics: Metrics }[] }) {
   const [window, setWindow] = useState(1);
   const [wanted, setWanted] = useState("");
   const names = [...new Set(runs.flatMap((run) => Object.keys(run.metrics.series)))].filter((name) => name.includes(wanted.trim()));
-  const order = [...GROUPS.map(([group]) => group), "Other"];
   if (runs.every((run) => run.metrics.steps.length === 0)) return <Nothing icon="runs" title="No steps yet">The curves begin with the first logged step.</Nothing>;
   return (
     <Stack gap="lg">
@@ -31,7 +18,7 @@ export function Curves({ runs }: { runs: { name: string; metrics: Metrics }[] })
         <div style={{ width: 220 }}><Text size="sm" fw={500} mb={4}>Smoothing: {window === 1 ? "off" : `mean of ${window} steps`}</Text><Slider size="sm" min={1} max={50} value={window} onChange={setWindow} label={null} thumbLabel="Smoothing" /></div>
       </Group>
       <SimpleGrid cols={{ base: 1, sm: 2, xl: 3 }}>
-        {order.flatMap((group) => names.filter((name) => groupOf(name) === group).map((name) => (
+        {ORDER.flatMap((group) => names.filter((name) => groupOf(name) === group).map((name) => (
           <Chart key={name} title={name} group={group} window={window} lines={runs.filter((run) => run.metrics.series[name]).map((run) => ({ name: run.name, steps: run.metrics.steps, values: run.metrics.series[name] }))} />
         )))}
       </SimpleGrid>
