@@ -85,22 +85,33 @@ void turn(float* x, const float* cosine, const float* sine, int64_t half) {
     }
 }
 
-// scores of N blocks of 16 positions
+// The processor's own prefetching begins anew with each head of each text and is slow to: of what is read next, the beginning is
+// fetched into the cache while something else is computed.
+constexpr int64_t FETCHED = 16;  // blocks of 16 positions
+
+// Scores of N blocks of 16 positions. ahead, soon: what is read after them, as many numbers each.
 template <int N, class Kept>
-void scores_of(const float* query, const Kept* keys, int64_t dim, float* scores) {
+void scores_of(const float* query, const Kept* keys, int64_t dim, const Kept* ahead, const Kept* soon, float* scores) {
     Vec s[N] = {};
-    for (int64_t d = 0; d < dim; d++)
+    for (int64_t d = 0; d < dim; d++) {
+        const int64_t at = d * N * LANES;
+        for (int64_t i = 0; i < N * LANES; i += 64 / (int64_t)sizeof(Kept))
+            __builtin_prefetch(ahead + at + i), __builtin_prefetch(soon + at + i);
         for (int n = 0; n < N; n++) s[n] += query[d] * load(keys + (n * dim + d) * LANES);
+    }
     for (int n = 0; n < N; n++) store(scores + n * LANES, s[n]);
 }
 
-// N vectors of the weighted mean of values
+// N vectors of the weighted mean of values. soon: as above.
 template <int N, class Kept, class In>
 void values_of(const float* weights, float inverse, const Kept* values, int64_t stride, int64_t begin, int64_t end,
-               In* out, int64_t keep) {
+               const Kept* soon, In* out, int64_t keep) {
     Vec s[N] = {};
-    for (int64_t p = begin; p < end; p++)
+    for (int64_t p = begin; p < end; p++) {
+        const Kept* then = soon + std::min(p, begin + FETCHED * LANES) * stride;
+        for (int64_t i = 0; i < N * LANES; i += 64 / (int64_t)sizeof(Kept)) __builtin_prefetch(then + i);
         for (int n = 0; n < N; n++) s[n] += weights[p] * load(values + p * stride + n * LANES);
+    }
     for (int n = 0; n < N; n++) {
         if (keep >= (n + 1) * LANES) {
             put(out + n * LANES, s[n] * inverse);
@@ -112,11 +123,16 @@ void values_of(const float* weights, float inverse, const Kept* values, int64_t 
 
 template <class Kept, class In>
 void attend(const float* query, const Kept* keys, const Kept* values, int64_t begin, int64_t end, int64_t dim,
-            float* scores, In* out) {
+            const Kept* next, float* scores, In* out) {
     const int64_t first = begin / LANES, last = (end + LANES - 1) / LANES, stride = up_to(dim, LANES);
     int64_t b = first;
-    for (; b + 4 <= last; b += 4) scores_of<4>(query, keys + b * LANES * dim, dim, scores + b * LANES);
-    for (; b < last; b++) scores_of<1>(query, keys + b * LANES * dim, dim, scores + b * LANES);
+    auto score = [&](auto scores_of, int64_t count) {
+        const Kept *these = keys + b * LANES * dim, *ahead = these + count * LANES * dim;
+        scores_of(query, these, dim, ahead, b - first < FETCHED ? values + b * LANES * stride : ahead, scores + b * LANES);
+        b += count;
+    };
+    while (b + 4 <= last) score(scores_of<4, Kept>, 4);
+    while (b < last) score(scores_of<1, Kept>, 1);
     for (int64_t p = first * LANES; p < begin; p++) scores[p] = -INFINITY;
     for (int64_t p = end; p < last * LANES; p++) scores[p] = -INFINITY;
     Vec most = load(scores + first * LANES), total{};
@@ -133,10 +149,10 @@ void attend(const float* query, const Kept* keys, const Kept* values, int64_t be
     const float inverse = 1.0f / sum(total);
     int64_t d = 0;
     for (; d + 4 * LANES <= stride; d += 4 * LANES)
-        values_of<4>(scores, inverse, values + d, stride, begin, end, out + d, dim - d);
+        values_of<4>(scores, inverse, values + d, stride, begin, end, next + d, out + d, dim - d);
     for (; d + 2 * LANES <= stride; d += 2 * LANES)
-        values_of<2>(scores, inverse, values + d, stride, begin, end, out + d, dim - d);
-    for (; d < stride; d += LANES) values_of<1>(scores, inverse, values + d, stride, begin, end, out + d, dim - d);
+        values_of<2>(scores, inverse, values + d, stride, begin, end, next + d, out + d, dim - d);
+    for (; d < stride; d += LANES) values_of<1>(scores, inverse, values + d, stride, begin, end, next + d, out + d, dim - d);
 }
 
 template <class T>
@@ -195,13 +211,15 @@ struct Pass {
         }
     }
 
-    void look(const Layer& l, int64_t layer, int64_t row, int64_t kv_head, float* mine) const {
+    // next: the row and head whose turn it is then
+    void look(const Layer& l, int64_t layer, int64_t row, int64_t kv_head, int64_t next, float* mine) const {
         const int64_t dim = m.head_dim, end = b.positions[row] + 1;
         const int64_t begin = l.window ? std::max<int64_t>(0, end - l.window) : 0;
         const int64_t at = ((layer * c.slots + b.slots[row]) * m.kv_heads + kv_head) * c.max_tokens;
+        const int64_t then = ((layer * c.slots + b.slots[next / m.kv_heads]) * m.kv_heads + next % m.kv_heads) * c.max_tokens;
         for (int64_t h = kv_head * group; h < (kv_head + 1) * group; h++)
             attend(qkv + row * qkv_width + h * dim, (const Kept*)c.keys + at * dim, (const Kept*)c.values + at * stride,
-                   begin, end, dim, mine, att + row * att_width + h * dim);
+                   begin, end, dim, (const Kept*)c.keys + then * dim, mine, att + row * att_width + h * dim);
     }
 
     void run(int64_t thread, int64_t threads) const {
@@ -217,7 +235,8 @@ struct Pass {
             wait();
             for (int64_t row = mine.begin; row < mine.end; row++) place(l, i, row);
             wait();
-            for (int64_t j = heads.begin; j < heads.end; j++) look(l, i, j / m.kv_heads, j % m.kv_heads, own_scores);
+            for (int64_t j = heads.begin; j < heads.end; j++) 
+                look(l, i, j / m.kv_heads, j % m.kv_heads, std::min(j + 1, heads.end - 1), own_scores);
             wait();
             linear<T>(l.out, att, att_width, rows, ADD, 0, x, width, thread, threads);
             wait();
