@@ -130,9 +130,13 @@ def show(name: Name, person: ReviewerUp, site: SiteDep) -> Json:
         return {**_begun(site, name), **bare, "message": site.runs.message(name)}
     folder = folder_of(site, name)
     found = _about(site, folder)
-    names = [one for one in every_model(site.workspace) if what_is(one, model_folder(one, site.workspace))["chat"]]
-    own = [one for one in names if one == f"run:{name}" or one.startswith(f"run:{name}@")]
-    began = [parent for parent in [found["parent"]] if own and parent in names]
+    parent = found["parent"]
+    of_it = [
+        one for one in every_model(site.workspace) if one in (parent, f"run:{name}") or one.startswith(f"run:{name}@")
+    ]
+    able = [one for one in of_it if what_is(one, model_folder(one, site.workspace))["chat"]]
+    own = [one for one in able if one != parent]
+    began = [parent] if own and parent in able else []
     return {
         **found,
         "config": _settings(folder),
