@@ -105,6 +105,10 @@ def test_an_unknown_key_names_the_nearest(mapping: dict[str, Any], words: list[s
         ({"model": "b", "mixture": [{"path": "p", "weight": 0}]}, ["mixture[0].weight is 0", "above 0"]),
         ({"model": "b", "mixture": [{"weight": 1}]}, ["mixture[0].path must be given", "file or name"]),
         ({"model": "b", "train": {"optimizer": {"learning_rate": math.nan}}}, ["train.optimizer.learning_rate is nan"]),
+        (
+            {"model": "b", "train": {"optimizer": {"learning_rate": 10**400}}},
+            ["learning_rate is a whole number", "1e20"],
+        ),
         ({"model": "b", "train": {"optimizer": {"learning_rate": 2}}}, ["learning_rate is 2", "at most 1"]),
     ],
 )

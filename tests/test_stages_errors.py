@@ -138,6 +138,8 @@ def test_overlong_rows_that_leave_nothing(toys, workspace):
         ("sft", ["lora.rank=2", 'lora.targets=["q_prj"]'], ModelError, "q_prj", "q_proj"),
         ("pretrain", ["shape.num_heads=3"], ConfigError, "does not divide", "divisor"),
         ("sft", ["train.optimizer.learning_rate=nan"], ConfigError, "learning_rate", ""),
+        ("sft", ["train.seed=100000000000000000000"], ConfigError, "train.seed is a whole number", "2 to the power of 63"),
+        ("sft", ["lora.rank=9223372036854775807"], ConfigError, "no matrix of the model has more than", "at most"),
     ],
 )  # fmt: skip
 def test_wrong_settings(stage, overrides, kind, match, mend, toys, workspace):

@@ -65,7 +65,7 @@ def parse(
     if unknown:
         raise _unknown_error(config_type, unknown, where, further, prefix)
     full = _overlay(info, mapping, None)
-    _refuse_nan(full, prefix.removesuffix("."), where)
+    _refuse_odd_numbers(full, prefix.removesuffix("."), where)
     try:
         return msgspec.convert(full, config_type)
     except msgspec.ValidationError as error:
@@ -351,15 +351,18 @@ def _too_deep(where: str) -> ConfigError:
     return ConfigError("settings are nested too deep", where=where, mend="`--settings` lists how they lie")
 
 
-def _refuse_nan(value: Any, path: str, where: str) -> None:
+def _refuse_odd_numbers(value: Any, path: str, where: str) -> None:
     if isinstance(value, Mapping):
         for key, inner in value.items():
-            _refuse_nan(inner, f"{path}.{key}" if path else key, where)
+            _refuse_odd_numbers(inner, f"{path}.{key}" if path else key, where)
     elif isinstance(value, list | tuple):
         for i, inner in enumerate(value):
-            _refuse_nan(inner, f"{path}[{i}]", where)
+            _refuse_odd_numbers(inner, f"{path}[{i}]", where)
     elif isinstance(value, float) and math.isnan(value):
         raise ConfigError(f"{path} is nan, which is not a number to work with", where=where, mend="give a number")
+    elif isinstance(value, int) and not -(2**63) <= value < 2**63:  # more than torch, NumPy or SQLite hold
+        mend = "give one below 2 to the power of 63; a number that need not be whole may be written as 1e20"
+        raise ConfigError(f"{path} is a whole number of more than 64 bits", where=where, mend=mend)
 
 
 def _invalid_error(config_type: type, mapping: Mapping[str, Any], error: str, where: str, prefix: str) -> ConfigError:

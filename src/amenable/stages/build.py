@@ -281,6 +281,10 @@ def add_lora(model: Any, settings: LoraSettings, seed: int) -> str | None:
     """Attach an adapter if asked; returns a line that counts what is trained."""
     if not settings.rank:
         return None
+    largest = max(min(p.shape) for p in model.parameters() if p.dim() == 2)
+    if settings.rank > largest:
+        what = f"lora.rank is {settings.rank}, and no matrix of the model has more than {largest}"
+        raise ConfigError(what, where="lora.rank", mend=f"give at most {largest}, or 0 to train all weights")
     total = sum(p.numel() for p in model.parameters())
     config = adapters.LoraConfig(
         rank=settings.rank, alpha=settings.alpha, dropout=settings.dropout, targets=settings.targets, seed=seed

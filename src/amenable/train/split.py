@@ -47,7 +47,7 @@ def divide(batch: Batch, parts: int, generator: torch.Generator) -> list[Batch]:
         return [batch]
     unit_ids = torch.unique(batch.unit_B)
     order = unit_ids[torch.randperm(len(unit_ids), generator=generator)]
-    pieces = [piece for piece in torch.tensor_split(order, parts) if len(piece)]
+    pieces = [piece for piece in torch.tensor_split(order, min(parts, len(order))) if len(piece)]
     rows_of: dict[int, list[int]] = {}
     for row, unit in enumerate(batch.unit_B.tolist()):
         rows_of.setdefault(unit, []).append(row)
