@@ -139,6 +139,7 @@ def test_overlong_rows_that_leave_nothing(toys, workspace):
         ("pretrain", ["shape.num_heads=3"], ConfigError, "does not divide", "divisor"),
         ("sft", ["train.optimizer.learning_rate=nan"], ConfigError, "learning_rate", ""),
         ("sft", ["train.seed=100000000000000000000"], ConfigError, "train.seed is a whole number", "2 to the power of 63"),
+        ("ppo", ["algorithm.clip=1e300"], ConfigError, "algorithm.clip is 1e\\+300", "at most 3.4e"),
         ("sft", ["lora.rank=9223372036854775807"], ConfigError, "no matrix of the model has more than", "at most"),
     ],
 )  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import random
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
+import msgspec
 import torch
 from msgspec import Meta
 
@@ -262,7 +264,9 @@ def make_algorithm(
     name = str(section.get("name", default))
     module = find(name)
     settings = {key: value for key, value in section.items() if key != "name"}
-    algorithm = build(name, parse(module.Config, settings, where=f"settings of {name}", prefix="algorithm."))
+    own = parse(module.Config, settings, where=f"settings of {name}", prefix="algorithm.")
+    _require_float32(own, name)
+    algorithm = build(name, own)
     strange = [kind for kind in algorithm.feeds.values() if kinds and kind not in kinds]
     needed = {need.split(".")[0] for needs in algorithm.needs.values() for need in needs}
     missing = needed - {*algorithm.trains, *given}
@@ -275,6 +279,18 @@ def make_algorithm(
             mend=f"leave it out (it is {default!r} then), or run the command that the algorithm belongs to",
         )
     return algorithm
+
+
+def _require_float32(settings: Any, name: str) -> None:
+    """Raise ConfigError for a setting that tensors cannot be clamped to or filled with."""
+    largest = torch.finfo(torch.float32).max
+    for setting, value in msgspec.structs.asdict(settings).items():
+        if isinstance(value, float) and largest < abs(value) < math.inf:
+            raise ConfigError(
+                f"algorithm.{setting} is {value:g}, more than a number of 32 bits holds",
+                where=f"settings of {name}",
+                mend=f"give at most {largest:.2g}",
+            )
 
 
 def add_lora(model: Any, settings: LoraSettings, seed: int) -> str | None:
