@@ -299,7 +299,7 @@ def test_an_answer_that_fails_leaves_a_conversation_that_can_go_on(capsys: pytes
 
 def test_save_writes_a_demonstration(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "talk.jsonl"
-    talk("/save x", "hi", "/save", f"/save {path}", f"/save {tmp_path}/no/folder.jsonl", system="be kind")
+    talk("/save x", "hi", "/save", f"/save {path}", f"/save {tmp_path}/no/folder.jsonl", "/save a\0b", system="be kind")
     record: dict[str, Any] = msgspec.json.decode(path.read_bytes())
     assert [m["content"] for m in record["messages"]] == ["be kind", "hi", "polly hears hi"]
     assert record["author"] == "model:polly"
@@ -307,6 +307,7 @@ def test_save_writes_a_demonstration(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert (
         "no answer to save yet" in errors and "needs the name of a file" in errors and "cannot write the file" in errors
     )
+    assert "cannot write the file: embedded null byte" in errors
 
 
 def test_help_names_every_command_and_typos_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:

@@ -119,8 +119,9 @@ class Conversation:
         try:
             with Path(path).expanduser().open("ab") as file:
                 file.write(record.to_json() + b"\n")
-        except OSError as error:
-            raise AmenableError(f"cannot write the file: {error.strerror}", where=path) from None
+        except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+            why = error.strerror if isinstance(error, OSError) else error
+            raise AmenableError(f"cannot write the file: {why}", where=path, mend="/save talk.jsonl") from None
         return len(messages)
 
 
