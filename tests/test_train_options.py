@@ -107,6 +107,13 @@ def test_minibatches_and_inner_epochs_update_as_often(sft):
     assert far_apart(plain, many) > 1e-4
 
 
+def test_there_are_no_more_minibatches_than_units(sft):
+    most = sft("most", "train.steps=1", "train.minibatches=8", "train.validate_every=0")
+    beyond = sft("beyond", "train.steps=1", "train.minibatches=9223372036854775807", "train.validate_every=0")
+    assert column(most, "updates") == column(beyond, "updates") == [8]
+    assert_same_weights(beyond.path / "model", most.path / "model")
+
+
 def test_units_per_step_and_epochs_give_the_steps(sft):
     run = sft("epochs", "train.steps=0", "train.epochs=2", "train.units_per_step=5")
     units = json.loads((run.path / "data.json").read_text())
