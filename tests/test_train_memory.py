@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import subprocess
 import sys
@@ -34,3 +35,28 @@ def test_blocks_are_used_again_unless_the_plain_paths_are_asked_for() -> None:
     kept, plain = faults("fastest"), faults("plain")
     assert plain > 20  # four blocks of 80 MB in pages of at most 2 MB
     assert kept < plain / 10
+
+
+KERNELS = """
+import torch
+from amenable.models.paths import PLAIN
+from amenable.stages.build import set_up
+from amenable.train.settings import TrainConfig
+set_up(TrainConfig(paths="plain"), PLAIN)
+for rows in [*range(1, 201), *range(1, 201)]:
+    torch.ones(rows, 64, dtype=torch.bfloat16) @ torch.ones(64, 64, dtype=torch.bfloat16)
+"""
+
+
+def test_kernels_of_old_shapes_are_given_up_unless_asked_otherwise() -> None:
+    def made(**environment: str) -> int:
+        plain = {k: v for k, v in os.environ.items() if k != "ONEDNN_PRIMITIVE_CACHE_CAPACITY"}
+        environment = plain | {"ONEDNN_VERBOSE": "profile_create"} | environment
+        command = [sys.executable, "-c", KERNELS]
+        done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+        return done.stdout.count("create:cache_miss")
+
+    kept = made(ONEDNN_PRIMITIVE_CACHE_CAPACITY="1024")
+    if not kept:
+        pytest.skip("bfloat16 products are not oneDNN's here")
+    assert made() == 2 * kept

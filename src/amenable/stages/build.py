@@ -35,7 +35,7 @@ from amenable.rollout.slow import require_writer
 from amenable.train.contract import Algorithm, build, find
 from amenable.train.learner import Learner
 from amenable.train.loop import accumulate
-from amenable.train.memory import keep_freed_memory
+from amenable.train.memory import bound_kernels, keep_freed_memory
 from amenable.train.settings import TrainConfig
 from amenable.types import Decode, Record
 
@@ -154,9 +154,10 @@ def for_generation() -> Compute:
 def set_up(config: TrainConfig, began_with: Paths | None = None) -> Compute:
     """Seed everything; choose the device and the compute paths, and put them in force in this process.
 
-    Unless the paths are the plain ones, the process keeps the memory that it frees (train/memory.py).
+    The process keeps few of oneDNN's kernels and, unless the paths are the plain ones, the memory that it frees (train/memory.py).
     began_with: the paths of a run that goes on; else the fastest on this machine, or the plain ones (train.paths).
     """
+    bound_kernels()
     torch.manual_seed(config.seed)
     random.seed(config.seed)
     device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
