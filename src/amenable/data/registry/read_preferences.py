@@ -9,7 +9,8 @@ from typing import Any
 
 from amenable.data import exports
 from amenable.data.formats import Limits, Row, rows
-from amenable.data.layouts import LAYOUTS, dense_tiers
+from amenable.data.judged import dense_tiers
+from amenable.data.layouts import LAYOUTS
 from amenable.data.registry.plain_pickle import load_plain
 from amenable.data.rejects import BadRow, Rejects, Where
 from amenable.errors import DataError

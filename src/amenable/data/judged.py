@@ -1,0 +1,197 @@
+"""Layouts of what people judged (layouts.py): comparisons, rankings, ratings and labels; a row's fields → records."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from amenable.data import exports
+from amenable.data.rejects import BadRow
+from amenable.data.row_fields import Fields, about, asked, led_by_system, question
+from amenable.data.turns import dialogue, messages_of, text_of
+from amenable.types import AnyRecord, Comparison, Document, Label, Ranking, Rating
+
+# Preferences ----------------------------------------------------------------------------------------------------------
+
+
+def _is_dialogue(value: Any) -> bool:
+    return isinstance(value, str) and value.lstrip("\n").startswith("Human:") and "Assistant:" in value
+
+
+def hh_kinds(row: Fields) -> frozenset[str]:
+    fits = "prompt" not in row and _is_dialogue(row.get("chosen")) and _is_dialogue(row.get("rejected"))
+    return frozenset({"comparisons"}) if fits else frozenset()
+
+
+def hh(row: Fields, kind: str) -> Iterator[AnyRecord]:
+    """Two whole dialogues that must differ in the last turn only."""
+    chosen, rejected = dialogue(_led(row["chosen"])), dialogue(_led(row["rejected"]))
+    if chosen[:-1] != rejected[:-1]:
+        raise BadRow("the two dialogues differ before the last turn")
+    if chosen[-1].role != "assistant" or rejected[-1].role != "assistant":
+        raise BadRow("a dialogue does not end with the assistant")
+    yield Comparison(prompt=chosen[:-1], chosen=chosen[-1].content, rejected=rejected[-1].content, **about(row))
+
+
+def _led(value: str) -> str:
+    return "\n\n" + value.lstrip("\n")
+
+
+def preference(row: Fields, kind: str) -> Iterator[AnyRecord]:
+    """chosen and rejected as texts, or as lists of messages that may repeat the prompt."""
+    prompt = asked(row, question(row) or ("input" if "input" in row else None))
+    sides = []
+    for name in ("chosen", "rejected"):
+        if isinstance(row[name], str):
+            sides.append((prompt, row[name]))
+            continue
+        turns = messages_of(row[name], name)
+        if not turns or turns[-1].role != "assistant":
+            raise BadRow(f"{name} does not end with the assistant")
+        sides.append((led_by_system(row, turns[:-1]) or prompt, turns[-1].content))
+    if sides[0][0] != sides[1][0]:
+        raise BadRow("chosen and rejected answer different prompts")
+    margin = row.get("margin")
+    yield Comparison(
+        prompt=sides[0][0],
+        chosen=sides[0][1],
+        rejected=sides[1][1],
+        margin=None if margin in (None, "") else _number(margin, "margin"),
+        **about(row),
+    )
+
+
+def ranking_kinds(row: Fields) -> frozenset[str]:
+    ordered = any(k in row for k in ("ranking", "ranks", "tiers"))
+    return frozenset({"rankings"}) if question(row) and "responses" in row and ordered else frozenset()
+
+
+def ranking(row: Fields, kind: str) -> Iterator[AnyRecord]:
+    """ranking: names (or places from 0) of the responses, best first, ties in a list; or ranks: one number each."""
+    responses = row["responses"]
+    if not isinstance(responses, list | dict):
+        raise BadRow(f"responses must be a list or an object, not {type(responses).__name__}")
+    names = list(responses) if isinstance(responses, dict) else list(range(len(responses)))
+    texts = list(responses.values()) if isinstance(responses, dict) else responses
+    if "ranking" in row:
+        tiers = _tiers_by_order(row["ranking"], names)
+    else:
+        ranks = row.get("ranks", row.get("tiers"))
+        if not isinstance(ranks, list) or len(ranks) != len(texts):
+            raise BadRow(f"ranks must be a list with one number for each of {len(texts)} responses")
+        tiers = dense_tiers([_number(r, "a rank") for r in ranks])
+    prompt = asked(row, question(row))
+    yield Ranking(prompt=prompt, responses=tuple(text_of(t, "a response") for t in texts), tiers=tiers, **about(row))
+
+
+def _tiers_by_order(order: Any, names: list[Any]) -> tuple[int, ...]:
+    if not isinstance(order, list):
+        raise BadRow(f"ranking must be a list, not {type(order).__name__}")
+    tier: dict[Any, int] = {}
+    for place, group in enumerate(order):
+        for name in group if isinstance(group, list) else [group]:
+            if name not in names:
+                raise BadRow(f"the ranking names an unknown response: {name!r}")
+            if name in tier:
+                raise BadRow(f"the ranking names a response twice: {name!r}")
+            tier[name] = place
+    if missing := [name for name in names if name not in tier]:
+        raise BadRow(f"the ranking leaves out a response: {missing[0]!r}")
+    return tuple(tier[name] for name in names)
+
+
+def dense_tiers(ranks: Sequence[float]) -> tuple[int, ...]:
+    """Ranks (the smallest is best) as tiers from 0 without gaps.
+
+    >>> dense_tiers([3, 1, 3, 10])
+    (1, 0, 1, 2)
+    """
+    order = {rank: tier for tier, rank in enumerate(sorted(set(ranks)))}
+    return tuple(order[rank] for rank in ranks)
+
+
+def finegrained(row: Fields, kind: str) -> Iterator[AnyRecord]:
+    yield from exports.finegrained(row, kind, with_passages=False)
+
+
+# Ratings and labels ---------------------------------------------------------------------------------------------------
+
+
+def rating_kinds(row: Fields) -> frozenset[str]:
+    fits = ("response" in row or "completion" in row) and ("rating" in row or "score" in row)
+    return frozenset({"ratings"}) if fits and question(row) else frozenset()
+
+
+def _response(row: Fields) -> str:
+    """The response: a text, or messages of which the last is it."""
+    response = row["completion"] if "completion" in row else row["response"]
+    if isinstance(response, list):
+        turns = messages_of(response, "completion")
+        return turns[-1].content if turns else ""
+    return text_of(response, "response")
+
+
+def rating(row: Fields, kind: str) -> Iterator[AnyRecord]:
+    bounds: dict[str, Any] = {
+        name: _number(row[name], name) for name in ("low", "high") if row.get(name) not in (None, "")
+    }
+    yield Rating(
+        prompt=asked(row, question(row)),
+        response=_response(row),
+        score=_number(row.get("rating", row.get("score")), "the rating"),
+        **bounds,
+        **about(row),
+    )
+
+
+def _number(value: Any, name: str) -> float:
+    if isinstance(value, bool):
+        raise BadRow(f"{name} must be a number, not true or false")
+    try:
+        number = float(value)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise BadRow(f"{name} must be a number, not {value!r:.40}") from error
+    if not math.isfinite(number):
+        raise BadRow(f"{name} is not a finite number ({value!r:.40})")
+    return number
+
+
+_YES_NO = {
+    **dict.fromkeys(("1", "true", "yes", "good", "desirable", "up"), (True, "good")),
+    **dict.fromkeys(("0", "false", "no", "bad", "undesirable", "down", "-1"), (False, "good")),
+    **dict.fromkeys(("positive", "pos"), (True, "positive")),
+    **dict.fromkeys(("negative", "neg"), (False, "positive")),
+}
+
+
+def yes_no(value: Any) -> tuple[bool, str]:
+    """(answer, name of the question) of a label as people write it. Raises BadRow.
+
+    >>> yes_no("pos"), yes_no(0), yes_no("1.0")
+    ((True, 'positive'), (False, 'good'), (True, 'good'))
+    """
+    key = str(value).strip().lower().removesuffix(".0")  # a column of numbers may be written with a point
+    if key not in _YES_NO:
+        raise BadRow(f"the label is neither yes nor no ({value!r:.40})")
+    return _YES_NO[key]
+
+
+def response_label(row: Fields, kind: str) -> Iterator[AnyRecord]:
+    answer, name = yes_no(row["label"])
+    yield Label(prompt=asked(row, "prompt"), response=_response(row), label=answer, name=name, **about(row))
+
+
+def text_label_kinds(row: Fields) -> frozenset[str]:
+    return (
+        frozenset({"labels", "documents"}) if "label" in row and ("text" in row or "sentence" in row) else frozenset()
+    )
+
+
+def text_label(row: Fields, kind: str) -> Iterator[AnyRecord]:
+    said = text_of(row.get("text", row.get("sentence")), "text")
+    if kind == "documents":
+        yield Document(text=said, **about(row))
+        return
+    answer, name = yes_no(row["label"])
+    yield Label(prompt=(), response=said, label=answer, name=name, **about(row))
