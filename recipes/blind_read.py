@@ -1,6 +1,6 @@
 """A blind reading of several models' responses: drawn and shuffled without names, marked by a reader, tallied by name.
 
-    python recipes/blind_read.py --workspace work draw base=starter SFT=run:quickstart-1-sft PPO=run:quickstart-1-ppo
+    python recipes/blind_read.py --workspace work draw base=starter SFT=run:quickstart-1-sft PPO=run:quickstart-1-ppo --plain base
     python recipes/blind_read.py --workspace work tally
 
 `draw` writes blind/sheet.md, all responses to 40 held-out prompts of the primer in one shuffled order, and blind/key.json, which says
@@ -31,25 +31,32 @@ def main() -> None:
     parser.add_argument("--workspace", required=True)
     steps = parser.add_subparsers(dest="step", required=True)
     drawing = steps.add_parser("draw")
-    drawing.add_argument("models", nargs="+", help="NAME=MODEL; a model without a chat template is asked in plain text")
+    drawing.add_argument("models", nargs="+", help="NAME=MODEL")
+    drawing.add_argument("--plain", nargs="*", default=[], help="names of base models, which are asked in plain text")
     drawing.add_argument("--seed", type=int, default=0)
     steps.add_parser("tally")
     options = parser.parse_args()
     folder = Path(options.workspace) / "blind"
     if options.step == "draw":
-        draw(Workspace(options.workspace).folder, folder, dict(m.split("=", 1) for m in options.models), options.seed)
+        draw(
+            Workspace(options.workspace).folder,
+            folder,
+            dict(m.split("=", 1) for m in options.models),
+            options.plain,
+            options.seed,
+        )
     else:
         print(tally(folder))
 
 
-def draw(workspace: WorkspaceFolder, folder: Path, models: dict[str, str], seed: int) -> None:
+def draw(workspace: WorkspaceFolder, folder: Path, models: dict[str, str], plain: list[str], seed: int) -> None:
     """The sheet and the key."""
     ground = Primer(seed)
     prompts = ground.held_out(PROMPTS)
     found = []
     for name, reference in models.items():
         policy = open_policy(reference, workspace)
-        rung = Rung(name, policy, raw=policy.tokenizer.chat_template is None)
+        rung = Rung(name, policy, raw=name in plain)
         responses = ask(rung, prompts, ground.sampling.replace(temperature=0.7, top_p=0.95), seed=seed)
         found += [(name, prompt, response.text) for prompt, response in zip(prompts, responses, strict=True)]
     random.Random(seed).shuffle(found)
