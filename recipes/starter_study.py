@@ -148,7 +148,7 @@ def table(study: dict[str, Any]) -> str:
             ]
             lines += [
                 f"| {name} | {r['parameters']:,} | {r['tokens']:,} | {r['flops']:.2e} | {r['bits_per_byte']:.3f} ({r['low']:.3f}-{r['high']:.3f}) |"
-                for name, r in study[part].items()
+                for name, r in sorted(study[part].items(), key=lambda row: float(row[0].removesuffix("M")))
             ]
     return "\n".join(lines).strip()
 
