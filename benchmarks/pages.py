@@ -172,6 +172,16 @@ Size S unless said otherwise; each point the best of a few turns, {growth["time"
 """
 
 
+def short(count: int) -> str:
+    """
+    >>> short(512), short(100_000), short(1_376_256)
+    ('512', '100k', '1.4M')
+    """
+    if count >= 1_000_000:
+        return f"{count / 1e6:.1f}M"
+    return f"{count / 1000:.0f}k" if count >= 10_000 else f"{count:,}"
+
+
 def few(values: Sequence[Any]) -> Sequence[Any]:
     """All, or of many the first, the middle and the last.
 
@@ -212,8 +222,12 @@ def draw_growth(growth: dict[str, Any], path: Path) -> None:
             continue
         curve = curves[place]
         ax.plot(curve["x"], curve["y"], marker="o" if len(curve["x"]) < 20 else "", markersize=3)
-        ax.set(title=curve["name"], xlabel=curve["x_name"], ylabel=curve["y_name"], ylim=(0, None))
+        ax.set(title=curve["name"], xlabel=curve["x_name"], ylabel=curve["y_name"])
+        ax.set_ylim(0, 1.12 * max(curve["y"]))
+        ax.yaxis.set_major_formatter("{x:,.0f}")
         if curve.get("log"):
             ax.set_xscale("log")
+            ax.set_xticks(curve["x"], [short(x) for x in curve["x"]])
+            ax.minorticks_off()
     figure.savefig(path, metadata={"Date": None})
     plt.close(figure)
