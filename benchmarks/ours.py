@@ -22,7 +22,7 @@ from benchmarks.work import RESPONSE_TOKENS, WORKS
 
 
 def settings(materials: Path, size: str, work: str) -> dict[str, Any]:
-    """The recipe of a work: nothing is saved or measured along the way, the rest stands at its default."""
+    """The recipe of a work: nothing is saved, measured or sampled along the way, the rest stands at its default."""
     found = WORKS[work]
     train = {"steps": 1_000_000, "units_per_step": found.rows[size], "save_every": 0, "validate_every": 0}
     recipe: dict[str, Any] = {

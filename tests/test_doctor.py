@@ -38,7 +38,9 @@ def test_a_forecast_adds_up_and_leaves_nothing(stage, toys, workspace, tmp_path,
     assert (found.steps, found.checkpoints) == (60, 3)  # after 25, 50 and at the end
     assert found.validations == 3
     assert min(found.preparing, found.step, found.checkpoint, found.tokens_per_second) > 0
+    assert found.samples == (4 if stage in ("sft", "dpo", "kto") else 0)  # at step 0 and with each validation
     parts = found.preparing + 60 * found.step + 3 * found.validation + 3 * found.checkpoint
+    parts += found.samples * found.sample
     assert found.seconds == pytest.approx(parts)
     assert workspace.run_names() == [] and list(tmp_path.glob("amenable-trial-*")) == []
 

@@ -99,6 +99,7 @@ def _show_forecast(stage: str, f: Forecast) -> None:
         ("preparing", 1, f.preparing),
         ("steps", f.steps, f.step),
         ("measuring on held-out data", f.validations, f.validation),
+        ("answering held-out prompts", f.samples, f.sample),
         ("checkpoints", f.checkpoints, f.checkpoint),
     ]
     print_table([f"forecast of {stage}", "times", "seconds each"], [[name, n, round(s, 3)] for name, n, s in rows])

@@ -159,10 +159,20 @@ class Job:
         scorers: Mapping[str, Scorer] | None = None,
         validate: Callable[[], dict[str, float]] | None = None,
         on_batch: Callable[[int, dict[str, Batch]], None] | None = None,
+        watch: Callable[[int], None] | None = None,
+        watch_every: int | None = None,
         save_model: SaveModel,
     ) -> RunResult:
-        """Run the loop to its end and write the model. Raises Interrupted after Ctrl-C, with a checkpoint written."""
+        """Run the loop to its end and write the model. Raises Interrupted after Ctrl-C, with a checkpoint written.
+
+        watch: sees the model before the first step, after every `watch_every` steps (None: as often as it is measured on
+        held-out data; 0: never) and at the end.
+        """
         config = learner.config
+        if watch_every and watch is None:
+            self.say("no prompts are held out that the model could answer: sample_every writes nothing", "warning")
+        watch_every = config.validate_every if watch_every is None else watch_every
+        watch = watch if watch_every else None
         started = time.perf_counter()
         if self.is_new:
             paths = self.compute.paths.replace(
@@ -191,6 +201,8 @@ class Job:
                 config,
                 preparing=preparing,
                 validate=validate,
+                watch=(lambda: watch(0)) if watch else None,
+                watch_every=watch_every,
                 save=lambda: checkpoint.save(self.folder.checkpoints, learner, source, progress, keep=1),
             )
             raise TrialOver(found)
@@ -221,8 +233,13 @@ class Job:
         self.on_event(Event(stage=self.stage, kind="start", text=f"{self.stage} {self.name}", total=float(steps)))
         try:
             with _ctrl_c() as pressed:
+                if watch and progress.step == 0:
+                    watch(0)
+                looped = time.perf_counter()
                 for last in loop:
                     last = self._report(last, steps, validate, trackers, learner)
+                    if watch and (last.step % watch_every == 0 or last.step == steps or last.stop):
+                        watch(last.step)
                     if pressed.is_set():
                         self._interrupt(learner, source, progress)
                     if config.save_every and last.step % config.save_every == 0 and last.step < steps:
@@ -231,7 +248,7 @@ class Job:
                         self._require_finite(learner, last.step)
                         save_model(self.folder.kept_model(last.step), self._about(last), True)
                     if last.step == self._first + 3:
-                        self._expect(last, steps, started)
+                        self._expect(last, steps, looped)
                 return self._finish(learner, source, progress, last, started, save_model)
         except NonFiniteError as error:
             if not learner.not_finite():  # beside the checkpoints that are there: it may be worse than they are
@@ -264,7 +281,7 @@ class Job:
             checkpoint.set_aside(self.folder.checkpoints, found)
             if found:
                 checkpoint.load(found, algorithm, learner, source, progress)
-            for file, lost in self.folder.cut_after(progress.step).items():
+            for file, lost in self.folder.cut_after(progress.step or -1).items():  # step 0 is watched again
                 self.say(f"{lost} damaged lines of {file} are left out", "warning")
             self.folder.set_status("running")
             self.say(f"going on after step {progress.step} of {steps}")

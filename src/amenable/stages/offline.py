@@ -16,6 +16,7 @@ from amenable.stages.data import DataConfig, Stream, announce, collate_stream
 from amenable.stages.events import OnEvent, RunResult, ignore
 from amenable.stages.job import NEW, Job
 from amenable.stages.sft import ensure_template
+from amenable.stages.watched import SampleEvery, watcher_of_records
 from amenable.train.contract import Algorithm
 from amenable.train.learner import Learner
 from amenable.train.loop import Progress, Scorer, prepare_batches
@@ -31,6 +32,7 @@ class Config(Record, frozen=True):
     data: Annotated[DataConfig, Meta(description="comparisons (dpo) or labels (kto)")]
     algorithm: Annotated[dict[str, Any], Meta(description="name and settings of the algorithm")] = {}
     context: Annotated[int, Meta(ge=0, description="tokens per row; 0: the model's context")] = 0
+    sample_every: SampleEvery = None
     lora: Annotated[LoraSettings, Meta(description="train an adapter; the reference is then the model without it")] = (
         LoraSettings()
     )
@@ -82,6 +84,8 @@ def _run(config: Config, workspace: WorkspaceFolder, job: Job) -> RunResult:
         steps=steps,
         scorers=scorers,
         validate=_validate(algorithm, learner, scorers, stream, stream_name, config.train.seed),
+        watch=watcher_of_records(policy, stream.validation_records, learner, compute, job.folder, scorers),
+        watch_every=config.sample_every,
         save_model=lambda folder, about, learns_on: save_result(
             policy, policy.model, folder, {**about, "data": job.data}, learns_on=learns_on
         ),

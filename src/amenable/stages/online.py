@@ -41,7 +41,7 @@ from amenable.stages.episodes import Episodes, EpisodeSource, NoScore, Player, f
 from amenable.stages.events import Event, OnEvent, RunResult, ignore
 from amenable.stages.job import NEW, Job
 from amenable.stages.sft import ensure_template
-from amenable.stages.watched import watcher, write_samples
+from amenable.stages.watched import MOST, watcher, write_samples
 from amenable.train.ahead import Ahead
 from amenable.train.contract import Algorithm
 from amenable.train.learner import Learner
@@ -50,6 +50,9 @@ from amenable.train.policy_scorer import PolicyScorer
 from amenable.train.settings import OptimizerConfig, TrainConfig
 from amenable.train.sources import OnlineSource, RewardScorer, response_seed
 from amenable.types import Decode, Record, Rollout, Sampling
+
+DRAW = 0
+"""No step of training has this number, so that no response of training has the seeds of those that are only looked at."""
 
 
 class Config(Record, frozen=True):
@@ -227,8 +230,15 @@ def _run(config: Config, workspace: WorkspaceFolder, job: Job) -> RunResult:
     else:
         held_out = Episodes(units_per_step=256, seed=config.train.seed, name="validation").next_units()
     drift = Drift(job.say)
-    scored = "people:" not in str(config.reward)
-    watch = watcher(source, held_out, learner, scorers, policy.tokenizer, job.folder, scored=scored)
+    scored = "people:" not in str(config.reward)  # people have enough to do
+    watch = watcher(
+        lambda: [group[0] for group in source.draw(DRAW, held_out[:MOST])] if held_out else [],
+        source.make_rows,
+        learner,
+        scorers if scored else {"reference": scorers["reference"]},
+        policy.tokenizer,
+        job.folder,
+    )
 
     def on_batch(step: int, batches: dict[str, Batch]) -> None:
         drift.see(step, batches["rollouts"])
@@ -460,7 +470,7 @@ def _held_out(
         return None
 
     def measure() -> dict[str, float]:
-        drawn = [r for group in source.draw(0, units) for r in group]  # no step of training has the number 0
+        drawn = [r for group in source.draw(DRAW, units) for r in group]
         sound = [r for r in drawn if r.finish != "failed"]
         found = {"rollouts_failed": float(len(drawn) - len(sound))}
         if sound:

@@ -24,6 +24,7 @@ from amenable.stages.build import (
 from amenable.stages.data import DataConfig, announce, collate_stream, open_stream
 from amenable.stages.events import OnEvent, RunResult, ignore
 from amenable.stages.job import NEW, Job
+from amenable.stages.watched import SampleEvery, watcher_of_records
 from amenable.train.settings import OptimizerConfig, TrainConfig
 from amenable.train.sources import OfflineSource
 from amenable.types import Record
@@ -41,6 +42,7 @@ class Config(Record, frozen=True):
     ] = True
     trust_code: Annotated[bool, Meta(description="let transformers run the model folder's own Python code")] = False
     algorithm: Annotated[dict[str, Any], Meta(description="name and settings of the objective")] = {}
+    sample_every: SampleEvery = None
     train: Annotated[TrainConfig, Meta(description="the loop")] = TrainConfig(
         optimizer=OptimizerConfig(learning_rate=3e-4), epochs=3.0, units_per_step=32
     )
@@ -81,6 +83,8 @@ def _run(config: Config, workspace: WorkspaceFolder, job: Job) -> RunResult:
         OfflineSource({"demonstrations": loader}, collate_stream),
         steps=steps,
         validate=validator(algorithm, learner, held_out),
+        watch=watcher_of_records(policy, stream.validation_records, learner, compute, job.folder),
+        watch_every=config.sample_every,
         save_model=lambda folder, about, learns_on: save_result(
             policy, policy.model, folder, {**about, "data": job.data}, learns_on=learns_on
         ),

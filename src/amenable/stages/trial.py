@@ -18,7 +18,7 @@ TRIAL_SECONDS, TRIAL_STEPS = 10.0, (4, 40)
 class Forecast(Record, frozen=True):
     """How long a run will take, from a few of its own steps.
 
-    seconds = preparing + steps * step + validations * validation + checkpoints * checkpoint, all in seconds.
+    seconds = preparing + steps * step + validations * validation + samples * sample + checkpoints * checkpoint, all in seconds.
     """
 
     steps: int
@@ -26,6 +26,8 @@ class Forecast(Record, frozen=True):
     step: Annotated[float, Meta(description="median, the first step left out")]
     validations: int
     validation: float
+    samples: Annotated[int, Meta(description="times that the same held-out prompts are answered beside the steps")]
+    sample: float
     checkpoints: int
     checkpoint: float
     seconds: float
@@ -47,9 +49,11 @@ def forecast(
     *,
     preparing: float,
     validate: Callable[[], object] | None,
+    watch: Callable[[], object] | None,
+    watch_every: int,
     save: Callable[[], object],
 ) -> Forecast:
-    """Some steps of the loop, one validation, one checkpoint; what a run of `steps` makes of them.
+    """Some steps of the loop, one validation, one look at answers, one checkpoint; what a run of `steps` makes of them.
 
     preparing: seconds before the first step. save: writes a checkpoint.
     """
@@ -65,6 +69,8 @@ def forecast(
     num_validations = -(-steps // config.validate_every) if validate and config.validate_every else 0
     num_checkpoints = 1 + ((steps - 1) // config.save_every if config.save_every else 0)
     validation = _seconds(validate) if validate and num_validations else 0.0
+    num_samples = 1 + -(-steps // watch_every) if watch else 0
+    sample = _seconds(watch) if watch else 0.0
     saving = _seconds(save)
     return Forecast(
         steps=steps,
@@ -72,9 +78,15 @@ def forecast(
         step=step,
         validations=num_validations,
         validation=validation,
+        samples=num_samples,
+        sample=sample,
         checkpoints=num_checkpoints,
         checkpoint=saving,
-        seconds=preparing + steps * step + num_validations * validation + num_checkpoints * saving,
+        seconds=preparing
+        + steps * step
+        + num_validations * validation
+        + num_samples * sample
+        + num_checkpoints * saving,
         tokens_per_second=tokens / len(seconds) / step,
     )
 

@@ -4,7 +4,7 @@
     environment.json   versions, machine, threads, compute paths in force, and the settings once more
     data.json          each stream's sources with hashes, counts, epochs
     metrics.jsonl      one line per step
-    samples.jsonl      responses by step; watched.jsonl: to the same prompts at each
+    samples.jsonl      responses by step; watched.jsonl: to the same prompts at each, from step 0 or 1 on
     checkpoints/       see checkpoint.py
     dumps/             batches of skipped steps (or of all, if asked), for `runs replay`
     status.json        running | interrupted | parked | finished | failed, and why
