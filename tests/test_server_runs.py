@@ -20,7 +20,7 @@ from amenable.server.runs import _new_rows
 from amenable.server.site import Site
 from amenable.server.starting import Runs, began_at, by_ps
 from tests.server_makers import Browser, browser, events, shared_worker, site, talking, wait_for
-from tests.stage_makers import Toys, rows, toys
+from tests.stage_makers import Toys, rows, start, toys
 
 __all__ = ["shared_worker", "site", "talking", "toys"]
 
@@ -129,6 +129,18 @@ def test_samples_by_step_with_each_tokens_figures(boss: Browser) -> None:
     assert response["tokens"][0] == {"text": "a", "logprob": -1.0, "ref_logprob": -1.5, "kl": 0.5}
     first = boss.get("/api/runs/online/samples?step=1").json()["items"]
     assert [len(item["responses"]) for item in first] == [1, 2] and first[0]["responses"][0]["text"] == "said 1"
+
+
+def test_what_a_model_answers_as_it_is_taught(boss: Browser, talking: Site, toys: Toys) -> None:
+    assert not boss.get("/api/runs/sft").json()["has_samples"]  # nothing was held out
+    start("sft", toys.mapping("sft"), talking.workspace, "taught")
+    assert boss.get("/api/runs/taught").json()["has_samples"]
+    shown = boss.get("/api/runs/taught/samples?step=0").json()
+    assert shown["steps"] == [0, 3, 6] and shown["step"] == 0 and len(shown["items"]) == 4
+    for item in shown["items"]:
+        (response,) = item["responses"]
+        assert item["watched"] and response["reward"] is None
+        assert {name for token in response["tokens"] for name in token} == {"text", "logprob"}
 
 
 def test_a_report_runs_in_a_sandbox(boss: Browser) -> None:

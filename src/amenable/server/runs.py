@@ -35,7 +35,7 @@ STEP = re.compile(rb'\{"step": (\d+)[,}]')
 HEADLINE = ("loss", "score", "accuracy", "validation/accuracy", "validation/loss", "kl")
 FILES = ((True, "watched.jsonl"), (False, "samples.jsonl"))
 TOKEN_FIGURES = {"logprobs": "logprob", "ref_logprobs": "ref_logprob", "values": "value", "rewards": "reward", "advantages": "advantage", "kl": "kl"}  # fmt: skip
-"""Column of samples.jsonl → what one token's figure is called."""
+"""Column of either file → what one token's figure is called."""
 
 
 def folder_of(site: Site, name: str) -> Path:
@@ -143,7 +143,7 @@ def show(name: Name, person: ReviewerUp, site: SiteDep) -> Json:
         "message": site.runs.message(name) or found["why"],
         "models": [*began, *own],
         "has_report": (folder / "report.html").is_file(),
-        "has_samples": (folder / "samples.jsonl").is_file(),
+        "has_samples": any((folder / file).is_file() for _, file in FILES),
         "findings": _findings(folder),
     }
 

@@ -49,7 +49,7 @@ export function SamplesView({ run, live }: { run: string; live: boolean }) {
   return (
     <Loaded query={samples}>
       {({ steps, step: shown, items }) => {
-        if (steps.length === 0) return <Nothing icon="chat" title="No samples">This run kept none. Online algorithms keep responses as they learn.</Nothing>;
+        if (steps.length === 0) return <Nothing icon="chat" title="No samples">This run kept none. Models that learn to answer keep some, to held-out prompts, unless the setting sample_every is 0.</Nothing>;
         const at = Math.max(0, steps.indexOf(step ?? shown ?? steps[steps.length - 1]));
         return (
           <Stack>
