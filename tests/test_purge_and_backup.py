@@ -146,7 +146,8 @@ def test_a_purge_reaches_samples_dumps_reports_and_exports(
     (folder / "dumps" / "step-000001").mkdir(parents=True)
     (folder / "dumps" / "step-000001" / "state.json").write_text("{}")
     lines = [json.dumps({"prompt": text}) for text in (f"Where? {SECRET}", "harmless text")]
-    (folder / "samples.jsonl").write_text("\n".join(lines) + "\n")
+    for shown in ("samples.jsonl", "watched.jsonl"):
+        (folder / shown).write_text("\n".join(lines) + "\n")
     (folder / "report.html").write_text(f"<p>{SECRET}</p>")
     (folder / "metrics.jsonl").write_text('{"loss": 1.0}\n')
     out, tree = workspace.root / "out.jsonl", workspace.root / "out.parquet"
@@ -162,7 +163,11 @@ def test_a_purge_reaches_samples_dumps_reports_and_exports(
     assert run(["feedback", "purge", "carla", "--yes", "--json", *at]) == 0
     told = json.loads(capsys.readouterr().out)
     assert told["models"] == [["run:sft-1", "ab" * 32]] and told["runs"] == ["sft-1"]
-    assert set(told["changed"]) == {str(folder / "samples.jsonl"), str(out), str(other)}
+    assert set(told["changed"]) == {
+        *(str(folder / name) for name in ("samples.jsonl", "watched.jsonl")),
+        str(out),
+        str(other),
+    }
     assert set(told["removed"]) == {str(folder / "dumps"), str(folder / "report.html"), str(tree)}
     assert told["missing"] == [str(gone)]
     assert (folder / "samples.jsonl").read_text() == lines[1] + "\n" and (folder / "metrics.jsonl").exists()
