@@ -348,8 +348,9 @@ fetch("/api/session").then(() => say("it reached the session"), () => say("it re
 
 
 def test_an_engineers_day(town: Town, toys: Toys) -> None:
-    """A run started from a recipe, watched, cancelled, resumed, killed; its curves beside another's; a report in place."""
-    endless = toys.mapping("sft", "train.steps=5000", "train.save_every=0", "train.validate_every=0")
+    """A run started from a recipe, watched, cancelled, resumed, killed; its answers, its curves beside another's; a report."""
+    rarely = ("train.save_every=0", "train.validate_every=0", "sample_every=1000")
+    endless = toys.mapping("sft", "train.steps=5000", *rarely)
     (town.workspace.root / "work.toml").write_text(to_toml({"sft": endless, "dpo": toys.mapping("dpo")}))
     (town.workspace.run("assistant") / "report.html").write_text(REPORT)
     boss = town.administrator()
@@ -384,6 +385,11 @@ def test_an_engineers_day(town: Town, toys: Toys) -> None:
     os.kill(json.loads((town.workspace.root / "started" / "long.json").read_text())["process"], signal.SIGKILL)
     assert stopped() > first
     page.get_by_text("its process ended without a word").wait_for()
+    page.get_by_role("tab", name="Samples").click()
+    same = page.get_by_role("region", name="The same prompts at every step")
+    same.get_by_role("button", name="Tokens").first.click()
+    same.get_by_text("Log-prob", exact=True).first.wait_for()
+    assert same.get_by_text("KL to the reference").count() == 0  # it has no reference
 
     page.goto(f"{town.url}/runs")
     for name in ("assistant", "long"):
