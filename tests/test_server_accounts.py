@@ -138,6 +138,16 @@ def test_names_are_one_persons_alone(site: Site) -> None:
         assert answer.status_code == 400 and "taken" in answer.json()["detail"]
 
 
+def test_names_of_any_script_sign_in(site: Site) -> None:
+    browser(site, "labeler", "Éva")
+    visitor = browser(site)
+    for name in ("Éva", "éva", "E\N{COMBINING ACUTE ACCENT}va", " ÉVA"):
+        assert visitor.post("/api/sign-in", {"name": name, "password": PASSWORD}).status_code == 200, name
+    with writing(site.engine) as connection:
+        _, secret = accounts.invite(connection, "chat")
+    assert "taken" in visitor.post(f"/api/invitations/{secret}", {"name": "éVA", "password": PASSWORD}).json()["detail"]
+
+
 def test_weak_passwords_are_refused(site: Site) -> None:
     with writing(site.engine) as connection:
         _, secret = accounts.invite(connection, "chat")
@@ -210,6 +220,13 @@ def test_guessing_passwords_is_slowed_down(site: Site) -> None:
     guesses = {"name": "Nobody", "password": "x"}
     codes = [guesser.post("/api/sign-in", guesses).status_code for _ in range(int(LIMITS["sign_in"][1]) + 1)]
     assert codes[-1] == 429 and 403 in codes
+
+
+def test_guesses_at_one_name_count_however_it_is_written(site: Site) -> None:
+    guesser = browser(site)
+    for name in ("Ada", " aDA "):
+        guesser.post("/api/sign-in", {"name": name, "password": "x"})
+    assert {who for kind, who in site.rates._buckets if kind == "sign_in" and who.startswith("name")} == {"name ada"}
 
 
 def test_rates_refill() -> None:

@@ -89,6 +89,11 @@ def check_name(name: str) -> str:
     return name
 
 
+def folded(name: str) -> str:
+    """A name as typed, without regard to case. Databases are not asked for it: SQLite's lower() knows ASCII alone."""
+    return unicodedata.normalize("NFC", name).strip().lower()
+
+
 def check_password(password: str, name: str) -> None:
     """Raise StoreError for a password that is too short, too long, or the name itself."""
     if not SHORTEST_PASSWORD <= len(password) <= LONGEST_PASSWORD:
@@ -138,8 +143,7 @@ def accept(connection: sa.Connection, secret: str, name: str, password_hash: str
     found = invitation(connection, secret)
     if found is None:
         raise StoreError("this invitation was used or is over", mend="ask for a new one")
-    taken = connection.execute(sa.select(User.id).where(sa.func.lower(User.name) == name.lower())).first()
-    if taken is not None:
+    if folded(name) in {folded(known) for known in connection.execute(sa.select(User.name)).scalars()}:
         raise StoreError("this name is taken", mend="choose another")
     user_id = rows.insert(connection, User, name=name)
     rows.insert(connection, Account, user_id=user_id, role=found.role, password_hash=password_hash)
@@ -161,11 +165,12 @@ def has_administrator(connection: sa.Connection) -> bool:
 
 def password_of(connection: sa.Connection, name: str) -> tuple[Person | None, str]:
     """(the person of a name, what their password hashes to); for nobody a hash that nothing fits."""
-    found = connection.execute(
+    everybody = connection.execute(
         sa.select(User.id, User.name, Account.role, Account.password_hash)
         .join(Account, Account.user_id == User.id)
-        .where(sa.func.lower(User.name) == name.strip().lower(), Account.active, Account.password_hash != "")
-    ).first()
+        .where(Account.active, Account.password_hash != "")
+    )
+    found = next((row for row in everybody.all() if folded(row.name) == folded(name)), None)
     if found is None:
         return None, _nobodys_hash()
     return Person(id=found.id, name=found.name, role=found.role), found.password_hash

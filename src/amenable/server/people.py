@@ -85,7 +85,7 @@ def _session(response: Response, site: Site, person: Person | None, secret: str 
 def sign_in(request: Request, response: Response, entry: Entry, person: Asking, site: SiteDep) -> Json:
     """Begin a session."""
     site.rates.take("sign_in", f"address {access.address(request)}")
-    site.rates.take("sign_in", f"name {entry.name.lower()}")
+    site.rates.take("sign_in", f"name {accounts.folded(entry.name)}")
     with reading(site.engine) as connection:
         found, password_hash = accounts.password_of(connection, entry.name)
     if not accounts.fits(password_hash, entry.password) or found is None:
@@ -120,7 +120,7 @@ def sign_out(request: Request, response: Response, person: AnyOne, site: SiteDep
 @router.post("/account/password")
 def password(request: Request, response: Response, change: NewPassword, person: AnyOne, site: SiteDep) -> Json:
     """Change one's password. Every other session of the person ends."""
-    site.rates.take("sign_in", f"name {person.name.lower()}")
+    site.rates.take("sign_in", f"name {accounts.folded(person.name)}")
     with reading(site.engine) as connection:
         _, before = accounts.password_of(connection, person.name)
     if not accounts.fits(before, change.old):
