@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
+import re
 from datetime import timedelta
 
 import pytest
 import sqlalchemy as sa
 
+from amenable.cli.main import run
+from amenable.errors import StoreError
 from amenable.feedback import accounts
-from amenable.feedback.account_tables import Account, SignedIn
+from amenable.feedback.account_tables import Account, Invitation, SignedIn
 from amenable.feedback.database import reading, writing
 from amenable.feedback.tables import Member, now
 from amenable.server.app import create_app
@@ -197,7 +202,7 @@ def test_with_tls_cookies_are_secure_and_bound_to_the_host(site: Site) -> None:
     assert "strict-transport-security" in answer.headers
 
 
-# API tokens, limits, the trail
+# API tokens
 
 
 def test_api_tokens(site: Site) -> None:
@@ -212,6 +217,148 @@ def test_api_tokens(site: Site) -> None:
     assert eve.send("DELETE", f"/api/tokens/{made['id']}").status_code == 404
     assert ada.send("DELETE", f"/api/tokens/{made['id']}").status_code == 200
     assert bare.get("/api/tokens", headers=bearer).status_code == 401
+
+
+# Lost passwords
+
+
+def number_of(person: Browser) -> int:
+    return int(person.get("/api/session").json()["user"]["id"])
+
+
+def password_link(boss: Browser, person: Browser) -> str:
+    """The path of the routes of a fresh link for a person."""
+    made = boss.post(f"/api/users/{number_of(person)}/password-link")
+    assert made.status_code == 201, made.text
+    return "/api/invitations/" + made.json()["link"].removeprefix("/invite/")
+
+
+def test_a_link_to_a_new_password_works_once_and_for_its_person(site: Site) -> None:
+    boss, ada = browser(site, "administrator", "Eve"), browser(site, "labeler", "Ada")
+    token = ada.post("/api/tokens", {"name": "script"}).json()["token"]
+    path = password_link(boss, ada)
+    assert ada.get("/api/tokens").status_code == 200  # until it is used nothing changes
+    offered = boss.get("/api/invitations").json()["items"]
+    assert [(link["person"], link["by"]) for link in offered] == [("Ada", "Eve")]
+    elsewhere = browser(site)
+    assert elsewhere.get(path).json()["person"] == "Ada"
+    said = elsewhere.post(path, {"password": "a new long one"}).json()
+    assert said["user"] == {"id": number_of(elsewhere), "name": "Ada", "role": "labeler"}
+    assert elsewhere.get("/api/tokens").status_code == 200 and ada.get("/api/tokens").status_code == 401
+    bearer = {"authorization": f"Bearer {token}"}
+    assert client_of(site).get("/api/tokens", headers=bearer).status_code == 200
+    for password, status in ((PASSWORD, 403), ("a new long one", 200)):
+        assert ada.post("/api/sign-in", {"name": "Ada", "password": password}).status_code == status
+    assert elsewhere.post(path, {"password": "yet another one"}).status_code == 404
+    assert boss.get("/api/invitations").json()["items"] == []
+    trail = [entry for entry in boss.get("/api/audit").json()["items"] if entry["action"].startswith("password")]
+    number = offered[0]["id"]
+    assert [(entry["user"], entry["action"], entry["detail"]) for entry in trail] == [
+        ("Ada", "password", {"invitation": number}),
+        ("Eve", "password link", {"user": number_of(elsewhere), "invitation": number}),
+    ]
+
+
+def test_links_that_do_not_work_all_answer_alike(site: Site) -> None:
+    boss = browser(site, "administrator", "Eve")
+    people = {name: browser(site, "labeler", name) for name in ("Used", "Older", "Changed", "Closed", "Expired", "Withdrawn")}  # fmt: skip
+    paths = {name: password_link(boss, person) for name, person in people.items()}
+    visitor = browser(site)
+    assert visitor.post(paths["Used"], {"password": "a new long one"}).status_code == 200
+    newer = password_link(boss, people["Older"])
+    own = {"old": PASSWORD, "new": "chosen meanwhile"}
+    assert people["Changed"].post("/api/account/password", own).status_code == 200
+    for active in (False, True):  # opened again, the link of before stays over
+        closed = boss.send("PATCH", f"/api/users/{number_of_name(site, 'Closed')}", {"active": active})
+        assert closed.status_code == 200
+    listed = {link["person"]: link["id"] for link in boss.get("/api/invitations").json()["items"]}
+    assert boss.send("DELETE", f"/api/invitations/{listed['Withdrawn']}").status_code == 200
+    with writing(site.engine) as connection:
+        late = sa.update(Invitation).where(Invitation.id == listed["Expired"])
+        connection.execute(late.values(expires_at=now() - timedelta(seconds=1)))
+    visitor = browser(dataclasses.replace(site, rates=Rates()))  # one address asks more often than people do
+    paths["Unknown"] = "/api/invitations/" + accounts.new_secret()
+    alike = {(answer.status_code, answer.text) for path in paths.values() for answer in
+             (visitor.get(path), visitor.post(path, {"password": "a new long one"}))}  # fmt: skip
+    assert alike == {(404, '{"detail":"this link was used or is over: ask for a new one","field":null}')}
+    assert visitor.get(newer).json()["person"] == "Older"
+
+
+def number_of_name(site: Site, name: str) -> int:
+    with reading(site.engine) as connection:
+        return accounts.number_of(connection, name)
+
+
+def test_a_closed_account_has_no_link(site: Site) -> None:
+    boss, ada = browser(site, "administrator"), browser(site, "labeler", "Ada")
+    number, path = number_of(ada), password_link(boss, ada)
+    with writing(site.engine) as connection:
+        connection.execute(sa.update(Account).where(Account.user_id == number).values(active=False))
+    assert browser(site).post(path, {"password": "a new long one"}).status_code == 404
+    with writing(site.engine) as connection, pytest.raises(StoreError, match="used or is over"):
+        accounts.renew_password(connection, path.rsplit("/", 1)[1], "hash")
+    assert boss.post(f"/api/users/{number}/password-link").status_code == 409
+    with writing(site.engine) as connection:
+        accounts.erase(connection, number)
+    assert boss.post(f"/api/users/{number}/password-link").status_code == 409
+    assert boss.post("/api/users/999/password-link").status_code == 404
+
+
+def test_only_administrators_make_password_links_and_not_for_themselves(site: Site) -> None:
+    boss, ada = browser(site, "administrator"), browser(site, "labeler", "Ada")
+    for role in ("chat", "labeler", "reviewer"):
+        path = f"/api/users/{number_of(ada)}/password-link"
+        assert browser(site, role).post(path).status_code == 403
+    assert boss.post(f"/api/users/{number_of(boss)}/password-link").status_code == 409
+    path = f"/api/users/{number_of(ada)}/password-link"
+    assert boss.client.post(path, json={}).status_code == 403  # without the CSRF header
+    assert boss.get("/api/invitations").json()["items"] == []
+
+
+def test_a_password_link_makes_no_account_and_an_invitation_takes_none(site: Site) -> None:
+    boss, other = browser(site, "administrator", "Eve"), browser(site, "administrator", "Ada")
+    path, visitor = password_link(boss, other), browser(site)
+    assert visitor.post(path, {"name": "Mallory", "password": PASSWORD}).status_code == 400
+    with writing(site.engine) as connection, pytest.raises(StoreError, match="used or is over"):
+        accounts.accept(connection, path.rsplit("/", 1)[1], "Mallory", "hash")
+    with writing(site.engine) as connection:
+        _, secret = accounts.invite(connection, "administrator")
+        with pytest.raises(StoreError, match="used or is over"):
+            accounts.renew_password(connection, secret, "hash")
+    assert visitor.post(f"/api/invitations/{secret}", {"password": PASSWORD}).status_code == 400
+    for password in ("short", "Ada 12345678"):
+        assert visitor.post(path, {"password": password}).status_code == 400
+    assert client_of(site).post(path, json={"password": "a new long one"}).status_code == 403  # of another site's page
+    assert visitor.post(path, {"password": "a new long one"}).status_code == 200
+
+
+def test_guessing_links_is_slowed_down(site: Site) -> None:
+    guesser = browser(site)
+    path = "/api/invitations/" + accounts.new_secret()
+    codes = [guesser.post(path, {"password": PASSWORD}).status_code for _ in range(int(LIMITS["sign_in"][1]) + 1)]
+    assert set(codes[:-1]) == {404} and codes[-1] == 429
+
+
+def test_the_command_line_lets_the_only_administrator_back_in(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
+    boss = browser(site, "administrator", "Ada")
+    there = ["--workspace", str(site.workspace.root)]
+    assert run(["password", "ada", "--url", "https://label.example.org/", *there]) == 0
+    link = re.search(r"https://label\.example\.org/invite/(\S+)", capsys.readouterr().out)
+    assert link is not None
+    with reading(site.engine) as connection:
+        found = accounts.invitation(connection, link[1])
+    assert found is not None and timedelta(hours=23) < found.expires_at - now() < timedelta(hours=25)
+    visitor = browser(site)
+    assert visitor.post(f"/api/invitations/{link[1]}", {"password": "a new long one"}).json()["user"]["name"] == "Ada"
+    assert boss.get("/api/tokens").status_code == 401
+    assert run(["password", "Ada", "--json", *there]) == 0
+    assert json.loads(capsys.readouterr().out)["link"].startswith("http://127.0.0.1:8000/invite/")
+    assert visitor.get("/api/audit").json()["items"][0]["action"] == "password link"
+    assert run(["password", "Nobody", *there]) == 1
+    assert "the administrators are Ada" in capsys.readouterr().err
+
+
+# Limits, the trail
 
 
 def test_guessing_passwords_is_slowed_down(site: Site) -> None:

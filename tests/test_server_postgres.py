@@ -44,6 +44,9 @@ def test_accounts_and_chats(site: Site) -> None:
         with pytest.raises(sa.exc.DBAPIError, match="only added"), writing(site.engine) as connection:
             connection.execute(sa.text(change))
     user = ada.get("/api/session").json()["user"]
+    link = boss.post(f"/api/users/{user['id']}/password-link").json()["link"].removeprefix("/invite/")
+    assert ada.post(f"/api/invitations/{link}", {"password": "a new long one"}).json()["user"] == user
+    assert ada.post(f"/api/invitations/{link}", {"password": "a new long one"}).status_code == 404
     person = Person(id=user["id"], name=user["name"], role="chat")
     with writing(site.engine) as connection:
         said.set_consent(connection, person, True)

@@ -9,9 +9,12 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 
 from amenable.errors import MissingExtraError, StoreError
-from amenable.feedback import database
+from amenable.feedback import accounts, database
 from amenable.feedback.parts import (
     Chosen,
     Compared,
@@ -439,10 +442,6 @@ def test_sqlite_is_set_to_survive_a_power_cut(on_sqlite: Store) -> None:
 
 
 def test_the_migrations_make_the_tables_that_the_code_names(store: Store) -> None:
-    from alembic.autogenerate import compare_metadata
-    from alembic.migration import MigrationContext
-    from alembic.script import ScriptDirectory
-
     with store._engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
         assert compare_metadata(context, Table.metadata) == []
@@ -450,16 +449,25 @@ def test_the_migrations_make_the_tables_that_the_code_names(store: Store) -> Non
     assert ScriptDirectory(str(folder)).get_heads() == [HEAD]
 
 
-def test_a_database_of_an_earlier_version_is_brought_up_to_date(store: Store, url: str) -> None:
+@pytest.mark.parametrize("version", ["0002", "0003"])
+def test_a_database_of_an_earlier_version_is_brought_up_to_date(store: Store, url: str, version: str) -> None:
     store.import_records("p", RECORDS)
+    undone = ["ALTER TABLE invitations DROP COLUMN renews_id"]
+    undone += [f"DROP TABLE {table}" for table in ("answer_choices", "answer_pairs") if version == "0002"]
     with database.writing(store.engine) as connection:
-        for table in ("answer_choices", "answer_pairs"):
-            connection.execute(sa.text(f"DROP TABLE {table}"))
-        connection.execute(sa.text("UPDATE alembic_version SET version_num = '0002'"))
+        _, earlier = accounts.invite(connection, "labeler")
+        for statement in (*undone, f"UPDATE alembic_version SET version_num = '{version}'"):
+            connection.execute(sa.text(statement))
     store.close()
     with Store.open(url) as again:
         assert sa.inspect(again.engine).has_table("answer_pairs")
         assert len(list(again.records("p", "comparisons"))) == 4
+        with database.writing(again.engine) as connection:
+            person = accounts.accept(connection, earlier, "Ada", "hash").id
+            _, link = accounts.password_link(connection, person)
+            assert accounts.renew_password(connection, link, "another").id == person
+            context = MigrationContext.configure(connection, opts={"compare_type": True})
+            assert compare_metadata(context, Table.metadata) == []
 
 
 def test_reopening_keeps_everything(store: Store, url: str) -> None:

@@ -40,6 +40,7 @@ COMMANDS = (
     "chat",
     "play",
     "serve",
+    "password",
     "feedback",
     "lineage",
     "study",

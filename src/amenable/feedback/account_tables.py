@@ -35,7 +35,7 @@ class SignedIn(Table):
 
 
 class Invitation(Table):
-    """A link that makes one account of a role."""
+    """A link that works once: it makes one account of a role, or gives an account that there is a new password."""
 
     __tablename__ = "invitations"
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -47,6 +47,7 @@ class Invitation(Table):
     expires_at: Mapped[datetime]
     used_at: Mapped[datetime | None]
     used_by_id: Mapped[int | None] = mapped_column(ForeignKey("accounts.user_id"))
+    renews_id: Mapped[int | None] = mapped_column(ForeignKey("accounts.user_id"))  # whose password; None: a new account
 
 
 class ApiToken(Table):

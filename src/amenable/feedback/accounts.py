@@ -1,4 +1,4 @@
-"""People's accounts: invitations, passwords, sessions, API tokens, consent, and the audit trail.
+"""People's accounts: invitations, passwords and links to new ones, sessions, API tokens, consent, and the audit trail.
 
 Every function works in the caller's transaction. Secrets are 256 random bits and stored as SHA-256; passwords as argon2.
 """
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import sqlalchemy as sa
 
-from amenable.errors import StoreError
+from amenable.errors import ConflictError, StoreError
 from amenable.feedback import projects, rows
 from amenable.feedback.account_tables import Account, ApiToken, AuditEntry, Consent, Invitation, SignedIn
 from amenable.feedback.tables import User, now
@@ -27,10 +27,15 @@ Role = Literal["chat", "labeler", "reviewer", "administrator"]
 ROLES: tuple[Role, ...] = ("chat", "labeler", "reviewer", "administrator")
 """Each may do what those before it may."""
 INVITATION_DAYS = 7
+NO_LINK = "this link was used or is over"
 SHORTEST_PASSWORD, LONGEST_PASSWORD, LONGEST_NAME = 10, 200, 100
 SEEN_EVERY = timedelta(minutes=5)
 """How exactly a session's last use is known: a write at every request would be one too many."""
 TOKEN_PREFIX = "amenable_"
+
+
+class NoAccountError(StoreError):
+    """Nobody has this account."""
 
 
 class Person(Record, frozen=True):
@@ -125,39 +130,104 @@ def first_invitation(connection: sa.Connection) -> str | None:
     """The secret of an invitation for the first administrator, the only one that counts; None where there is one."""
     if has_administrator(connection):
         return None
-    earlier = sa.update(Invitation).where(Invitation.by_id.is_(None), Invitation.role == "administrator")
-    connection.execute(earlier.where(Invitation.used_at.is_(None)).values(expires_at=now()))
+    _void(connection, Invitation.by_id.is_(None), Invitation.role == "administrator", Invitation.renews_id.is_(None))
     return invite(connection, "administrator", days=1)[1]
 
 
 def invitation(connection: sa.Connection, secret: str) -> sa.Row[Any] | None:
-    """An invitation that can still be used, by its secret."""
-    found = connection.execute(
-        sa.select(Invitation.__table__).where(Invitation.token_hash == hash_secret(secret))
+    """A link that can still be used, by its secret. `person`: the name whose password it renews; None: it invites."""
+    return connection.execute(
+        sa.select(Invitation.__table__, User.name.label("person"))
+        .outerjoin(Account, Account.user_id == Invitation.renews_id)
+        .outerjoin(User, User.id == Account.user_id)
+        .where(Invitation.token_hash == hash_secret(secret), Invitation.used_at.is_(None))
+        .where(Invitation.expires_at > now(), sa.or_(Invitation.renews_id.is_(None), Account.active))
     ).one_or_none()
-    return found if found is not None and found.used_at is None and found.expires_at > now() else None
 
 
 def accept(connection: sa.Connection, secret: str, name: str, password_hash: str) -> Person:
     """Make the account that an invitation stands for. Raises StoreError if it is used up or the name is taken."""
     found = invitation(connection, secret)
-    if found is None:
-        raise StoreError("this invitation was used or is over", mend="ask for a new one")
+    if found is None or found.renews_id is not None:
+        raise StoreError(NO_LINK, mend="ask for a new one")
     if folded(name) in {folded(known) for known in connection.execute(sa.select(User.name)).scalars()}:
         raise StoreError("this name is taken", mend="choose another")
     user_id = rows.insert(connection, User, name=name)
     rows.insert(connection, Account, user_id=user_id, role=found.role, password_hash=password_hash)
-    used = sa.update(Invitation).where(Invitation.id == found.id).values(used_at=now(), used_by_id=user_id)
-    connection.execute(used)
+    _use(connection, found.id, user_id)
     if found.project_id is not None:
         projects.add_member(connection, found.project_id, user_id)
     note(connection, user_id, "accept", invitation=found.id, role=found.role)
     return Person(id=user_id, name=name, role=found.role)
 
 
+def _use(connection: sa.Connection, number: int, user_id: int) -> None:
+    used = sa.update(Invitation).where(Invitation.id == number).values(used_at=now(), used_by_id=user_id)
+    connection.execute(used)
+
+
+def _void(connection: sa.Connection, *which: sa.ColumnElement[bool]) -> None:
+    """Let links that nobody used be over."""
+    connection.execute(sa.update(Invitation).where(*which, Invitation.used_at.is_(None)).values(expires_at=now()))
+
+
 def has_administrator(connection: sa.Connection) -> bool:
     found = sa.select(Account.user_id).where(Account.role == "administrator", Account.active)
     return connection.execute(found.limit(1)).first() is not None
+
+
+# Lost passwords
+
+
+def number_of(connection: sa.Connection, name: str) -> int:
+    """The number of the account of a name. Raises NoAccountError that names the administrators, who can do the rest."""
+    known = connection.execute(
+        sa.select(User.id, User.name, Account.role).join(Account, Account.user_id == User.id)
+    ).all()
+    for user in known:
+        if folded(user.name) == folded(name):
+            return int(user.id)
+    administrators = ", ".join(user.name for user in known if user.role == "administrator")
+    mend = (
+        f"the administrators are {administrators}" if administrators else "the start of `amenable serve` prints a link"
+    )
+    raise NoAccountError(f"nobody called {name!r} has an account", mend=mend)
+
+
+def password_link(
+    connection: sa.Connection, user_id: int, *, by: int | None = None, days: float = INVITATION_DAYS
+) -> tuple[int, str]:
+    """(number, secret) of a link by which one person chooses a new password; those made for them before are over.
+
+    Raises NoAccountError where there is none, ConflictError for one that is closed or erased.
+    """
+    found = connection.execute(sa.select(Account.role, Account.active).where(Account.user_id == user_id)).first()
+    if found is None:
+        raise NoAccountError("there is no such account")
+    if not found.active:
+        raise ConflictError("this account is closed", mend="open it first, or invite the person again")
+    void_password_links(connection, user_id)
+    secret = new_secret()
+    values = {"role": found.role, "by_id": by, "renews_id": user_id, "expires_at": now() + timedelta(days=days)}
+    number = rows.insert(connection, Invitation, token_hash=hash_secret(secret), **values)
+    note(connection, by, "password link", user=user_id, invitation=number)
+    return number, secret
+
+
+def void_password_links(connection: sa.Connection, user_id: int) -> None:
+    """Let a person's unused links to a new password be over."""
+    _void(connection, Invitation.renews_id == user_id)
+
+
+def renew_password(connection: sa.Connection, secret: str, password_hash: str) -> Person:
+    """Change a password by a link and sign the person out everywhere. Raises StoreError if the link is used up."""
+    found = invitation(connection, secret)
+    if found is None or found.renews_id is None:
+        raise StoreError(NO_LINK, mend="ask for a new one")
+    _use(connection, found.id, found.renews_id)
+    set_password(connection, found.renews_id, password_hash, invitation=found.id)
+    account = connection.execute(sa.select(Account.role).where(Account.user_id == found.renews_id)).one()
+    return Person(id=found.renews_id, name=found.person, role=account.role)
 
 
 # Signing in
@@ -225,11 +295,12 @@ def sweep(connection: sa.Connection, *, longest: timedelta) -> None:
     connection.execute(sa.delete(SignedIn).where(SignedIn.created_at < now() - longest))
 
 
-def set_password(connection: sa.Connection, user_id: int, password_hash: str) -> None:
-    """Change a password and sign the person out everywhere."""
+def set_password(connection: sa.Connection, user_id: int, password_hash: str, *, invitation: int | None = None) -> None:
+    """Change a password, by a link or by the old one. It ends the person's sessions and links, but no API token."""
     connection.execute(sa.update(Account).where(Account.user_id == user_id).values(password_hash=password_hash))
     end_sessions(connection, user_id)
-    note(connection, user_id, "password")
+    void_password_links(connection, user_id)
+    note(connection, user_id, "password", **({} if invitation is None else {"invitation": invitation}))
 
 
 # API tokens
@@ -296,6 +367,7 @@ def note(connection: sa.Connection, user_id: int | None, action: str, **detail: 
 def erase(connection: sa.Connection, user_id: int) -> None:
     """Take a person's ways in away for good; part of a purge. What they did stays in the audit trail, by number."""
     end_sessions(connection, user_id)
+    void_password_links(connection, user_id)
     tokens = sa.update(ApiToken).where(ApiToken.user_id == user_id)
     connection.execute(tokens.values(revoked_at=sa.func.coalesce(ApiToken.revoked_at, now()), name=""))
     connection.execute(sa.update(Account).where(Account.user_id == user_id).values(active=False, password_hash=""))

@@ -10,6 +10,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from amenable.errors import AmenableError, ConflictError, UnavailableError
+from amenable.feedback.accounts import NoAccountError
 from amenable.feedback.conversations import NoSuch
 
 
@@ -40,6 +41,7 @@ class WorkerDown(AmenableError):
 STATUS: dict[type[AmenableError], int] = {
     NotFound: 404,
     NoSuch: 404,
+    NoAccountError: 404,
     Forbidden: 403,
     Conflict: 409,
     ConflictError: 409,

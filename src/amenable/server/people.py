@@ -1,4 +1,4 @@
-"""Routes of accounts: the session, signing in and out, invitations, people, API tokens, consent, the audit trail."""
+"""Routes of accounts: the session, signing in and out, invitations, people, lost passwords, API tokens, consent, the audit trail."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from typing import Annotated, Any
 import msgspec
 import sqlalchemy as sa
 from fastapi import APIRouter, Path, Request, Response
+from sqlalchemy.orm import aliased
 
+from amenable.errors import StoreError
 from amenable.feedback import accounts, own
 from amenable.feedback.account_tables import Account, ApiToken, AuditEntry, Invitation
 from amenable.feedback.accounts import Person, Role
@@ -28,6 +30,13 @@ class Entry(Body):
     """A name and its password."""
 
     name: Named
+    password: Secret
+
+
+class Acceptance(Body):
+    """What a link asks for. name: the new account's; an account that there is keeps its own."""
+
+    name: Named | None = None
     password: Secret
 
 
@@ -148,38 +157,45 @@ def own_data(person: AnyOne, site: SiteDep) -> Response:
 
 @router.get("/invitations/{secret}")
 def invitation(secret: InvitationSecret, person: Asking, site: SiteDep) -> Json:
-    """What an invitation offers. 404 where it was used, is over, or never was."""
+    """What a link offers: an account, or to `person` a new password. 404 where it was used, is over, or never was."""
     with reading(site.engine) as connection:
         found = accounts.invitation(connection, secret)
         if found is None:
-            raise NotFound("this invitation was used or is over", mend="ask for a new one")
+            raise NotFound(accounts.NO_LINK, mend="ask for a new one")
         project = connection.execute(sa.select(Project.name).where(Project.id == found.project_id)).scalar()
-    return {"role": found.role, "project": project, "expires_at": found.expires_at}
+    return {"role": found.role, "project": project, "person": found.person, "expires_at": found.expires_at}
 
 
 @router.post("/invitations/{secret}")
 def accept(
-    request: Request, response: Response, secret: InvitationSecret, entry: Entry, person: Asking, site: SiteDep
+    request: Request, response: Response, secret: InvitationSecret, entry: Acceptance, person: Asking, site: SiteDep
 ) -> Json:
-    """Make the account of an invitation and sign in."""
+    """Make the account of an invitation, or change the password of the person whom the link is for, and sign in."""
     site.rates.take("sign_in", f"address {access.address(request)}")
-    invitation(secret, person, site)  # before the password is hashed, which takes a while
-    name = accounts.check_name(entry.name)
+    whose = invitation(secret, person, site)["person"]  # before the password is hashed, which takes a while
+    if (whose is None) == (entry.name is None):
+        raise StoreError("an invitation wants a name; a link to a new password keeps the one that there is")
+    name = whose if entry.name is None else accounts.check_name(entry.name)
     accounts.check_password(entry.password, name)
     hashed = accounts.hash_password(entry.password)
     with writing(site.engine) as connection:
-        made = accounts.accept(connection, secret, name, hashed)
-    return _begin(request, response, site, made)
+        if whose is None:
+            found = accounts.accept(connection, secret, name, hashed)
+        else:
+            found = accounts.renew_password(connection, secret, hashed)
+    return _begin(request, response, site, found)
 
 
 @router.get("/invitations")
 def invitations(person: AdministratorOnly, site: SiteDep) -> Json:
-    """The invitations that can still be used."""
+    """The links that can still be used. person: whose password one renews; null: it makes an account."""
     columns = (Invitation.id, Invitation.role, Invitation.created_at, Invitation.expires_at)
+    renewed = aliased(User)
     with reading(site.engine) as connection:
         found = connection.execute(
-            sa.select(*columns, Project.name.label("project"), User.name.label("by"))
+            sa.select(*columns, Project.name.label("project"), User.name.label("by"), renewed.name.label("person"))
             .outerjoin(Project, Project.id == Invitation.project_id)
+            .outerjoin(renewed, renewed.id == Invitation.renews_id)
             .outerjoin(User, User.id == Invitation.by_id)
             .where(Invitation.used_at.is_(None), Invitation.expires_at > now())
             .order_by(Invitation.id.desc())
@@ -252,8 +268,22 @@ def change(number: Id, change: Change, person: AdministratorOnly, site: SiteDep)
             raise Conflict("no administrator would remain", mend="make another one first")
         if change.active is False:
             accounts.end_sessions(connection, number)
+            accounts.void_password_links(connection, number)
         accounts.note(connection, person.id, "change account", user=number, **values)
     return next(user for user in users(person, site) if user["id"] == number)
+
+
+@router.post("/users/{number}/password-link", status_code=201)
+def password_link(number: Id, person: AdministratorOnly, site: SiteDep) -> Json:
+    """Make a link by which that person chooses a new password; one made before is over. Nobody's own: /account asks for
+    the old password, and a browser left open must not do without it."""
+    if number == person.id:
+        raise Conflict("nobody makes this link for themselves", mend="change your password under Account")
+    with writing(site.engine) as connection:
+        made, secret = accounts.password_link(connection, number, by=person.id)
+        found = accounts.invitation(connection, secret)
+    assert found is not None
+    return {"id": made, "link": f"/invite/{secret}", "person": found.person, "expires_at": found.expires_at}
 
 
 @router.post("/users/{number}/purge")
