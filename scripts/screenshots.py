@@ -26,6 +26,7 @@ PAGES: list[tuple[str, str | None, str, str, str]] = [
     # name, role, path, kind of task, keys pressed before the picture
     ("sign-in", None, "/sign-in", "rank", ""),
     ("invite", None, "/invite/one-time", "rank", ""),
+    ("new-password", None, "/invite/forgotten", "rank", ""),
     ("home-labeler", "labeler", "/", "rank", ""),
     ("home-administrator", "administrator", "/", "rank", ""),
     ("rate", "labeler", "/label/1", "rank", "6 m"),
@@ -43,6 +44,8 @@ PAGES: list[tuple[str, str | None, str, str, str]] = [
     ("review", "reviewer", "/review/1", "rank", ""),
     ("review-task", "reviewer", "/review/1/1", "rank", ""),
     ("people", "administrator", "/people", "rank", ""),
+    ("people-invitations", "administrator", "/people", "rank", "invitations"),
+    ("people-password", "administrator", "/people", "rank", "password"),
     ("playground", "reviewer", "/playground?model=starter&model=run:ppo-1&prompt=My basil keeps dying. Why?", "rank", "run"),
     ("arena", "chat", "/arena", "rank", ""),
     ("arena-board", "chat", "/arena", "rank", "board"),
@@ -68,6 +71,12 @@ def act(page: Any, keys: str) -> None:
         page.get_by_label("Message", exact=True).fill("And if it rains?")
         page.keyboard.press("Enter")
         page.get_by_text("This one is better").first.wait_for()
+    elif keys == "invitations":
+        page.get_by_role("tab", name="Invitations").click()
+    elif keys == "password":
+        page.get_by_role("button", name="Reset the password of Joonas").click()
+        page.get_by_role("button", name="Make a link").click()
+        page.get_by_text("it works once").wait_for()
     elif keys == "board":
         page.get_by_role("tab", name="Board").click()
     elif keys == "tokens":

@@ -29,7 +29,7 @@ PAGES = {
     "reviewer": ["/review/1", "/review/1/1", "/playground", "/runs", "/runs/ppo-1", "/runs/compare?name=ppo-1&name=dpo-1"],
     "labeler": ["/", "/label/1", "/me/1", "/account", "/nowhere"],
     "chat": ["/", "/chat", "/chat/1", "/arena"],
-    "": ["/sign-in", "/invite/one-time", "/invite/used"],
+    "": ["/sign-in", "/invite/one-time", "/invite/forgotten", "/invite/used"],
 }  # fmt: skip
 """By role; "": of those who are not signed in."""
 EVIL = " <img src=http://evil.test/x onerror=alert(1)> ![p](http://evil.test/p.png) [go](javascript:alert(1)) <script>alert(1)</script>"
@@ -262,6 +262,18 @@ def test_an_invitation_and_signing_in(open_page: Any) -> None:
     page.locator("input[type=password]").fill("a long password")
     page.get_by_role("button", name="Begin").click()
     page.get_by_role("heading", name="Hello, Amina").wait_for()
+
+
+def test_a_link_to_a_new_password_asks_for_that_alone(open_page: Any) -> None:
+    world = World(role=None)
+    page = open_page(world, "/invite/forgotten")
+    assert page.get_by_label("Name").input_value() == "Amina" and not page.get_by_label("Name").is_editable()
+    page.locator("input[type=password]").fill("a long password")
+    page.get_by_role("button", name="Change and sign in").click()
+    page.get_by_role("heading", name="Hello, Amina").wait_for()
+    assert [body for _, path, body in world.seen if path == "/api/invitations/forgotten"] == [
+        {"password": "a long password"}
+    ]
 
 
 def test_a_labeler_sees_only_a_labelers_places(open_page: Any) -> None:
@@ -562,7 +574,8 @@ def test_every_page_passes_axe(open_page: Any, role: str, scheme: str) -> None:
 
 
 OPENED = {
-    "administrator": [("/people", ["Invitations"]), ("/people", ["Trail"]), ("/people", ["Erase everything of Joonas"]), ("/projects", ["New project"]),
+    "administrator": [("/people", ["Invitations"]), ("/people", ["Invitations", "Make a link"]), ("/people", ["Trail"]), ("/people", ["Erase everything of Joonas"]),
+                      ("/people", ["Reset the password of Joonas"]), ("/people", ["Reset the password of Joonas", "Make a link"]), ("/projects", ["New project"]),
                       ("/project/1?tab=prompts", ["Add prompts"]), ("/runs/ppo-1", ["Cancel"])],
     "reviewer": [("/runs/ppo-1", ["Samples", "Tokens"]), ("/runs/ppo-1", ["Settings"]), ("/review/1/1", ["Reject what Amina said"]),
                  ("/playground?model=starter&model=run:ppo-1&prompt=Hi", ["Settings: temperature 0.7, top-p 0.95", "Answer"])],

@@ -79,7 +79,7 @@ def answer(person: Browser, project: int, order: tuple[str, ...]) -> dict[str, A
 def test_an_administrators_day(town: Town) -> None:
     """One-time link, invitations, an account closed, a person erased."""
     late = town.visit(town.link.removeprefix(town.url))
-    late.get_by_role("heading", name="This invitation does not open").wait_for()
+    late.get_by_role("heading", name="This link does not open").wait_for()
     town.expect_fault("404 GET")
     project = town.project("errands", [("Is the cup red?", BEST_FIRST), ("Is the cup blue?", BEST_FIRST)], overlap=1)
 
@@ -97,7 +97,7 @@ def test_an_administrators_day(town: Town) -> None:
         "Arena",
     ]
     again = town.visit(link.removeprefix(town.url))
-    again.get_by_role("heading", name="This invitation does not open").wait_for()
+    again.get_by_role("heading", name="This link does not open").wait_for()
     town.expect_fault("404 GET")
     page.reload()  # Kofi's is used by now
     page.get_by_role("tab", name="Invitations").click()
@@ -105,7 +105,7 @@ def test_an_administrators_day(town: Town) -> None:
     withdrawn = page.locator("code").inner_text()
     page.get_by_role("button", name="Withdraw the invitation as Labeler").click()
     expect(page.get_by_role("button", name="Withdraw the invitation as Labeler")).to_have_count(0)
-    town.visit(withdrawn.removeprefix(town.url)).get_by_role("heading", name="This invitation does not open").wait_for()
+    town.visit(withdrawn.removeprefix(town.url)).get_by_role("heading", name="This link does not open").wait_for()
     town.expect_fault("404 GET")
 
     page.goto(f"{town.url}/project/{project}?tab=people")
@@ -120,6 +120,23 @@ def test_an_administrators_day(town: Town) -> None:
     assert said(town.records("errands", "rankings")).popitem()[1] == dict(zip(BEST_FIRST, range(4), strict=True))
 
     page.goto(f"{town.url}/people")
+    page.get_by_role("button", name="Reset the password of Kofi").click()
+    page.get_by_role("button", name="Make a link").click()
+    path = page.get_by_role("dialog").locator("code").inner_text().removeprefix(town.url)
+    elsewhere = town.visit(path)
+    elsewhere.locator("input[type=password]").fill(PASSWORD[::-1])
+    elsewhere.get_by_role("button", name="Change and sign in").click()
+    elsewhere.get_by_role("heading", name="Hello, Kofi").wait_for()
+    kofi.reload()
+    kofi.get_by_role("heading", name="Sign in").wait_for()
+    town.visit(path).get_by_role("heading", name="This link does not open").wait_for()
+    town.expect_fault("404 GET")
+    kofi.get_by_label("Name").fill("Kofi")
+    kofi.locator("input[type=password]").fill(PASSWORD[::-1])
+    kofi.get_by_role("button", name="Sign in").click()
+    kofi.get_by_role("link", name="Label: 1 waiting").wait_for()
+    page.get_by_role("button", name="Done").click()
+
     page.get_by_role("button", name="Close the account of Kofi").click()
     page.get_by_text("closed", exact=True).wait_for()
     kofi.reload()

@@ -430,14 +430,18 @@ def trail(world: World, query: Any, body: Any) -> Answer:
 
 
 def invited(world: World, query: Any, body: Any) -> Answer:
-    link = f"{ORIGIN}/invite/u3Zr-one-time"
-    return 201, {"id": 9, "role": body["role"], "link": link, "expires_at": "2026-11-28T14:00:00Z"}
+    return 201, {"id": 9, "role": body["role"], "link": "/invite/one-time", "expires_at": "2026-11-28T14:00:00Z"}
+
+
+def password_link(world: World, query: Any, body: Any, user: str) -> Answer:
+    return 201, {"id": 10, "person": "Joonas", "link": "/invite/forgotten", "expires_at": "2026-11-28T14:00:00Z"}
 
 
 def invitation(world: World, query: Any, body: Any, token: str) -> Answer:
     if token == "used":
-        return 404, {"detail": "This invitation was used already.", "field": None}
-    return 200, {"role": "labeler", "project": "helpful", "expires_at": "2026-11-28T14:00:00Z"}
+        return 404, {"detail": "This link was used already.", "field": None}
+    offered = {"role": "labeler", "project": "helpful", "person": None, "expires_at": "2026-11-28T14:00:00Z"}
+    return 200, offered | ({"project": None, "person": world.name("Amina")} if token == "forgotten" else {})
 
 
 def say(answer: Any, status: int = 200) -> Callable[..., Answer]:
@@ -450,10 +454,11 @@ ROUTES: list[tuple[str, str, Callable[..., Answer]]] = [
     ("POST", "/api/sign-out", signed_out),
     ("GET", "/api/invitations/(.+)", invitation),
     ("POST", "/api/invitations/(.+)", signed_in),
-    ("GET", "/api/invitations", lambda w, q, b: items([{"id": 4, "role": "reviewer", "expires_at": NOW}])),
+    ("GET", "/api/invitations", lambda w, q, b: items([{"id": 4, "role": "reviewer", "expires_at": NOW}, {"id": 5, "role": "labeler", "person": w.name("Joonas"), "expires_at": NOW}])),
     ("POST", "/api/invitations", invited),
     ("GET", "/api/users", accounts),
     ("PATCH", r"/api/users/(\d+)", say({})),
+    ("POST", r"/api/users/(\d+)/password-link", password_link),
     ("POST", r"/api/users/(\d+)/purge", say({"erased": 41, "models": ["run:ppo-1"], "changed": 2, "removed": 1, "missing": ["/home/nadia/out.jsonl"]})),
     ("GET", "/api/tokens", lambda w, q, b: items([{"id": 1, "name": "notebook", "created_at": NOW}])),
     ("POST", "/api/tokens", say({"id": 2, "name": "new", "created_at": NOW, "token": "am-4f9c-shown-once"})),

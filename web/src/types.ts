@@ -76,7 +76,8 @@ export interface Quality {
   drift: { week: string; agree: Share; mean_overall: number | null }[];
 }
 export interface Account extends User { active: boolean; created_at: string; last_seen: string | null }
-export interface Invitation { id: number; role: Role; project?: string | null; link?: string; expires_at: string; created_at?: string; used_at?: string | null; used_by?: string | null }
+/** A link that works once. `person`: whose password it renews; null: it makes an account. */
+export interface Invitation { id: number; role: Role; project?: string | null; person?: string | null; link?: string; expires_at: string; created_at?: string; used_at?: string | null; used_by?: string | null }
 
 export interface ModelRow { name: string; kind: string; run: string | null; step: number | null; parent: string | null; chat: boolean; size_bytes: number }
 export interface Models { items: ModelRow[]; worker?: string }

@@ -1,4 +1,4 @@
-/** Accounts, invitations and the trail of what was done. */
+/** Accounts, lost passwords, invitations and the trail of what was done. */
 import { Alert, Badge, Button, Card, Group, Modal, Select, Table, Tabs, Text, TextInput } from "@mantine/core";
 import { useQuery } from "@tanstack/react-query";
 import { useState } from "react";
@@ -6,7 +6,7 @@ import { list, patch, post, remove } from "../api";
 import { Page } from "../parts/page";
 import { Loaded, Nothing } from "../parts/states";
 import { moment, plural, tell, tellError } from "../parts/tell";
-import { InviteForm } from "../project/invite";
+import { InviteForm, MadeLink } from "../project/invite";
 import { ROLE_NAMES, useUser } from "../session";
 import type { Account, Invitation, Role } from "../types";
 
@@ -32,9 +32,23 @@ function PurgeDialog({ account, onClose, onDone }: { account: Account; onClose: 
   );
 }
 
+function PasswordDialog({ account, onClose }: { account: Account; onClose: () => void }) {
+  const [made, setMade] = useState<Invitation | null>(null);
+  const [busy, setBusy] = useState(false);
+  const make = () => (setBusy(true), void post<Invitation>(`/api/users/${account.id}/password-link`).then(setMade).catch(tellError).finally(() => setBusy(false)));
+  return (
+    <Modal opened onClose={onClose} title={`Reset the password of ${account.name}`}>
+      <Text>A link lets them choose one and keeps all that is theirs. Whoever opens it has the account: send it to nobody else. The old password works until then; a link made before stops working.</Text>
+      {made ? <MadeLink made={made} /> : null}
+      <Group justify="flex-end" mt="md"><Button variant="default" onClick={onClose}>{made ? "Done" : "Cancel"}</Button>{!made && <Button loading={busy} onClick={make} data-autofocus>Make a link</Button>}</Group>
+    </Modal>
+  );
+}
+
 function Accounts() {
   const me = useUser();
   const [purging, setPurging] = useState<Account | null>(null);
+  const [renewing, setRenewing] = useState<Account | null>(null);
   const accounts = useQuery({ queryKey: ["users"], queryFn: () => list<Account>("/api/users") });
   const change = (account: Account, to: { role?: Role; active?: boolean }) => void patch(`/api/users/${account.id}`, to).then(() => (tell("Changed."), accounts.refetch())).catch(tellError);
   return (
@@ -48,15 +62,16 @@ function Accounts() {
                 {all.map((account) => (
                   <Table.Tr key={account.id}>
                     <Table.Td><Text fw={600} size="sm">{account.name}</Text>{!account.active && <Badge color="gray.7" variant="filled" style={{ textTransform: "none" }}>closed</Badge>}</Table.Td>
-                    <Table.Td>{account.id === me.id ? <Text size="sm">{ROLE_NAMES[account.role]}</Text> : <Select aria-label={`Role of ${account.name}`} size="xs" w={136} data={Object.entries(ROLE_NAMES).map(([value, label]) => ({ value, label }))} value={account.role} onChange={(v) => v && v !== account.role && change(account, { role: v as Role })} allowDeselect={false} />}</Table.Td>
+                    <Table.Td>{account.id === me.id ? <Text size="sm">{ROLE_NAMES[account.role]}</Text> : <Select aria-label={`Role of ${account.name}`} size="xs" w={122} data={Object.entries(ROLE_NAMES).map(([value, label]) => ({ value, label }))} value={account.role} onChange={(v) => v && v !== account.role && change(account, { role: v as Role })} allowDeselect={false} />}</Table.Td>
                     <Table.Td visibleFrom="xs">{moment(account.created_at)}</Table.Td>
                     <Table.Td visibleFrom="xs">{moment(account.last_seen)}</Table.Td>
-                    <Table.Td><Group gap="xs" justify="flex-end">{account.id !== me.id && <><Button size="compact-sm" variant="default" onClick={() => change(account, { active: !account.active })} aria-label={`${account.active ? "Close" : "Open"} the account of ${account.name}`}>{account.active ? "Close" : "Open"}</Button><Button size="compact-sm" variant="default" onClick={() => setPurging(account)} aria-label={`Erase everything of ${account.name}`}>Erase…</Button></>}</Group></Table.Td>
+                    <Table.Td><Group gap="xs" justify="flex-end">{account.id !== me.id && <>{account.active && <Button size="compact-sm" px={5} variant="default" onClick={() => setRenewing(account)} aria-label={`Reset the password of ${account.name}`}>Password…</Button>}<Button size="compact-sm" variant="default" onClick={() => change(account, { active: !account.active })} aria-label={`${account.active ? "Close" : "Open"} the account of ${account.name}`}>{account.active ? "Close" : "Open"}</Button><Button size="compact-sm" variant="default" onClick={() => setPurging(account)} aria-label={`Erase everything of ${account.name}`}>Erase…</Button></>}</Group></Table.Td>
                   </Table.Tr>
                 ))}
               </Table.Tbody>
             </Table>
           </Table.ScrollContainer>
+          {renewing && <PasswordDialog account={renewing} onClose={() => setRenewing(null)} />}
           {purging && <PurgeDialog account={purging} onClose={() => setPurging(null)} onDone={() => void accounts.refetch()} />}
         </Card>
       )}
@@ -71,8 +86,8 @@ function Invitations() {
     <>
       <Card mb="md" style={{ background: "var(--card)" }}><InviteForm onMade={() => void invitations.refetch()} /></Card>
       {open.length > 0 && (
-        <Card padding={0} style={{ background: "var(--card)" }}><Table><Table.Thead><Table.Tr><Table.Th>Role</Table.Th><Table.Th>Project</Table.Th><Table.Th visibleFrom="xs">Good until</Table.Th><Table.Th><span className="visually-hidden">Actions</span></Table.Th></Table.Tr></Table.Thead>
-          <Table.Tbody>{open.map((i) => <Table.Tr key={i.id}><Table.Td>{ROLE_NAMES[i.role]}</Table.Td><Table.Td>{i.project ?? "–"}</Table.Td><Table.Td visibleFrom="xs">{moment(i.expires_at)}</Table.Td><Table.Td ta="right"><Button size="compact-sm" variant="default" aria-label={`Withdraw the invitation as ${ROLE_NAMES[i.role]} of ${moment(i.expires_at)}`} onClick={() => void remove(`/api/invitations/${i.id}`).catch(tellError).then(() => invitations.refetch())}>Withdraw</Button></Table.Td></Table.Tr>)}</Table.Tbody></Table></Card>
+        <Card padding={0} style={{ background: "var(--card)" }}><Table><Table.Thead><Table.Tr><Table.Th>For</Table.Th><Table.Th>Project</Table.Th><Table.Th visibleFrom="xs">Good until</Table.Th><Table.Th><span className="visually-hidden">Actions</span></Table.Th></Table.Tr></Table.Thead>
+          <Table.Tbody>{open.map((i) => <Table.Tr key={i.id}><Table.Td>{i.person ? `New password for ${i.person}` : ROLE_NAMES[i.role]}</Table.Td><Table.Td>{i.project ?? "–"}</Table.Td><Table.Td visibleFrom="xs">{moment(i.expires_at)}</Table.Td><Table.Td ta="right"><Button size="compact-sm" variant="default" aria-label={`Withdraw the ${i.person ? `link to a new password for ${i.person}` : `invitation as ${ROLE_NAMES[i.role]}`} of ${moment(i.expires_at)}`} onClick={() => void remove(`/api/invitations/${i.id}`).catch(tellError).then(() => invitations.refetch())}>Withdraw</Button></Table.Td></Table.Tr>)}</Table.Tbody></Table></Card>
       )}
     </>
   );

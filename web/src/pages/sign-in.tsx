@@ -46,6 +46,7 @@ export default function SignIn() {
           <TextInput label="Name" autoComplete="username" required value={name} onChange={(e) => setName(e.currentTarget.value)} autoFocus />
           <PasswordInput label="Password" autoComplete="current-password" required value={password} onChange={(e) => setPassword(e.currentTarget.value)} visibilityToggleButtonProps={{ "aria-label": "Show the password" }} />
           <Button type="submit" loading={busy} size="md">Sign in</Button>
+          {!first_start && <Text size="sm" c="dimmed">Lost your password? An administrator can make you a link to choose a new one.</Text>}
         </Stack>
       </form>
     </Door>
