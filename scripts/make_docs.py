@@ -357,7 +357,10 @@ def ladder(report: dict[str, Any]) -> str:
         rows.append([rung["model"], f"{100 * rung['win_rate']:.0f} %{spread}", kl, bits])
     head = ["model", "preferred to SFT (95 % interval)", "KL to SFT, nats per response", "bits per byte"]
     prompts = report["ladder"][0]["prompts"]
-    about = f"{prompts} held-out prompts, seed {report['seed']}."
+    minutes = f"{report['seconds'] / 60:.1f}"
+    about = (
+        f"{prompts} held-out prompts, seed {report['seed']}; the walk took {minutes} minutes on two cores of a server."
+    )
     return f"{table(head, rows)}\n\n{about}"
 
 
