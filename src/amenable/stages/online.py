@@ -37,15 +37,15 @@ from amenable.stages.build import (
 )
 from amenable.stages.data import DataConfig, Stream, announce, collate_stream
 from amenable.stages.drift import Drift
-from amenable.stages.episodes import Episodes, EpisodeSource, NoScore, Player, figures, tokenizer_for
+from amenable.stages.episodes import Episodes, EpisodeSource, NoScore, Player, tokenizer_for
 from amenable.stages.events import Event, OnEvent, RunResult, ignore
 from amenable.stages.job import NEW, Job
 from amenable.stages.sft import ensure_template
-from amenable.stages.watched import MOST, watcher, write_samples
+from amenable.stages.watched import MOST, measurer, watcher, write_samples
 from amenable.train.ahead import Ahead
 from amenable.train.contract import Algorithm
 from amenable.train.learner import Learner
-from amenable.train.loop import Scorer, row_figures
+from amenable.train.loop import Scorer
 from amenable.train.policy_scorer import PolicyScorer
 from amenable.train.settings import OptimizerConfig, TrainConfig
 from amenable.train.sources import OnlineSource, RewardScorer, response_seed
@@ -240,6 +240,9 @@ def _run(config: Config, workspace: WorkspaceFolder, job: Job) -> RunResult:
         job.folder,
     )
 
+    def draw_held_out() -> list[Rollout]:
+        return [rollout for group in source.draw(DRAW, held_out) for rollout in group]
+
     def on_batch(step: int, batches: dict[str, Batch]) -> None:
         drift.see(step, batches["rollouts"])
         if config.sample_every and (step == 1 or step % config.sample_every == 0):
@@ -252,7 +255,7 @@ def _run(config: Config, workspace: WorkspaceFolder, job: Job) -> RunResult:
         source,
         steps=steps,
         scorers=scorers,
-        validate=_held_out(source, held_out, learner, scorers),
+        validate=measurer(draw_held_out, source.make_rows, learner, scorers) if held_out else None,
         on_batch=on_batch,
         save_model=lambda folder, about, learns_on: _save(
             policy, learner, folder, {**about, "data": job.data, "reward": config.reward}, learns_on
@@ -460,38 +463,6 @@ def _loaders(
             mend="set it above 0, or leave `ptx` out",
         )
     return loaders
-
-
-def _held_out(
-    source: OnlineSource, units: list[Any], learner: Learner, scorers: Mapping[str, Scorer]
-) -> Callable[[], dict[str, float]] | None:
-    """Score and KL to the reference of responses to held-out prompts, or in episodes, with the same seeds each time."""
-    if not units:
-        return None
-
-    def measure() -> dict[str, float]:
-        drawn = [r for group in source.draw(DRAW, units) for r in group]
-        sound = [r for r in drawn if r.finish != "failed"]
-        found = {"rollouts_failed": float(len(drawn) - len(sound))}
-        if sound:
-            batch = source.make_rows(sound, list(range(len(sound))))
-            own_BT = learner.evaluate("policy", batch, ("logprobs",)).logprobs_BT
-            assert own_BT is not None
-            batch = batch.with_columns({"policy.logprobs": own_BT})
-            reference_BT = scorers["reference"].columns(batch, ("logprobs",))["reference.logprobs"]
-            rewarded = scorers["reward"].columns(batch, ("scores",))
-            earned_B = torch.tensor([sum(rollout.token_rewards or ()) for rollout in sound])
-            found |= {
-                "score": float((rewarded["reward.scores"] + earned_B).mean()),
-                "kl": float((own_BT - reference_BT).sum(1).mean()),
-                "response_tokens": float(batch.trained_BT.sum(1).float().mean()),
-                "finished": float(batch["finished"].mean()),
-                **figures(sound),
-                **row_figures(rewarded, asked=["reward.scores"]),
-            }
-        return {f"validation/{name}": value for name, value in found.items()}
-
-    return measure
 
 
 def _save(policy: Policy, learner: Learner, folder: Path, about: dict[str, Any], learns_on: bool) -> None:

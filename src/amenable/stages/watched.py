@@ -1,4 +1,4 @@
-"""What a policy says as it learns, each token with its figures.
+"""What a policy says as it learns, each token with its figures; and how good it is on prompts that were held out.
 
 samples.jsonl    responses of a step's own batch, where the policy's own responses are learned from
 watched.jsonl    the same held-out prompts answered anew, with the same seeds: what differs between two steps was learned
@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Annotated, Any, cast
 
+import torch
 from msgspec import Meta
 
 from amenable.batch import Batch
@@ -20,10 +21,11 @@ from amenable.data.derive import derive
 from amenable.data.rows import collate, prompt_ids, rollout_rows
 from amenable.errors import TemplateError
 from amenable.stages.build import Compute, Policy
+from amenable.stages.episodes import figures
 from amenable.stages.generate import generate
 from amenable.stages.trace import token_traces
 from amenable.train.learner import Learner
-from amenable.train.loop import Scorer
+from amenable.train.loop import Scorer, row_figures
 from amenable.train.run_folder import RunFolder
 from amenable.types import AnyRecord, Prompt, Rollout, Sampling
 
@@ -62,13 +64,9 @@ def watcher(
     """
 
     def watch(step: int) -> None:
-        sound = [rollout for rollout in draw() if rollout.finish != "failed"]
-        if not sound:
+        batch = _read([rollout for rollout in draw() if rollout.finish != "failed"], make_rows, learner)
+        if batch is None:
             return
-        batch = make_rows(sound, list(range(len(sound))))
-        own_BT = learner.evaluate("policy", batch, ("logprobs",)).logprobs_BT
-        assert own_BT is not None
-        batch = batch.with_columns({"policy.logprobs": own_BT})
         for name, what in (("reference", "logprobs"), ("reward", "scores")):
             if name in scorers:
                 batch = batch.with_columns(scorers[name].columns(batch, (what,)))
@@ -76,6 +74,51 @@ def watcher(
             folder.append(WATCHED, {"step": step, **trace})
 
     return watch
+
+
+def measurer(
+    draw: Callable[[], list[Rollout]],
+    make_rows: Callable[[list[Rollout], list[int]], Batch],
+    learner: Learner,
+    scorers: Mapping[str, Scorer],
+) -> Callable[[], dict[str, float]]:
+    """What to call for score and KL to the reference of responses to held-out prompts, or in episodes.
+
+    draw: with the same seeds each time.
+    """
+
+    def measure() -> dict[str, float]:
+        drawn = draw()
+        sound = [rollout for rollout in drawn if rollout.finish != "failed"]
+        found = {"rollouts_failed": float(len(drawn) - len(sound))}
+        batch = _read(sound, make_rows, learner)
+        if batch is not None:
+            reference_BT = scorers["reference"].columns(batch, ("logprobs",))["reference.logprobs"]
+            rewarded = scorers["reward"].columns(batch, ("scores",))
+            earned_B = torch.tensor([sum(rollout.token_rewards or ()) for rollout in sound])
+            found |= {
+                "score": float((rewarded["reward.scores"] + earned_B).mean()),
+                "kl": float((batch["policy.logprobs"] - reference_BT).sum(1).mean()),
+                "response_tokens": float(batch.trained_BT.sum(1).float().mean()),
+                "finished": float(batch["finished"].mean()),
+                **figures(sound),
+                **row_figures(rewarded, asked=["reward.scores"]),
+            }
+        return {f"validation/{name}": value for name, value in found.items()}
+
+    return measure
+
+
+def _read(
+    sound: list[Rollout], make_rows: Callable[[list[Rollout], list[int]], Batch], learner: Learner
+) -> Batch | None:
+    """Rows of rollouts with the policy's own log-probs; None of none."""
+    if not sound:
+        return None
+    batch = make_rows(sound, list(range(len(sound))))
+    own_BT = learner.evaluate("policy", batch, ("logprobs",)).logprobs_BT
+    assert own_BT is not None
+    return batch.with_columns({"policy.logprobs": own_BT})
 
 
 def watcher_of_records(
