@@ -24,7 +24,7 @@ from amenable.errors import (
     ResourceError,
     TemplateError,
 )
-from amenable.stages import job as job_module
+from amenable.stages import resources
 from amenable.train import checkpoint
 
 from .stage_makers import Toys, demonstrations, start, toys, workspace, write_rows
@@ -244,7 +244,7 @@ def test_a_full_disk(toys, workspace, monkeypatch):
 
 
 def test_too_little_memory(toys, workspace, monkeypatch):
-    monkeypatch.setattr(job_module, "_free_memory_bytes", lambda *_: 1000)
+    monkeypatch.setattr(resources, "free_memory_bytes", lambda *_: 1000)
     with pytest.raises(ResourceError, match="memory") as caught:
         start("sft", toys.mapping("sft"), workspace, "mine")
     assert "LoRA" in str(caught.value.mend)

@@ -14,8 +14,8 @@ import pytest
 
 from amenable.config.runs import about
 from amenable.errors import CheckpointError, ResumeError
+from amenable.stages.ctrl_c import Interrupted
 from amenable.stages.events import Event
-from amenable.stages.job import Interrupted
 from amenable.stages.resume import resume
 from amenable.train.run_folder import hold
 

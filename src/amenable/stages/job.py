@@ -7,13 +7,10 @@ where its last checkpoint stood; Ctrl-C ends the running step, writes a checkpoi
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
-import signal
 import tempfile
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any
@@ -22,15 +19,17 @@ import msgspec
 import torch
 
 from amenable.batch import Batch
-from amenable.config.folder import NAME, WorkspaceFolder, check_disk, new_run
+from amenable.config.folder import NAME, WorkspaceFolder, new_run
 from amenable.config.settings import dump_toml
-from amenable.errors import AmenableError, ParkedError, ResourceError, RolloutError
+from amenable.errors import ParkedError, ResourceError, RolloutError
 from amenable.models.compile import compile_layers
 from amenable.models.folder import model_hash
 from amenable.models.paths import Paths
 from amenable.stages.build import ON_CPU, Compute, set_up, to_be_checkpointed, to_be_compiled
+from amenable.stages.ctrl_c import Interrupted, ctrl_c
 from amenable.stages.events import Event, OnEvent, RunResult
 from amenable.stages.lineage import note_model, note_run
+from amenable.stages.resources import check_resources, free_memory_bytes
 from amenable.stages.trial import TrialOver, forecast
 from amenable.train import checkpoint
 from amenable.train.contract import Algorithm
@@ -47,12 +46,6 @@ TRIAL = "trial"  # a few steps in a folder that is thrown away, to forecast a ru
 SaveModel = Callable[[Path, dict[str, Any], bool], None]
 """(folder, what amenable.json says, whether the model learns on afterwards): writes the model as it stands."""
 REPLAY = "replay:"  # followed by the number of the step whose dumped batch is looked at again
-
-
-class Interrupted(AmenableError):
-    """Ctrl-C: the run has a checkpoint and can go on."""
-
-    exit_code = 130
 
 
 @dataclass
@@ -177,7 +170,7 @@ class Job:
         if self.is_new:
             paths = self.compute.paths.replace(
                 compiled=to_be_compiled(learner, steps),
-                checkpointing=to_be_checkpointed(learner, _free_memory_bytes(learner.device)),
+                checkpointing=to_be_checkpointed(learner, free_memory_bytes(learner.device)),
             )
             self.compute = replace(self.compute, paths=paths)
         if self.compute.paths.compiled:
@@ -232,7 +225,7 @@ class Job:
         )
         self.on_event(Event(stage=self.stage, kind="start", text=f"{self.stage} {self.name}", total=float(steps)))
         try:
-            with _ctrl_c() as pressed:
+            with ctrl_c() as pressed:
                 if watch and progress.step == 0:
                     watch(0)
                 looped = time.perf_counter()
@@ -286,7 +279,7 @@ class Job:
             self.folder.set_status("running")
             self.say(f"going on after step {progress.step} of {steps}")
         else:
-            _check_resources(self.folder.folder, learner, config, steps)
+            check_resources(self.folder.folder, learner, config, steps)
             self.folder.create(
                 config_toml=f'stage = "{self.stage}"\n' + dump_toml(self.config), environment=now, data=self.data
             )
@@ -470,57 +463,6 @@ class Job:
 def _never_began(folder: Path) -> bool:
     """Whether a run failed in its preparations. One that is just being prepared has no status yet."""
     return (folder / "status.json").exists() and not (folder / "config.toml").exists()
-
-
-@contextlib.contextmanager
-def _ctrl_c() -> Iterator[threading.Event]:
-    """The first Ctrl-C only sets the event; a second one interrupts at once. Outside the main thread: never set."""
-    pressed = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield pressed
-        return
-
-    def press(*_: object) -> None:
-        if pressed.is_set():
-            raise KeyboardInterrupt
-        pressed.set()
-
-    before = signal.signal(signal.SIGINT, press)
-    try:
-        yield pressed
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-def _check_resources(folder: Path, learner: Learner, config: TrainConfig, steps: int) -> None:
-    """Room for weights, gradients and moments in memory, and for the checkpoints and kept models on disk."""
-    sizes = [p.numel() * p.element_size() for _, p in learner.parameters()]
-    in_memory = 2 * sum(
-        sizes
-    )  # gradients and what the optimiser adds beyond the loaded weights: at least this much more
-    free_memory = _free_memory_bytes(learner.device)
-    if free_memory is not None and in_memory > free_memory:
-        raise ResourceError(
-            f"training needs at least {in_memory / 2**30:.1f} GiB more memory and {free_memory / 2**30:.1f} GiB are free",
-            mend="train fewer parameters (LoRA: lora.rank=8), or use a smaller model",
-        )
-    whole = sum(p.numel() * p.element_size() for actor in learner.actors.values() for p in actor.parameters())
-    kept = steps // config.keep_models_every if config.keep_models_every else 0
-    on_disk = 3 * sum(sizes) * (config.keep_checkpoints + 1) + whole * (1 + kept)
-    check_disk(folder, on_disk)
-
-
-def _free_memory_bytes(device: str) -> int | None:
-    """Of the device; on a CPU what could be had, the system's caches given up."""
-    if device.startswith("cuda"):
-        return int(torch.cuda.mem_get_info(device)[0])
-    with contextlib.suppress(OSError, ValueError, IndexError):
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        return int(next((line.split()[1] for line in lines if line.startswith("MemAvailable")), "")) * 1024
-    try:
-        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (ValueError, OSError):
-        return None
 
 
 def _duration(seconds: float) -> str:
