@@ -358,9 +358,7 @@ def ladder(report: dict[str, Any]) -> str:
     head = ["model", "preferred to SFT (95 % interval)", "KL to SFT, nats per response", "bits per byte"]
     prompts = report["ladder"][0]["prompts"]
     minutes = f"{report['seconds'] / 60:.1f}"
-    about = (
-        f"{prompts} held-out prompts, seed {report['seed']}; the walk took {minutes} minutes on two cores of a server."
-    )
+    about = f"{prompts} held-out prompts, seed {report['seed']}; the walk took {minutes} minutes."
     return f"{table(head, rows)}\n\n{about}"
 
 

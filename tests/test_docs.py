@@ -59,7 +59,7 @@ def test_the_ladder_is_written_from_a_report(maker: ModuleType) -> None:
     lines = maker.ladder({"ladder": rungs, "seed": 3, "seconds": 421.0}).splitlines()
     assert lines[2] == "| SFT | 50 % | 0.0 | 1.23 |"
     assert lines[3] == "| PPO | 70 % (64-76) | 9.9 |  |"
-    assert lines[5] == "300 held-out prompts, seed 3; the walk took 7.0 minutes on two cores of a server."
+    assert lines[5] == "300 held-out prompts, seed 3; the walk took 7.0 minutes."
     assert "<!-- ladder -->" in TEXTS["README.md"] and "<!-- end of ladder -->" in TEXTS["README.md"]
 
 
