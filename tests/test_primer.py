@@ -15,6 +15,7 @@ from amenable.data.near import near_pairs
 from amenable.data.primer import HELD_OUT, Options, primer_records, written_demonstrations, written_rankings
 from amenable.data.primer_agreement import agreement, spearman
 from amenable.data.primer_check import MINIMUM, check_primer, own_words, promises, relations
+from amenable.data.relatives import content
 from amenable.data.source import load
 from amenable.data.spelling import speller
 from amenable.data.world_facts import CAPITALS
@@ -192,9 +193,29 @@ def test_what_is_generated_gives_no_held_out_question_away() -> None:
     assert not [country for country in both if len(capitals[country] | written[country]) > 1]
 
 
+def test_the_small_world_makes_up_the_share_that_was_asked_for_and_leaves_held_out_clusters_alone() -> None:
+    records = load("primer:generated=0.1,world=0.4", "demonstrations").records
+    world = [r for r in records if r.source == "world"]
+    assert len(world) / len(records) == pytest.approx(0.4, abs=0.001)
+    assert not {r.task for r in world} & {"sentiment", "yes_no"}
+    both = load("primer:world=0.4,held_out=train", "demonstrations").records
+    assert {"sentiment", "yes_no"} <= {r.task for r in both if r.source == "world"}
+
+
+def test_no_request_about_the_small_world_is_nearly_a_held_out_one() -> None:
+    held = [content(r.messages[0].content) for r in written_demonstrations() if primer.side(r.id, r.task) != "train"]
+    made = [r for r in load("primer:world=0.6", "demonstrations").records if r.source == "world" and r.split == "train"]
+    asked = [content(r.messages[0].content) for r in made if len(r.messages[0].content) < 60]
+    assert len(asked) > 300
+    assert not [
+        words for words in asked for other in held if words & other and len(words & other) >= 0.6 * len(words | other)
+    ]
+
+
 @pytest.mark.parametrize(
     ("spec", "said"),
     [
+        ("primer:generated=0.5,world=0.6", "make up 1.1 of all"),
         ("primer:template=3", "did you mean templates"),
         ("primer:clusters=fact", "did you mean facts"),
         ("primer:flags=fails", "did you mean fails_task"),

@@ -3,6 +3,7 @@
     primer                                      all that is written, each record on its side of the split
     primer:clusters=facts+lists,templates=3     two clusters, each example in three further wordings
     primer:held_out=train,generated=0.25        the held-out clusters trained on too, a quarter of it generated
+    primer:generated=0.1,world=0.4              a tenth generated, two fifths requests about the small world (data/world.py)
     primer:seed=1                               other wordings are drawn, and others are generated
 
 Two clusters are held out (HELD_OUT): all of their records are on the test side, so that training leaves them alone and
@@ -13,6 +14,7 @@ relatives (data/relatives.py). docs/primer.md is the data card.
 
 from __future__ import annotations
 
+import random
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache
@@ -22,11 +24,13 @@ from typing import Annotated, Any, Literal, cast
 import msgspec
 from msgspec import Meta
 
+from amenable.data import world_wide
 from amenable.data.derive import derive
 from amenable.data.generated import generated_records
 from amenable.data.options import parse_options
-from amenable.data.relatives import content, groups
-from amenable.data.templates import Task, read_task, wordings
+from amenable.data.relatives import ALIKE, content, groups
+from amenable.data.templates import Task, read_task, wording, wordings
+from amenable.data.world import world_records
 from amenable.errors import DataError, nearest
 from amenable.splitting import first_turn, plain, split_of
 from amenable.types import (
@@ -68,6 +72,9 @@ HELD_OUT = ("sentiment", "yes_no_reason")
 yes_no_reason is near to what is trained (common_sense teaches the reasons), sentiment is far (nothing else asks for
 the mood of a text). An assistant misses least without them: stories, letters, lists, facts and talk all stay."""
 
+_HELD_OUT_IN_WORLD = ("sentiment", "yes_no")
+"""What asks for the same in the small world."""
+
 KINDS = ("demonstrations", "prompts", "rankings", "ratings", "labels", "documents")
 FLAGS = ("fails_task", "inappropriate", "made_up_facts", "violates_constraint", "harmful_advice")
 SHOWCASE = (
@@ -92,6 +99,9 @@ class Options(Record, frozen=True):
     templates: Annotated[int, Meta(ge=0, description="further wordings of each example, from its templates")] = 0
     generated: Annotated[
         float, Meta(ge=0, lt=1, description="share of generated examples among demonstrations and prompts")
+    ] = 0.0
+    world: Annotated[
+        float, Meta(ge=0, lt=1, description="share of requests about the small world among demonstrations and prompts")
     ] = 0.0
     flags: Annotated[tuple[str, ...], Meta(description="labels: only these flags, joined by +; empty: all five")] = ()
     seed: Annotated[int, Meta(ge=0, description="which wordings are drawn and what is generated")] = 0
@@ -127,6 +137,10 @@ def primer_records(kind: str, options: Options | None = None) -> list[AnyRecord]
     options = options or Options()
     _check("cluster", options.clusters, CLUSTERS)
     _check("flag", options.flags, FLAGS)
+    if (made := options.generated + options.world) >= 1:
+        raise DataError(
+            f"generated and world make up {made:g} of all", where="primer", mend="give less than 1 together"
+        )
     makers: dict[str, Callable[[Options], Iterable[AnyRecord]]] = {
         "demonstrations": _with_generated,
         "prompts": _prompts,
@@ -252,39 +266,73 @@ def _demonstrations(options: Options) -> Iterator[Demonstration]:
 
 
 def _with_generated(options: Options) -> list[Demonstration]:
-    """With so many generated ones that they make up the share that was asked for."""
+    """With so many generated ones, and so many about the small world, that they make up the shares that were asked for."""
     held = list(_demonstrations(options))
-    number = round(len(held) * options.generated / (1 - options.generated))
-    if not number:
-        return held
-    made = generated_records(seed=options.seed, size=number + number // 5 + 100)
-    return held + [r for r in made if not _asked_elsewhere(r, options.held_out)][:number]
+    whole = len(held) / (1 - options.generated - options.world)
+    for share, make in ((options.generated, _generated), (options.world, _of_the_world)):
+        if number := round(whole * share):
+            held += [r for r in make(options, number + number // 5 + 100) if not _gives_away(r, options.held_out)][
+                :number
+            ]
+    return held
 
 
-def _asked_elsewhere(generated: Demonstration, held_out: str) -> bool:
-    """Does a written record on another side ask the same, or the same the other way round?"""
-    asked = content(generated.messages[0].content)
-    answers = [content(right) for right in generated.meta["answer"]]
-    for place, words, known in _written_answers(held_out):
+def _generated(options: Options, number: int) -> list[Demonstration]:
+    return generated_records(seed=options.seed, size=number)
+
+
+def _of_the_world(options: Options, number: int) -> list[Demonstration]:
+    """Demonstrations of the small world with many people and things in it, half of them asked for in the primer's wordings
+    where these fit; none of the clusters that the primer holds out."""
+    left_out = _HELD_OUT_IN_WORLD if options.held_out == "test" else ()
+    made = world_records("demonstrations", seed=options.seed, size=number + number // 5)
+    rng = random.Random(options.seed)
+    found = [world_wide.widen(r, rng) for r in made if isinstance(r, Demonstration) and r.task not in left_out]
+    return [_in_other_words(r, rng) if rng.random() < 0.5 else r for r in found]
+
+
+def _in_other_words(record: Demonstration, rng: random.Random) -> Demonstration:
+    """A record of the small world in a wording of the primer's templates, if there is one that fits."""
+    parts = world_wide.parts_of(record)
+    if not parts:
+        return record
+    task = tasks()[world_wide.CLUSTERS[record.task]]
+    asked = wording(task, parts, rng.choice(task.usable(parts)))
+    return record.replace(messages=(user(asked), *record.messages[1:]))
+
+
+def _gives_away(made: Demonstration, held_out: str) -> bool:
+    """Does a written record on another side ask the same: in like words, with the same answer, or the other way round?"""
+    written, holders = _written(held_out)
+    asked = content(made.messages[0].content)
+    answers = [
+        right for right in map(content, made.meta.get("answer", ())) if not right <= asked
+    ]  # not a choice of those told
+    for number in {number for word in asked.union(*answers) for number in holders.get(word, ())}:
+        place, words, known = written[number]
+        if place == made.split:
+            continue
+        alike = len(words & asked) >= ALIKE * len(words | asked)
         same = bool(words & asked) and any(right in known for right in answers)
-        reverse = any(right and right <= words for right in answers) and any(
-            right and right <= asked for right in known
-        )
-        if place != generated.split and (same or reverse):
+        reverse = any(right <= words for right in answers) and any(right and right <= asked for right in known)
+        if alike or same or reverse:
             return True
     return False
 
 
 @cache
-def _written_answers(held_out: str) -> list[tuple[Split, frozenset[str], list[frozenset[str]]]]:
-    """Of every written record whose answer is known by its words: side, words of the request, words of each answer."""
-    written = [(r.id, r.task, r.messages, r.meta) for r in written_demonstrations()]
-    written += [(r.id, r.task, r.messages, r.meta) for r in written_rankings()]
-    return [
-        (side(id, task, held_out), content(_asked(messages)), [content(str(right)) for right in meta["answer"]])
-        for id, task, messages, meta in written
-        if "answer" in meta
-    ]
+def _written(held_out: str) -> tuple[list[tuple[Split, frozenset[str], list[frozenset[str]]]], dict[str, list[int]]]:
+    """Of every written record: side, words of the request, words of each answer that is known; and which hold a word."""
+    found: list[tuple[Split, frozenset[str], list[frozenset[str]]]] = []
+    holders: dict[str, list[int]] = defaultdict(list)
+    records: tuple[Demonstration | Ranked, ...] = (*written_demonstrations(), *written_rankings())
+    for record in records:
+        words = content(_asked(record.messages))
+        known = [content(str(right)) for right in record.meta.get("answer", ())]
+        for word in words.union(*known):
+            holders[word].append(len(found))
+        found.append((side(record.id, record.task, held_out), words, known))
+    return found, holders
 
 
 def _prompts(options: Options) -> Iterator[AnyRecord]:
