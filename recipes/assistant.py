@@ -136,8 +136,8 @@ lies on `../starter`; `amenable chat assistant` talks to it. Written by `recipes
 
 ## What it has learned from
 
-The demonstrations of the primer's training side, each in up to four wordings, and a share of generated ones (sums, counting, letters,
-capitals): docs/primer.md. All of it was written for this project; no person rated this model's answers. Two of the fourteen clusters,
+The demonstrations of the primer's training side, each in up to two wordings, a share of generated ones (sums, counting, letters,
+capitals), and requests about the small world: docs/primer.md. All of it was written for this project; no person rated this model's answers. Two of the fourteen clusters,
 sentiment and yes or no with a reason, were left out of training and are among the prompts below.
 
 ## What it reaches

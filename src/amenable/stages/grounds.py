@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from amenable.data.primer import Options as PrimerOptions
 from amenable.data.primer import held_out_documents, primer_records
 from amenable.data.primer import showcase_prompts as primer_showcase
-from amenable.data.source import sample
+from amenable.data.source import load, sample
 from amenable.data.world import showcase_prompts as world_showcase
 from amenable.data.world import world_records
 from amenable.types import Demonstration, Document, Prompt, Sampling
@@ -142,11 +142,12 @@ class Primer:
     sampling = Sampling(temperature=0.7, max_tokens=96)
     note = (
         "The primer was written for this project; two of its fourteen clusters (sentiment, yes or no with a reason) were"
-        " never trained on and are among the held-out prompts."
+        " never trained on and are among the held-out prompts. Beside it stand generated requests about a small world."
     )
 
     def __init__(self, seed: int = 0, effort: float = 1.0) -> None:
         self.seed, self.effort = seed, effort
+        self.requests = f"primer:templates=1,generated=0.06,world=0.24,seed={seed}"
 
     def pretrain(self) -> None:
         return None
@@ -154,11 +155,11 @@ class Primer:
     def sft(self, base: str) -> dict[str, Any]:
         return {
             "model": base,
-            "data": {"train": [f"primer:templates=2,generated=0.15,seed={self.seed}"]},
+            "data": {"train": [self.requests]},
             "train": {
                 "seed": self.seed,
                 "steps": scaled(300, self.effort),
-                "units_per_step": 32,
+                "units_per_step": 64,
                 "save_every": 50,
                 "validate_every": 50,
                 "optimizer": _muon(1e-3),
@@ -184,7 +185,7 @@ class Primer:
             "model": assistant,
             "reward": reward,
             "critic": reward,
-            "data": {"train": [f"primer:templates=2,generated=0.15,seed={self.seed}"]},
+            "data": {"train": [self.requests]},
             "algorithm": {"name": "ppo", "kl_coef": 0.2},
             "sampling": _of(self.sampling),
             "train": {
@@ -199,7 +200,7 @@ class Primer:
         }
 
     def to_rank(self, number: int | None) -> list[Prompt]:
-        prompts = _primer("prompts", "train", PrimerOptions(templates=2, generated=0.15, seed=self.seed))
+        prompts = [p for p in load(self.requests, "prompts").records if p.split == "train" and isinstance(p, Prompt)]
         return _some(prompts, scaled(number or 1600, self.effort))
 
     def held_out(self, number: int | None) -> list[Prompt]:

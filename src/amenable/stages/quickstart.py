@@ -1,6 +1,7 @@
 """The whole road in one go, on what the package carries: pre-train, instruct, collect preferences, reward, PPO, measure.
 
-With a base model (model=starter) the road begins at instruction and leads over the primer; stages/grounds.py has data and settings.
+With a base model (model=starter) the road begins at instruction and leads over the primer, with one instructed from it (sft=assistant)
+at the preferences; stages/grounds.py has data and settings.
 
 Preferences come from the simulated labeler, which is named so wherever its figures show. Every stage is a run of its
 own, so an interrupted quickstart goes on where it stood; the same seed gives the same figures.
@@ -18,6 +19,7 @@ from msgspec import Meta
 
 from amenable.config.folder import WorkspaceFolder, write_atomic
 from amenable.config.settings import dump_toml, load_toml
+from amenable.errors import ConfigError
 from amenable.evals.curves import read_curves, thin
 from amenable.evals.diagnose import diagnose
 from amenable.evals.report.page import write_report
@@ -58,6 +60,10 @@ class Config(Record, frozen=True):
         str | None,
         Meta(description="base model to instruct on the primer; null: a small one is pre-trained on generated text"),
     ] = None
+    sft: Annotated[
+        str | None,
+        Meta(description="with model: what was instructed from it already, such as assistant; null: instructed here"),
+    ] = None
     seed: Annotated[int, Meta(ge=0, description="same seed, same figures")] = 0
     effort: Annotated[
         float, Meta(gt=0, description="multiplies the steps of every stage; below 1 is quicker and worse")
@@ -85,7 +91,11 @@ class Config(Record, frozen=True):
 def run(
     config: Config, *, workspace: WorkspaceFolder, name: str | None = None, on_event: OnEvent = ignore
 ) -> RunResult:
-    """Walk the road; write report.html and report.json to runs/<name>/."""
+    """Walk the road; write report.html and report.json to runs/<name>/. Raises ConfigError for sft without model."""
+    if config.sft and not config.model:
+        raise ConfigError(
+            "sft without model", where="quickstart", mend="name the base model, too: model=starter sft=assistant"
+        )
     clock = _Clock(folder := _open(config, workspace, name))
     road = _Road(config, workspace, folder, on_event)
     try:
@@ -133,14 +143,15 @@ class _Road:
     def __init__(self, config: Config, workspace: WorkspaceFolder, folder: Path, on_event: OnEvent) -> None:
         self.config, self.workspace, self.folder, self.on_event = config, workspace, folder, on_event
         self.ground = ground_of(config)
-        self.stages = ("pretrain",) * (config.model is None) + ("sft", "reward", "ppo")
+        self.stages = ("pretrain",) * (config.model is None) + ("sft",) * (config.sft is None) + ("reward", "ppo")
 
     def steps(self) -> Iterator[Callable[[], object]]:
         """What is to be done, in order."""
         ground, project = self.ground, self.folder.name
         if settings := ground.pretrain():
             yield lambda: self.stage("pretrain", settings)
-        yield lambda: self.stage("sft", ground.sft(self.base))
+        if not self.config.sft:
+            yield lambda: self.stage("sft", ground.sft(self.base))
         yield self.collect_preferences
         yield lambda: self.stage("reward", ground.reward(self.model("sft"), project))
         yield lambda: self.stage("ppo", ground.ppo(self.model("sft"), self.model("reward")))
@@ -151,6 +162,8 @@ class _Road:
         return self.config.model or self.model("pretrain")
 
     def model(self, stage: str) -> str:
+        if stage == "sft" and self.config.sft:
+            return self.config.sft
         return str(self.run_folder(stage) / "model")
 
     def run_folder(self, stage: str) -> Path:
