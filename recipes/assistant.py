@@ -31,7 +31,7 @@ from amenable.types import Prompt, Sampling, user
 
 RECIPE = Path(__file__).with_name("assistant.toml")
 RUN = "assistant"
-SAMPLING = Sampling(temperature=0.7, top_p=0.95, max_tokens=120)
+SAMPLING = Sampling(temperature=0.3, top_p=0.95, max_tokens=120)
 TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja", "config.json")
 ASKED = (
     "Hello! How are you today?",
@@ -104,6 +104,10 @@ def ship(made: Path, figures: dict[str, Any], target: Path) -> None:
     for name in TOKENIZER:
         shutil.copyfile(made / name, target / name)
     base = "../starter" if target == ASSISTANT else str(STARTER)
+    drawn = {"do_sample": True, "temperature": SAMPLING.temperature, "top_p": SAMPLING.top_p}
+    write_json(
+        drawn | {"eos_token_id": read_json(made / "config.json")["eos_token_id"]}, target / "generation_config.json"
+    )
     config = read_json(made / "adapter" / "adapter_config.json") | {"base_model_name_or_path": base}
     about = {
         "name": "assistant", "parent": "starter", "stage": "sft", "licence": "Apache-2.0",

@@ -9,11 +9,13 @@ from pathlib import Path
 import pytest
 
 from amenable.config.folder import (
+    CHAT,
     WorkspaceFolder,
     check_disk,
     find_workspace,
     init_workspace,
     new_run,
+    own_sampling,
     resolve_model,
     write_atomic,
 )
@@ -125,3 +127,23 @@ def test_check_disk_counts_free_bytes_of_the_nearest_folder_there_is(tmp_path: P
     check_disk(tmp_path / "not" / "yet", 1)
     with pytest.raises(ResourceError, match="GB are needed"):
         check_disk(tmp_path / "not" / "yet", 10**18)
+
+
+@pytest.mark.parametrize(
+    ("said", "temperature", "top_k"),
+    [
+        ('{"do_sample": true, "temperature": 0.3, "top_k": 20}', 0.3, 20),
+        ('{"do_sample": true, "temperature": null}', CHAT.temperature, 0),
+        ('{"temperature": 0.3}', CHAT.temperature, 0),  # nothing is drawn by its makers' account
+        ('{"do_sample": true, "temperature": -1}', CHAT.temperature, 0),
+        ("[1]", CHAT.temperature, 0),
+        ("no JSON", CHAT.temperature, 0),
+        (None, CHAT.temperature, 0),
+    ],
+)
+def test_a_model_may_say_how_it_is_drawn_from(tmp_path: Path, said: str | None, temperature: float, top_k: int) -> None:
+    if said is not None:
+        (tmp_path / "generation_config.json").write_text(said)
+    found = own_sampling(tmp_path)
+    assert (found.temperature, found.top_k) == (temperature, top_k)
+    assert (found.top_p, found.max_tokens) == (CHAT.top_p, CHAT.max_tokens)

@@ -9,13 +9,17 @@ import numpy as np
 import pytest
 import sqlalchemy as sa
 
+from amenable.config.folder import CHAT
 from amenable.evals.bradley_terry import MEAN, SCALE, board, fit
 from amenable.feedback import conversations, rows
 from amenable.feedback.database import writing
 from amenable.feedback.store import Store
 from amenable.feedback.tables import User
 from amenable.feedback.talk_tables import Conversation
+from amenable.server.bodies import Drawing
+from amenable.server.generation import ask_of, model_folder
 from amenable.server.site import Site
+from amenable.types import user
 from tests.server_makers import Browser, browser, events, shared_worker, site, talking, whole
 from tests.stage_makers import toys
 
@@ -40,6 +44,18 @@ def shown(person: Browser, number: int) -> list[dict[str, Any]]:
 
 def records(site: Site, project: str, kind: str) -> list[Any]:
     return list(Store(site.engine).records(project, kind))
+
+
+def test_a_conversation_is_drawn_as_the_model_says_unless_the_person_says_otherwise(talking: Site) -> None:
+    folder = model_folder("sft", talking.workspace)
+    assert ask_of(talking, "sft", (user("Hello"),), Drawing()).sampling == CHAT
+    (folder / "generation_config.json").write_text('{"do_sample": true, "temperature": 0.2, "top_k": 5}')
+    try:
+        own = ask_of(talking, "sft", (user("Hello"),), Drawing(max_tokens=9)).sampling
+        assert (own.temperature, own.top_k, own.max_tokens) == (0.2, 5, 9)
+        assert ask_of(talking, "sft", (user("Hello"),), Drawing(temperature=0.9)).sampling.temperature == 0.9
+    finally:
+        (folder / "generation_config.json").unlink()
 
 
 def test_a_conversation_is_kept_and_branches(talking: Site) -> None:

@@ -20,13 +20,11 @@ INSTRUCTED = ("sft", "ppo", "dpo", "kto")
 @click.command("chat")
 @click.argument("model", required=False)
 @click.option("--system", default="", help="System message to begin with.")
-@click.option("--temperature", type=NumberRange(min=0), default=0.7, show_default=True, help="0 is greedy.")
+@click.option("--temperature", type=NumberRange(min=0), help="0 is greedy; else as the model's makers say, or 0.7.")
 @click.option(
     "--top-p",
     type=NumberRange(0, 1, min_open=True),
-    default=0.95,
-    show_default=True,
-    help="Keep the smallest set of this probability.",
+    help="Keep the smallest set of this probability; else as the model's makers say, or 0.95.",
 )
 @click.option("--max-tokens", type=click.IntRange(min=1), default=256, show_default=True, help="Longest answer.")
 @click.option(
@@ -43,8 +41,8 @@ INSTRUCTED = ("sft", "ppo", "dpo", "kto")
 def command(
     model: str | None,
     system: str,
-    temperature: float,
-    top_p: float,
+    temperature: float | None,
+    top_p: float | None,
     max_tokens: int,
     seed: int,
     decode: Decode,
@@ -55,9 +53,8 @@ def command(
     Without MODEL: to the newest model of the workspace that was instructed, else to the package's assistant.
     """
     from amenable.cli.talk import Conversation, converse
-    from amenable.config.folder import ASSISTANT, resolve_model
+    from amenable.config.folder import ASSISTANT, own_sampling, resolve_model
     from amenable.stages.talk import Talker
-    from amenable.types import Sampling
 
     workspace = workspace_if_any(workspace_dir)
     model = model or _newest(workspace) or ASSISTANT.name
@@ -68,7 +65,9 @@ def command(
             click.echo(f"note: {talker.note}", err=True)
         return talker
 
-    sampling = Sampling(temperature=temperature, top_p=top_p, max_tokens=max_tokens)
+    said = {"temperature": temperature, "top_p": top_p, "max_tokens": max_tokens}
+    own = own_sampling(resolve_model(model, workspace))
+    sampling = own.replace(**{name: value for name, value in said.items() if value is not None})
     conversation = Conversation(model, load, sampling=sampling, seed=seed, system=system)
     click.echo(f"talking to {model}; /help for commands, /quit or Ctrl-D to end", err=True)
     converse(conversation)

@@ -13,6 +13,7 @@ after that step, where it was kept); the package brings two: `starter`, a base m
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import shutil
@@ -22,11 +23,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
+import msgspec
 from msgspec import Meta
 
 from amenable.config.settings import dump_toml, load_toml, parse
 from amenable.errors import AmenableError, ConfigError, ModelError, ResourceError, nearest
-from amenable.types import Record
+from amenable.types import Record, Sampling
 
 SETTINGS_FILE = "amenable.toml"
 CACHE_VARIABLE = "AMENABLE_CACHE"
@@ -34,6 +36,9 @@ STARTER = Path(__file__).parent.parent / "starter"
 ASSISTANT = STARTER.with_name("assistant")
 PACKAGED = {folder.name: folder for folder in (STARTER, ASSISTANT)}
 """The models of the package by name: a base model and an adapter that makes an assistant of it (docs/starter.md)."""
+CHAT = Sampling(temperature=0.7, top_p=0.95, max_tokens=256)
+"""How answers are drawn in a conversation unless the model or the person says otherwise."""
+_OWN = ("temperature", "top_p", "top_k", "repetition_penalty")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
@@ -224,6 +229,19 @@ def every_model(workspace: WorkspaceFolder) -> list[str]:
 def is_model(folder: Path) -> bool:
     """Whether the folder holds a model in Hugging Face layout, or a LoRA adapter in peft's."""
     return (folder / "config.json").is_file() or (folder / "adapter_config.json").is_file()
+
+
+def own_sampling(folder: Path) -> Sampling:
+    """How those who made the model draw from it, as its generation_config.json says; what that leaves open, as in CHAT."""
+    try:
+        said = json.loads((folder / "generation_config.json").read_text("utf-8"))
+        if not isinstance(said, dict) or not said.get("do_sample"):
+            return CHAT
+        return msgspec.convert(
+            msgspec.structs.asdict(CHAT) | {k: said[k] for k in _OWN if said.get(k) is not None}, Sampling
+        )
+    except (OSError, ValueError):  # msgspec's errors are ValueErrors
+        return CHAT
 
 
 def write_atomic(path: Path, data: bytes) -> None:

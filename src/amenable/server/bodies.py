@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from fastapi import Path, Query
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
+from amenable.config.folder import CHAT
 from amenable.types import Message, Sampling
 
 LARGEST_ID = 2**31 - 1  # PostgreSQL's integer
@@ -50,23 +51,19 @@ Turns = Annotated[list[Said], Field(min_length=1, max_length=200)]
 
 
 class Drawing(Body):
-    """How a response is drawn. temperature 0 is greedy; seed: none: the server draws one and says it."""
+    """How a response is drawn; none: as the model's makers do. temperature 0 is greedy; seed: none: the server draws one and says it."""
 
-    temperature: Annotated[float, Field(ge=0, le=10)] = 0.7
-    top_p: Annotated[float, Field(gt=0, le=1)] = 0.95
-    top_k: Annotated[int, Field(ge=0, le=1_000_000)] = 0
-    repetition_penalty: Annotated[float, Field(gt=0, le=10)] = 1.0
+    temperature: Annotated[float, Field(ge=0, le=10)] | None = None
+    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
+    top_k: Annotated[int, Field(ge=0, le=1_000_000)] | None = None
+    repetition_penalty: Annotated[float, Field(gt=0, le=10)] | None = None
     max_tokens: Annotated[int, Field(ge=1, le=8192)] = 256
     seed: Annotated[int, Field(ge=0, le=LARGEST_SEED)] | None = None
 
-    def sampling(self) -> Sampling:
-        return Sampling(
-            temperature=self.temperature,
-            top_p=self.top_p,
-            top_k=self.top_k,
-            repetition_penalty=self.repetition_penalty,
-            max_tokens=self.max_tokens,
-        )
+    def sampling(self, own: Sampling = CHAT) -> Sampling:
+        """own: what holds where nothing is said."""
+        said = self.model_dump(include=set(Sampling.__struct_fields__), exclude_none=True)
+        return own.replace(**said)
 
 
 def messages(turns: list[Said], system: str = "") -> tuple[Message, ...]:

@@ -16,7 +16,7 @@ from fastapi import APIRouter
 from fastapi.responses import StreamingResponse
 from pydantic import Field
 
-from amenable.config.folder import PACKAGED, every_model
+from amenable.config.folder import PACKAGED, every_model, own_sampling
 from amenable.errors import AmenableError
 from amenable.server.access import AnyOne, Generating
 from amenable.server.bodies import Drawing, Json, Named, Text, Turns, messages
@@ -43,11 +43,11 @@ def ask_of(site: Site, model: str, said: Messages, drawing: Drawing) -> Ask:
 
     Raises ModelError for a model that is not there, WorkerDown where the worker is not.
     """
-    model_folder(model, site.workspace)
+    own = own_sampling(model_folder(model, site.workspace))
     if site.worker.state == "down":
         raise WorkerDown("the model worker is not running", mend="it is being started again; try again in a moment")
     seed = secrets.randbelow(2**31) if drawing.seed is None else drawing.seed
-    return Ask(model=model, messages=said, sampling=drawing.sampling(), seed=seed)
+    return Ask(model=model, messages=said, sampling=drawing.sampling(own), seed=seed)
 
 
 def sse(events: AsyncIterator[Json]) -> StreamingResponse:

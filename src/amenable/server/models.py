@@ -22,7 +22,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from amenable.config.folder import WorkspaceFolder, every_model, resolve_model
+from amenable.config.folder import CHAT, WorkspaceFolder, every_model, resolve_model
 from amenable.errors import AmenableError, ModelError
 from amenable.server.errors import WorkerDown
 from amenable.types import Messages, Record, Sampling
@@ -39,7 +39,7 @@ class Ask(Record, frozen=True):
 
     model: str
     messages: Messages
-    sampling: Sampling = Sampling(temperature=0.7, top_p=0.95, max_tokens=256)
+    sampling: Sampling = CHAT
     seed: int = 0
 
 

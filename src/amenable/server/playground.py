@@ -103,7 +103,7 @@ def presets(person: AnyOne, site: SiteDep) -> Json:
 @router.put("/presets")
 def put_preset(new: NewPreset, person: AnyOne, site: SiteDep) -> Json:
     """Keep settings under a name; the same name again replaces them."""
-    values = {"settings": new.settings.model_dump()}
+    values = {"settings": new.settings.model_dump(exclude_none=True)}
     own = (Preset.user_id == person.id, Preset.name == new.name)
     with writing(site.engine) as connection:
         number = connection.execute(sa.select(Preset.id).where(*own)).scalar()
@@ -131,7 +131,7 @@ def share(new: NewShare, person: AnyOne, site: SiteDep) -> Json:
     key = accounts.new_secret()
     with writing(site.engine) as connection:
         _check_room(connection, Share, person, MOST_SHARES)
-        rows.insert(connection, Share, key=key, user_id=person.id, content=new.model_dump())
+        rows.insert(connection, Share, key=key, user_id=person.id, content=new.model_dump(exclude_none=True))
     return {"id": key}
 
 
