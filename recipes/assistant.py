@@ -8,6 +8,7 @@ Interrupted, the same command goes on where the last checkpoint stood.
 
 from __future__ import annotations
 
+import random
 import shutil
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,10 @@ from starter_card import plain
 from amenable import Workspace
 from amenable.cli.progress import progress
 from amenable.config.folder import ASSISTANT, STARTER, WorkspaceFolder
-from amenable.evals.statistics import mean_interval
+from amenable.data.primer import side, tasks, written_demonstrations
+from amenable.data.templates import drawn_templates, parts_of, wording
+from amenable.evals.statistics import mean_interval, wilson
+from amenable.feedback.simulated import SimulatedLabeler, scored
 from amenable.models.weights import read_json, tensors_of, write_json, write_tensors
 from amenable.stages.build import open_policy
 from amenable.stages.generate import generate
@@ -31,6 +35,7 @@ from amenable.types import Prompt, Sampling, user
 
 RECIPE = Path(__file__).with_name("assistant.toml")
 RUN = "assistant"
+WORDINGS = 1  # of assistant.toml: templates=1
 SAMPLING = Sampling(temperature=0.3, top_p=0.95, max_tokens=120)
 TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja", "config.json")
 ASKED = (
@@ -45,7 +50,7 @@ ASKED = (
     "Make this more polite: Give me the salt.",
     "What will the weather be in Paris on my birthday?",
 )
-"""What the card shows beside ten held-out prompts; written before there was a model to answer."""
+"""What the card shows beside ten held-out prompts; written before there was a model to answer. Some are in the primer now, in these or like words."""
 
 
 def main() -> None:
@@ -87,11 +92,39 @@ def measure(folder: WorkspaceFolder, number: int | None, show: Any) -> dict[str,
              "against_assistant": None if won is None else [won.win_rate.value, won.win_rate.low, won.win_rate.high],
              "bits_per_byte": found.bits_per_byte[rung.name]}
         )  # fmt: skip
+    known = known_requests(40 if number else 400)
+    again = [group[0] for group in generate(assistant, known, SAMPLING, seed=0, on_event=show, label="known requests")]
+    quality = SimulatedLabeler().quality
+    marks = [1 + 6 * quality(scored(p, r.text, finished=r.finish == "stop")) for p, r in zip(known, again, strict=True)]
     asked = [Prompt(id=f"asked-{i}", messages=(user(words),)) for i, words in enumerate(ASKED)]
     asked += [p for p in prompts if len(p.messages) == 1][:10]
     answers = generate(assistant, asked, SAMPLING, seed=0)
     said = [{"prompt": p.messages[0].content, "answer": group[0].text} for p, group in zip(asked, answers, strict=True)]
-    return {"rows": rows, "prompts": len(prompts), "answers": said}
+    share = wilson(sum(mark >= 5 for mark in marks), len(marks))
+    recalled = {
+        "prompts": len(known),
+        "rating": mean_interval(marks).value,
+        "share": [share.value, share.low, share.high],
+    }
+    return {"rows": rows, "prompts": len(prompts), "known": recalled, "answers": said}
+
+
+def known_requests(number: int) -> list[Prompt]:
+    """Requests that it was trained on, each in a wording that it was not trained on."""
+    templates, rng = tasks(), random.Random(0)
+    pool = [d for d in written_demonstrations() if side(d.id, d.task) == "train" and d.task in templates]
+    found: list[Prompt] = []
+    for shown in rng.sample(pool, len(pool)):
+        task = templates[shown.task]
+        parts = parts_of(task, shown) if len(shown.messages) == 2 else {}
+        others = sorted({*task.usable(parts)} - {*drawn_templates(task, shown, WORDINGS)}) if parts else []
+        if others and len(found) < number:
+            asked = wording(task, parts, rng.choice(others))
+            right = (shown.messages[-1].content,)
+            found.append(
+                Prompt(id=shown.id, messages=(user(asked),), task=shown.task, references=right, meta=shown.meta)
+            )
+    return found
 
 
 def ship(made: Path, figures: dict[str, Any], target: Path) -> None:
@@ -133,6 +166,7 @@ def card(figures: dict[str, Any], parameters: int) -> str:
         f"{number}. **{plain(a['prompt'])}** {plain(a['answer'].strip())}"
         for number, a in enumerate(figures["answers"], 1)
     )
+    known = figures["known"]
     return f"""# assistant
 
 The starter, instructed on the primer, to train from. A LoRA adapter of {parameters:,} parameters in bfloat16 that
@@ -153,16 +187,20 @@ code (docs/simulated-labeler.md). Bits per byte on the passages and stories of t
 |---|---|---|---|
 {table}
 
+Of {known["prompts"]} requests of the training side, each in a wording that was not trained on, it answers {100 * known["share"][0]:.0f} % ({100 * known["share"][1]:.0f}-{100 * known["share"][2]:.0f}) with a rating of 5
+or more (mean {known["rating"]:.2f}). What people ask most stands there: it answers by heart, and beyond that mostly in form.
+
 ## Limits
 
-- It takes up the form of an answer and rarely its sense, as the answers below show: nine million parameters hold too little.
+- It answers much of what it was taught, tells small stories, writes short notes and repeats what a short passage says. Asked anything else it takes up the form
+  of an answer and rarely its sense, as the answers below show: nine million parameters hold too little.
 - What it says of facts is often wrong, and it cannot reckon or count.
 - It refuses some requests that the primer has examples of. That is no safety training.
 - It keeps to a few sentences of simple English, and to the tone of the primer. What the starter's card says of its books holds here too.
 
 ## Twenty answers, unpicked
 
-Seed 0, the same sampling: ten requests that stood in the script before there was a model, then ten held-out prompts of the primer.
+Seed 0, the same sampling: ten requests that stood in the script before there was a model (some are in the primer now), then ten held-out prompts of the primer.
 
 {answers}
 """

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 from amenable.config.folder import init_workspace
+from amenable.config.settings import load_toml
+from amenable.errors import ConfigError
 from amenable.stages.events import Event
 from amenable.stages.quickstart import Config, run
 
@@ -18,6 +20,25 @@ SMALL = Config(effort=0.01, prompts=6, labelled=800)
 def report_of(folder: Path) -> dict[str, Any]:
     found: dict[str, Any] = json.loads((folder / "runs" / "quickstart-1" / "report.json").read_text())
     return found
+
+
+def test_what_was_instructed_needs_the_model_that_it_was_instructed_from(tmp_path: Path) -> None:
+    workspace = init_workspace(tmp_path)
+    with pytest.raises(ConfigError, match="sft without model"):
+        run(Config(sft="assistant"), workspace=workspace)
+    assert workspace.run_names() == []
+
+
+@pytest.mark.slow
+def test_a_quickstart_goes_on_from_what_was_instructed_already(tmp_path: Path) -> None:
+    config = Config(model="starter", sft="assistant", effort=0.02, prompts=4, labelled=400)
+    result = run(config, workspace=init_workspace(tmp_path))
+    made = {name.removeprefix("quickstart-1") for name in init_workspace(tmp_path).run_names()}
+    assert made == {"", "-reward", "-ppo"}
+    report = report_of(tmp_path)
+    assert [row["model"] for row in report["ladder"]] == ["base", "few-shot base", "SFT", "best-of-4", "PPO"]
+    assert load_toml(tmp_path / "runs" / "quickstart-1-ppo" / "config.toml")["model"] == "assistant"
+    assert (tmp_path / "runs" / "quickstart-1-ppo" / "model") == Path(result.model)
 
 
 @pytest.mark.slow

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from amenable.data.primer import Options as PrimerOptions
 from amenable.data.primer import held_out_documents, primer_records
 from amenable.data.primer import showcase_prompts as primer_showcase
-from amenable.data.source import load, sample
+from amenable.data.source import sample
 from amenable.data.world import showcase_prompts as world_showcase
 from amenable.data.world import world_records
 from amenable.types import Demonstration, Document, Prompt, Sampling
@@ -37,7 +37,7 @@ class Ground(Protocol):
         """Settings of `amenable ppo`."""
 
     def to_rank(self, number: int | None) -> list[Prompt]:
-        """Training prompts whose responses are ranked."""
+        """Prompts whose responses are ranked; none of the ladder's."""
 
     def held_out(self, number: int | None) -> list[Prompt]:
         """Prompts of the test side, for the ladder."""
@@ -147,7 +147,6 @@ class Primer:
 
     def __init__(self, seed: int = 0, effort: float = 1.0) -> None:
         self.seed, self.effort = seed, effort
-        self.requests = f"primer:templates=1,generated=0.06,world=0.24,seed={seed}"
 
     def pretrain(self) -> None:
         return None
@@ -155,7 +154,7 @@ class Primer:
     def sft(self, base: str) -> dict[str, Any]:
         return {
             "model": base,
-            "data": {"train": [self.requests]},
+            "data": {"train": [_requests(self.seed)]},
             "train": {
                 "seed": self.seed,
                 "steps": scaled(300, self.effort),
@@ -185,7 +184,7 @@ class Primer:
             "model": assistant,
             "reward": reward,
             "critic": reward,
-            "data": {"train": [self.requests]},
+            "data": {"train": [_requests(self.seed + 1)]},  # in other wordings
             "algorithm": {"name": "ppo", "kl_coef": 0.2},
             "sampling": _of(self.sampling),
             "train": {
@@ -200,7 +199,8 @@ class Primer:
         }
 
     def to_rank(self, number: int | None) -> list[Prompt]:
-        prompts = [p for p in load(self.requests, "prompts").records if p.split == "train" and isinstance(p, Prompt)]
+        """Of the validation side: what the SFT model knows by heart shows nothing of what it does elsewhere."""
+        prompts = _primer("prompts", "validation", PrimerOptions(templates=3, seed=self.seed))
         return _some(prompts, scaled(number or 1600, self.effort))
 
     def held_out(self, number: int | None) -> list[Prompt]:
@@ -216,6 +216,10 @@ class Primer:
 
     def showcase(self) -> list[Prompt]:
         return primer_showcase()
+
+
+def _requests(seed: int) -> str:
+    return f"primer:templates=1,generated=0.05,world=0.15,seed={seed}"
 
 
 def scaled(amount: int, effort: float) -> int:
