@@ -202,6 +202,21 @@ def test_the_small_world_makes_up_the_share_that_was_asked_for_and_leaves_held_o
     assert {"sentiment", "yes_no"} <= {r.task for r in both if r.source == "world"}
 
 
+def test_chained_requests_come_after_others_of_the_training_side() -> None:
+    plain = {r.id: r for r in load("primer", "demonstrations").records}
+    trained = {r.messages for r in plain.values() if r.split == "train"}
+    chained = load("primer:chained=0.5", "demonstrations").records
+    assert [r.id for r in chained] == list(plain)
+    longer = [r for r in chained if r.messages != plain[r.id].messages]
+    single = [r for r in plain.values() if len(r.messages) == 2]
+    assert len(longer) / len(single) == pytest.approx(0.5, abs=0.03)
+    for record in longer:
+        *before, asked, answer = record.messages
+        assert (asked, answer) == plain[record.id].messages and 2 <= len(before) <= 6
+        assert all(pair in trained for pair in zip(before[::2], before[1::2], strict=True))
+    assert load("primer:chained=0.5,seed=1", "demonstrations").records != chained
+
+
 def test_no_request_about_the_small_world_is_nearly_a_held_out_one() -> None:
     held = [content(r.messages[0].content) for r in written_demonstrations() if primer.side(r.id, r.task) != "train"]
     made = [r for r in load("primer:world=0.6", "demonstrations").records if r.source == "world" and r.split == "train"]

@@ -3,6 +3,7 @@
     primer                                      all that is written, each record on its side of the split
     primer:clusters=facts+lists,templates=3     two clusters, each example in three further wordings
     primer:held_out=train,generated=0.25        the held-out clusters trained on too, a quarter of it generated
+    primer:chained=0.5                          half of the single requests come after others, in one conversation
     primer:generated=0.1,world=0.4              a tenth generated, two fifths requests about the small world (data/world.py)
     primer:seed=1                               other wordings are drawn, and others are generated
 
@@ -75,6 +76,9 @@ the mood of a text). An assistant misses least without them: stories, letters, l
 _HELD_OUT_IN_WORLD = ("sentiment", "yes_no")
 """What asks for the same in the small world."""
 
+_MAX_CHAINED = 400
+"""Characters of a request with its answer that may come before another."""
+
 KINDS = ("demonstrations", "prompts", "rankings", "ratings", "labels", "documents")
 FLAGS = ("fails_task", "inappropriate", "made_up_facts", "violates_constraint", "harmful_advice")
 SHOWCASE = (
@@ -102,6 +106,14 @@ class Options(Record, frozen=True):
     ] = 0.0
     world: Annotated[
         float, Meta(ge=0, lt=1, description="share of requests about the small world among demonstrations and prompts")
+    ] = 0.0
+    chained: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=1,
+            description="share of the requests of one turn that come after one to three others in a conversation",
+        ),
     ] = 0.0
     flags: Annotated[tuple[str, ...], Meta(description="labels: only these flags, joined by +; empty: all five")] = ()
     seed: Annotated[int, Meta(ge=0, description="which wordings are drawn and what is generated")] = 0
@@ -274,7 +286,22 @@ def _with_generated(options: Options) -> list[Demonstration]:
             held += [r for r in make(options, number + number // 5 + 100) if not _gives_away(r, options.held_out)][
                 :number
             ]
-    return held
+    return list(_chained(held, options))
+
+
+def _chained(records: Sequence[Demonstration], options: Options) -> Iterator[Demonstration]:
+    """The records, some of one turn after others of the training side: in a conversation the last request counts."""
+    rng = random.Random(options.seed)
+    others = [r for r in records if r.split == "train" and len(r.messages) == 2 and _length(r) <= _MAX_CHAINED]
+    for record in records:
+        if others and len(record.messages) == 2 and rng.random() < options.chained:
+            before = (m for other in rng.sample(others, min(len(others), rng.randint(1, 3))) for m in other.messages)
+            record = record.replace(messages=(*before, *record.messages))
+        yield record
+
+
+def _length(record: Demonstration) -> int:
+    return sum(len(m.content) for m in record.messages)
 
 
 def _generated(options: Options, number: int) -> list[Demonstration]:
