@@ -38,6 +38,11 @@ def test_held_out_prompts_are_neither_ranked_nor_trained_on(ground: Ground) -> N
     assert not asked & {p.messages for p in ground.showcase()}
 
 
+def test_no_prompt_is_ranked_twice_for_one_reward_model() -> None:
+    ranked = {r.prompt for r in load("primer", "rankings").records}
+    assert ranked and not ranked & {p.messages for p in Primer().to_rank(None)}
+
+
 def test_the_primers_held_out_prompts_are_all_of_its_test_side_and_hold_two_clusters_back() -> None:
     ground = Primer()
     held_out = ground.held_out(None)

@@ -15,7 +15,7 @@ from amenable.data.primer import showcase_prompts as primer_showcase
 from amenable.data.source import sample
 from amenable.data.world import showcase_prompts as world_showcase
 from amenable.data.world import world_records
-from amenable.types import Demonstration, Document, Prompt, Sampling
+from amenable.types import Demonstration, Document, Prompt, Ranking, Sampling
 
 
 class Ground(Protocol):
@@ -200,8 +200,11 @@ class Primer:
 
     def to_rank(self, number: int | None) -> list[Prompt]:
         """Of the validation side: what the SFT model knows by heart shows nothing of what it does elsewhere."""
+        ranked = {
+            r.prompt for r in primer_records("rankings") if isinstance(r, Ranking)
+        }  # these train the reward model as they are
         prompts = _primer("prompts", "validation", PrimerOptions(templates=3, seed=self.seed))
-        return _some(prompts, scaled(number or 1600, self.effort))
+        return _some([p for p in prompts if p.messages not in ranked], scaled(number or 1600, self.effort))
 
     def held_out(self, number: int | None) -> list[Prompt]:
         prompts = _primer("prompts", "test", PrimerOptions())
