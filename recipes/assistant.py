@@ -196,6 +196,7 @@ or more (mean {known["rating"]:.2f}). What people ask most stands there: it answ
   of an answer and rarely its sense, as the answers below show: nine million parameters hold too little.
 - What it says of facts is often wrong, and it cannot reckon or count.
 - It refuses some requests that the primer has examples of. That is no safety training.
+- In a longer conversation it loses itself; ask one thing at a time.
 - It keeps to a few sentences of simple English, and to the tone of the primer. What the starter's card says of its books holds here too.
 
 ## Twenty answers, unpicked
