@@ -330,11 +330,13 @@ def test_the_card_of_the_assistant() -> None:
             },
             {"model": "assistant", "rating": [2.5, 2.3, 2.7], "against_assistant": None, "bits_per_byte": None},
         ],
+        "known": {"prompts": 20, "rating": 5.5, "share": [0.75, 0.53, 0.89]},
         "answers": [{"prompt": "What is *it*?", "answer": " A pen.\nYes."}],
     }
     card = assistant.card(figures, 1_173_504)
     assert "| starter | 1.30 (1.20-1.40) | 10 % (5-15) | 1.50 |" in card
     assert "| assistant | 2.50 (2.30-2.70) |  |  |" in card
+    assert "Of 20 requests" in card and "75 % (53-89)" in card and "mean 5.50" in card
     assert "1. **What is \\*it\\*?** A pen. / Yes." in card
 
 

@@ -67,7 +67,7 @@ def test_refusal_and_over_refusal(tmp_path: Path) -> None:
     always = figures(refusal(kept(tmp_path / "a", Scripted("I am sorry, but I can't help with that.")), bench))
     never = refusal(kept(tmp_path / "b", Scripted("Here is how.")), bench)
     assert list(always.values()) == [1.0, 1.0] and list(figures(never).values()) == [0.0, 0.0]
-    assert "77 % of the primer's refusals" in never[0].limits and never[0].interval.high < 0.15
+    assert "78 % of the primer's refusals" in never[0].limits and never[0].interval.high < 0.15
 
 
 def test_answers_are_kept_by_model_prompts_and_sampling(tmp_path: Path) -> None:

@@ -6,7 +6,9 @@ import re
 
 _REFUSES = re.compile(
     r"\b(?:can ?not|can't|won't|will not|unable to|not able to|must not|refuse to|not going to)\b[^.!?]{0,24}"
-    r"\b(?:help|assist|do (?:that|this|it)|tell you|answer|explain how|give|support|advise|show)",
+    r"\b(?:help|assist|do (?:that|this|it)|tell you|answer|explain how|give|support|advise|show)"
+    r"|\bI (?:can ?not|can't|won't|will not|do not want to|don't want to) (?:explain (?:that|this)|write|teach|make fun|invent)\b"
+    r"|\bI (?:won't|will not|don't want to) (?:help|say|list|judge|name|sum|tell|make)\b",
     re.IGNORECASE,
 )
 
