@@ -136,6 +136,7 @@ def test_check_disk_counts_free_bytes_of_the_nearest_folder_there_is(tmp_path: P
         ('{"do_sample": true, "temperature": null}', CHAT.temperature, 0),
         ('{"temperature": 0.3}', CHAT.temperature, 0),  # nothing is drawn by its makers' account
         ('{"do_sample": true, "temperature": -1}', CHAT.temperature, 0),
+        ('{"do_sample": true, "temperature": NaN}', CHAT.temperature, 0),
         ("[1]", CHAT.temperature, 0),
         ("no JSON", CHAT.temperature, 0),
         (None, CHAT.temperature, 0),

@@ -13,7 +13,6 @@ after that step, where it was kept); the package brings two: `starter`, a base m
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import re
 import shutil
@@ -234,13 +233,13 @@ def is_model(folder: Path) -> bool:
 def own_sampling(folder: Path) -> Sampling:
     """How those who made the model draw from it, as its generation_config.json says; what that leaves open, as in CHAT."""
     try:
-        said = json.loads((folder / "generation_config.json").read_text("utf-8"))
+        said = msgspec.json.decode((folder / "generation_config.json").read_bytes())
         if not isinstance(said, dict) or not said.get("do_sample"):
             return CHAT
         return msgspec.convert(
             msgspec.structs.asdict(CHAT) | {k: said[k] for k in _OWN if said.get(k) is not None}, Sampling
         )
-    except (OSError, ValueError):  # msgspec's errors are ValueErrors
+    except (OSError, ValueError, msgspec.MsgspecError):
         return CHAT
 
 
