@@ -21,7 +21,9 @@ from starter_card import plain
 from amenable import Workspace
 from amenable.cli.progress import progress
 from amenable.config.folder import ASSISTANT, STARTER, WorkspaceFolder
-from amenable.data.primer import side, tasks, written_demonstrations
+from amenable.config.settings import load_toml
+from amenable.data.options import parse_options
+from amenable.data.primer import SOURCE, Options, side, tasks, written_demonstrations
 from amenable.data.templates import drawn_templates, parts_of, wording
 from amenable.evals.statistics import mean_interval, wilson
 from amenable.feedback.simulated import SimulatedLabeler, scored
@@ -35,7 +37,6 @@ from amenable.types import Prompt, Sampling, user
 
 RECIPE = Path(__file__).with_name("assistant.toml")
 RUN = "assistant"
-WORDINGS = 1  # of assistant.toml: templates=1
 SAMPLING = Sampling(temperature=0.3, top_p=0.95, max_tokens=120)
 TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja", "config.json")
 ASKED = (
@@ -111,13 +112,19 @@ def measure(folder: WorkspaceFolder, number: int | None, show: Any) -> dict[str,
 
 def known_requests(number: int) -> list[Prompt]:
     """Requests that it was trained on, each in a wording that it was not trained on."""
+    (source,) = load_toml(RECIPE)["sft"]["data"]["train"]
+    trained = parse_options(Options, source.partition(":")[2], SOURCE)
     templates, rng = tasks(), random.Random(0)
     pool = [d for d in written_demonstrations() if side(d.id, d.task) == "train" and d.task in templates]
     found: list[Prompt] = []
     for shown in rng.sample(pool, len(pool)):
         task = templates[shown.task]
         parts = parts_of(task, shown) if len(shown.messages) == 2 else {}
-        others = sorted({*task.usable(parts)} - {*drawn_templates(task, shown, WORDINGS)}) if parts else []
+        others = (
+            sorted({*task.usable(parts)} - {*drawn_templates(task, shown, trained.templates, trained.seed)})
+            if parts
+            else []
+        )
         if others and len(found) < number:
             asked = wording(task, parts, rng.choice(others))
             right = (shown.messages[-1].content,)
