@@ -112,7 +112,7 @@ class Options(Record, frozen=True):
         Meta(
             ge=0,
             le=1,
-            description="share of the requests of one turn that come after one to three others in a conversation",
+            description="share of the requests of one turn that come after one to five others in a conversation",
         ),
     ] = 0.0
     flags: Annotated[tuple[str, ...], Meta(description="labels: only these flags, joined by +; empty: all five")] = ()
@@ -295,7 +295,7 @@ def _chained(records: Sequence[Demonstration], options: Options) -> Iterator[Dem
     others = [r for r in records if r.split == "train" and len(r.messages) == 2 and _length(r) <= _MAX_CHAINED]
     for record in records:
         if others and len(record.messages) == 2 and rng.random() < options.chained:
-            before = (m for other in rng.sample(others, min(len(others), rng.randint(1, 3))) for m in other.messages)
+            before = (m for other in rng.sample(others, min(len(others), rng.randint(1, 5))) for m in other.messages)
             record = record.replace(messages=(*before, *record.messages))
         yield record
 
