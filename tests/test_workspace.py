@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from amenable import Workspace
-from amenable.errors import ConfigError, ModelError
+from amenable.chat.render import render_prompt
+from amenable.errors import ConfigError, DataError, ModelError, RolloutError
 from amenable.stages.events import Event, RunResult
-from amenable.types import Label, Sampling, user
+from amenable.types import Label, Message, Sampling, assistant, user
 from amenable.workspace import overlay, read_recipe
 
 from .stage_makers import Toys, toys
@@ -142,6 +143,30 @@ def test_an_answer_that_is_broken_off_counts_as_far_as_it_came(here: Workspace, 
     start = next(pieces)
     pieces.close()
     assert [m.content for m in talk.messages] == ["Is the hat red?", start]
+
+
+def test_what_cannot_be_answered_is_no_part_of_the_conversation(here: Workspace, toys: Toys) -> None:
+    talk = here.chat(toys.sft, sampling=Sampling(max_tokens=4))
+    talk.say("Is the hat red?")
+    before = talk.messages
+    with pytest.raises(DataError, match=r"half a character \(U\+D83D\)"):
+        talk.say("Is the \ud83d hat red?")
+    with pytest.raises(RolloutError, match="no room"):
+        talk.say("red " * 1000)
+    assert talk.messages == before
+    talk.say("And the ball?")
+    assert talk.messages[:2] == before
+
+
+def test_a_conversation_that_outgrows_the_context_loses_its_oldest_exchanges(here: Workspace, toys: Toys) -> None:
+    talker = here.chat(toys.sft, system="Be kind.").talker
+    turns = [m for i in range(40) for m in (user(f"Is hat {i} red?"), assistant(f"Yes, {i} is."))]
+    asked = [Message(role="system", content="Be kind."), *turns, user("And the ball?")]
+    ids = list(talker.request(asked, Sampling(max_tokens=16), 0).prompt_ids)
+    kept = next(i for i in range(40) if ids == render_prompt([asked[0], *asked[1 + 2 * i :]], talker.tokenizer))
+    assert 0 < kept <= 40
+    assert len(ids) <= talker.context - 16
+    assert len(render_prompt([asked[0], *asked[2 * kept - 1 :]], talker.tokenizer)) > talker.context - 16
 
 
 def test_feedback_is_trained_on_by_name(here: Workspace, toys: Toys) -> None:

@@ -271,15 +271,13 @@ class Conversation:
         return "".join(self.stream(text))
 
     def stream(self, text: str) -> Iterator[str]:
-        """The answer piece by piece. An answer that is broken off counts as far as it came."""
-        asked = (*self.messages, user(text))
-        pieces: list[str] = []
-        try:
-            for piece in self.talker.stream(asked, self.sampling, self.seed + len(asked)):
-                pieces.append(piece)
-                yield piece
-        finally:
-            self.messages = (*asked, assistant("".join(pieces)))
+        """The answer piece by piece. An answer that is broken off counts as far as it came; an error before it leaves all as it was."""
+        asked, said = (*self.messages, user(text)), ""
+        for piece in self.talker.stream(asked, self.sampling, self.seed + len(asked)):
+            said += piece
+            self.messages = (*asked, assistant(said))
+            yield piece
+        self.messages = (*asked, assistant(said))
 
 
 # Shared with the command line

@@ -13,12 +13,16 @@ from __future__ import annotations
 import json
 import re
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import tokenizers
 
+from amenable.errors import DataError
+
 _NONCE = secrets.token_hex(8)
+_SURROGATE = re.compile(r"[\ud800-\udfff]")
 
 
 class Guard:
@@ -43,20 +47,37 @@ class Guard:
     def encode_rendered(self, rendered: str) -> list[int]:
         """Ids of a template's output over messages that went through `plain`."""
         marked = self._pattern.sub(lambda m: _control_mark(self._controls[m[0]]), rendered)
-        return self._twin.encode(self.restore(marked), add_special_tokens=False).ids
+        return self.encode(self.restore(marked))
 
     def encode(self, text: str) -> list[int]:
         """Ids of text that holds no control tokens, whatever it says."""
-        return self._twin.encode(text, add_special_tokens=False).ids
+        return self.encode_with_offsets(text)[0]
 
     def encode_with_offsets(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
         """`encode`, and from which to which character each id stands."""
-        found = self._twin.encode(text, add_special_tokens=False)
+        with _no_half_characters((text,)):
+            found = self._twin.encode(text, add_special_tokens=False)
         return found.ids, found.offsets
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
         """`encode` of many texts, on all cores."""
-        return [e.ids for e in self._twin.encode_batch_fast(list(texts), add_special_tokens=False)]
+        with _no_half_characters(texts):
+            return [e.ids for e in self._twin.encode_batch_fast(list(texts), add_special_tokens=False)]
+
+
+@contextmanager
+def _no_half_characters(texts: Sequence[str]) -> Iterator[None]:
+    """A lone surrogate, which Python's strings can hold and UTF-8 cannot, is the caller's mistake and named as such."""
+    try:
+        yield
+    except TypeError:
+        found = next((m for m in map(_SURROGATE.search, texts) if m), None)
+        if found is None:
+            raise
+        raise DataError(
+            f"half a character (U+{ord(found[0]):04X}) stands in the text, before {found.string[found.end() :][:20]!r}",
+            mend='read it as UTF-8, or mend it: text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")',
+        ) from None
 
 
 def _control_mark(index: int) -> str:

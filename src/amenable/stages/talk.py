@@ -29,7 +29,7 @@ class Talker:
         self.engine = make_engine(model, self.tokenizer, dtype=compute.half, decode=decode)
 
     def stream(self, messages: Sequence[Message], sampling: Sampling, seed: int) -> Iterator[str]:
-        """The answer to a conversation, piece by piece. The oldest turns are left out when the context is full."""
+        """The answer to a conversation, piece by piece. The oldest requests and their answers are left out when the context is full."""
         for token in self.engine.stream(self.request(messages, sampling, seed)):
             if token.text:
                 yield token.text
@@ -44,8 +44,7 @@ class Talker:
         render = render_source if self.model.kind == "seq2seq" else render_prompt
         ids = render(messages, self.tokenizer)
         room = self.context - min(sampling.max_tokens, self.context // 4)
-        while len(ids) > room and sum(m.role != "system" for m in messages) > 1:
-            oldest = next(i for i, m in enumerate(messages) if m.role != "system")
-            del messages[oldest]
+        while len(ids) > room and len(asked := [i for i, m in enumerate(messages) if m.role == "user"]) > 1:
+            del messages[asked[0] : asked[1]]  # with its answer: templates want a user's turn first
             ids = render(messages, self.tokenizer)
         return ids
