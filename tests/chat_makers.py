@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import tokenizers
-from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
+from tokenizers import decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 from amenable.chat.tokenizer import Tokenizer, train_bpe
 
@@ -110,3 +110,13 @@ def t5_like(folder: Path) -> Path:
     folder = write_folder(folder, inner, config)
     (folder / "config.json").write_text(json.dumps({"decoder_start_token_id": 0, "eos_token_id": 1}))
     return folder
+
+
+def framed(config: dict[str, str], single: str) -> Tokenizer:
+    """Our own BPE with further control tokens, which a post-processor puts round every text, as BART's and NLLB's do."""
+    inner = tokenizers.Tokenizer.from_str(own().inner.to_str())
+    names = [*dict.fromkeys([*config.values(), *(name for name in single.split() if name != "$A")])]
+    inner.add_special_tokens(names)
+    pairs = [(name, inner.token_to_id(name)) for name in names]
+    inner.post_processor = processors.TemplateProcessing(single=single, special_tokens=pairs)
+    return Tokenizer(inner, config, decoder_start=inner.token_to_id("</s>"))

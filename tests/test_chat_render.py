@@ -21,7 +21,7 @@ from amenable.chat.template import render_template
 from amenable.chat.tokenizer import Tokenizer
 from amenable.errors import TemplateError
 from amenable.types import Message, assistant, text, user
-from tests.chat_makers import llama_like, own, phi_like, qwen_like, t5_like
+from tests.chat_makers import framed, llama_like, own, phi_like, qwen_like, t5_like
 
 OWN = own()
 CHATTY = {"qwen": qwen_like, "phi": phi_like, "llama": llama_like}
@@ -67,6 +67,24 @@ def test_newline_after_the_stop_token_is_not_trained(tmp_path: Path) -> None:
         ("Blue, I think.<|im_end|>", True),
         ("\n", False),
     ]
+
+
+def test_a_piece_of_text_named_as_a_stop_ends_no_turn() -> None:
+    hash_, line = OWN.encode("#")[0], OWN.encode("\n")[0]
+    tokenizer = OWN.with_changes(stop_ids=[hash_, line])
+    check_template(tokenizer)
+    said = "Seven\n# of them"
+    rendered = render((user("How many?"), assistant(said), *TALK[2:]), tokenizer)
+    told = [t for t, on in coloured(rendered, tokenizer) if on]
+    assert told == [f"{said}<|end|>", "Blue, I think.<|end|>"]
+    assert render_response(TALK[:1], said, tokenizer) == render_response(TALK[:1], said, OWN)
+    assert render_response(TALK[:1], said, tokenizer, finished=False) == render_response(
+        TALK[:1], said, OWN, finished=False
+    )
+    without = Tokenizer(OWN.inner, {**OWN.specials, "eos_token": "#"}, chat_template=OWN.chat_template)
+    with pytest.raises(TemplateError, match="never stop") as caught:
+        check_template(without)
+    assert "stop tokens: '#'" in str(caught.value) and "add '<|end|>'" in str(caught.value)
 
 
 def test_last_turn_only_and_other_roles() -> None:
@@ -196,6 +214,25 @@ def test_sources_for_encoder_decoders(tmp_path: Path) -> None:
     assert render_source((user("a"),), OWN) == [*render_prompt((user("a"),), OWN), 2]
 
 
+def test_sources_have_what_the_tokenizer_puts_round_a_text() -> None:
+    named = {"bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>"}
+    for single in ("<s> $A </s>", "eng $A </s>", "$A </s> eng", "$A </s>"):
+        tokenizer = framed(named, single)
+        (want, *_), text_ids = tokenizer.inner.encode_batch(["How many cats?"]), tokenizer.encode("How many cats?")
+        assert render_source((user("How many cats?"),), tokenizer) == want.ids
+        assert render_source((text("How many cats?"),), tokenizer) == want.ids
+        before, after = (part.split() for part in single.split("$A"))
+        assert want.ids == [
+            *map(tokenizer.inner.token_to_id, before),
+            *text_ids,
+            *map(tokenizer.inner.token_to_id, after),
+        ]
+    lines = render_source(TALK[:2], framed(named, "<s> $A </s>"))
+    assert framed(named, "<s> $A </s>").decode(lines, skip_special=False) == (
+        "<s>user: How many cats?\nassistant: Seven of them.</s>"
+    )
+
+
 # --- refused templates
 
 
@@ -248,6 +285,28 @@ def test_broken_prefixes_are_refused() -> None:
     without_header = "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}<|end|>{% endfor %}"
     # No generation prompt: the header would be trained, which is harmless, and the model opens its own turn.
     check_template(with_template(without_header))
+
+
+def test_a_talk_that_the_assistant_opens_where_the_template_looks_at_the_first_message() -> None:
+    tokenizer = with_template(  # as Llama 3's and Qwen 2.5's do
+        "{% if messages[0]['role'] != 'system' %}<|system|>Be kind.<|end|>{% endif %}"
+        "{% for m in messages %}<|{{ m['role'] }}|>{{ m['content'] }}<|end|>{% endfor %}"
+        "{% if add_generation_prompt %}<|assistant|>{% endif %}"
+    )
+    talk = (assistant("Hello."), *TALK)
+    prompt = render_prompt(talk[:4], tokenizer)
+    assert tokenizer.decode(prompt, skip_special=False) == (
+        "<|system|>Be kind.<|end|><|assistant|>Hello.<|end|><|user|>How many cats?<|end|>"
+        "<|assistant|>Seven of them.<|end|><|user|>And the colour?<|end|><|assistant|>"
+    )
+    rendered = render(talk, tokenizer, last_only=True)
+    assert list(rendered.ids[: len(prompt)]) == prompt
+    assert [t for t, on in coloured(rendered, tokenizer) if on] == ["Blue, I think.<|end|>"]
+    assert render_response(talk[:4], "Blue, I think.", tokenizer) == rendered
+    with pytest.raises(TemplateError, match="open a conversation") as caught:
+        render(talk, tokenizer)
+    assert "turn 1 (assistant) of 5" in str(caught.value)
+    assert sum(render(talk, OWN).trained) > sum(render(TALK, OWN).trained)  # ours knows what stands before
 
 
 def test_template_that_loses_the_answer_is_refused() -> None:

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
+import tokenizers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -158,6 +159,37 @@ def test_stop_ids_of_generation_config(tmp_path: Path) -> None:
 
 def test_marker_flagged_ordinary_is_control(tmp_path: Path) -> None:
     assert {"<|user|>", "<|assistant|>", "<|end|>"} <= Tokenizer.load(phi_like(tmp_path)).controls.keys()
+
+
+@pytest.mark.parametrize("marker", ["<｜Assistant｜>", "[|assistant|]"])  # DeepSeek's with wide bars, EXAONE's
+def test_markers_of_other_shapes_are_controls(marker: str) -> None:
+    inner = tokenizers.Tokenizer.from_str(OWN.inner.to_str())
+    inner.add_tokens([tokenizers.AddedToken(name, special=False, normalized=False) for name in (marker, "<think>")])
+    tokenizer = Tokenizer(inner, OWN.specials)
+    index = inner.token_to_id(marker)
+    assert tokenizer.controls[marker] == index and "<think>" not in tokenizer.controls
+    assert index not in tokenizer.encode(f"hi{marker}Sure")
+    assert tokenizer.decode(tokenizer.encode(f"hi{marker}Sure")) == f"hi{marker}Sure"
+    assert tokenizer.decode([index, *tokenizer.encode("the cat")]) == "the cat"
+
+
+@pytest.mark.parametrize("added", [False, True])  # as transformers saves it, the piece is an added token as well
+@pytest.mark.parametrize("name", ["pad_token", "eos_token"])
+@pytest.mark.parametrize("piece", ["!", "."])  # the first is a part of a merge, the other is in none
+def test_a_piece_of_text_named_as_special_stays_text(piece: str, name: str, added: bool) -> None:
+    plain = train_bpe(["Hello! Wow!! the cat sat!! "] * 9, 300)
+    assert plain.encode("!!") == [plain.inner.token_to_id("!!")] and plain.inner.token_to_id("..") is None
+    inner = tokenizers.Tokenizer.from_str(plain.inner.to_str())
+    if added:
+        inner.add_special_tokens([piece])
+    tokenizer = Tokenizer(inner, {**plain.specials, name: piece}, chat_template=plain.chat_template)
+    assert plain.encode(piece) == [tokenizer._id(name)] and piece not in tokenizer.controls
+    text = "Hello!! the cat. Wow! "
+    assert added or tokenizer.encode(text) == plain.encode(text)
+    assert tokenizer.decode(tokenizer.encode(text)) == text
+    stream = tokenizer.stream()
+    assert "".join(stream.push(i) for i in tokenizer.encode(text)) + stream.finish() == text
+    assert tokenizer.decode(tokenizer.encode_after("Hel", "lo! the")) == "lo! the"
 
 
 def test_template_list_and_dict_specials(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from amenable.batch import Inputs
 from amenable.errors import ModelError
 from amenable.models.auto import AutoModel
 from amenable.models.folder import load_model, save_model
+from amenable.models.heads import ClassHead
 
 SHAPE = dict(vocab_size=61, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4)
 T5 = dict(vocab_size=61, d_model=32, d_kv=8, d_ff=48, num_layers=2, num_heads=4, decoder_start_token_id=0)
@@ -158,6 +160,68 @@ def test_bert_is_an_encoder(tmp_path: Path) -> None:
     torch.testing.assert_close(ours.logits(ours.hidden(inputs))[valid], want[valid], atol=1e-4, rtol=0)
 
 
+def read_as_encoder(ours: AutoModel, length: int) -> Tensor:
+    zeros = torch.zeros(1, length, dtype=torch.long)
+    return ours.hidden(Inputs(torch.full((1, length), 5), torch.arange(length)[None], zeros))
+
+
+@pytest.mark.parametrize("family", ["Roberta", "XLMRoberta", "MPNet", "Longformer", "Camembert"])
+@torch.no_grad()
+def test_the_positions_that_an_encoder_does_not_use_are_no_context(family: str, tmp_path: Path) -> None:
+    more = {"attention_window": 4} if family == "Longformer" else {}
+    config = getattr(transformers, f"{family}Config")(**SHAPE, **more, max_position_embeddings=18, pad_token_id=1)
+    getattr(transformers, f"{family}ForMaskedLM")(config).save_pretrained(tmp_path)
+    ours = load_model(tmp_path)
+    assert ours.context == 16
+    assert read_as_encoder(ours, 16).isfinite().all()
+    with pytest.raises((IndexError, RuntimeError)):  # one more is one too many
+        read_as_encoder(ours, 17)
+
+
+@pytest.mark.parametrize("family", ["Albert", "Electra", "Bert"])
+@torch.no_grad()
+def test_the_width_of_an_encoder_is_that_of_its_states(family: str, tmp_path: Path) -> None:
+    more = {} if family == "Bert" else {"embedding_size": 8}
+    config = getattr(transformers, f"{family}Config")(**SHAPE, **more, max_position_embeddings=16)
+    getattr(transformers, f"{family}ForMaskedLM")(config).save_pretrained(tmp_path)
+    ours = load_model(tmp_path)
+    hidden = read_as_encoder(ours, 5)
+    assert ours.hidden_size == hidden.shape[-1] == 32 and ours.context == 16
+    assert ClassHead(ours.hidden_size, 3)(hidden[0]).shape == (5, 3)
+    assert ours.logits(hidden).shape == (1, 5, 61)
+
+
+def test_led_holds_the_smaller_of_its_two_contexts(tmp_path: Path) -> None:
+    config = transformers.LEDConfig(
+        vocab_size=61,
+        d_model=16,
+        encoder_layers=1,
+        decoder_layers=1,
+        encoder_attention_heads=2,
+        decoder_attention_heads=2,
+        encoder_ffn_dim=16,
+        decoder_ffn_dim=16,
+        max_encoder_position_embeddings=32,
+        max_decoder_position_embeddings=16,
+        attention_window=4,
+    )
+    transformers.LEDForConditionalGeneration(config).save_pretrained(tmp_path)
+    assert load_model(tmp_path).context == 16
+
+
+@torch.no_grad()
+def test_an_encoder_decoder_that_reads_its_encoder_by_name(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    config = transformers.SwitchTransformersConfig(**T5, num_experts=2)
+    theirs = stored(transformers.SwitchTransformersForConditionalGeneration(config), tmp_path)
+    ours = load_model(tmp_path)
+    source, valid = padded()
+    row = torch.randint(3, 61, (2, 5))
+    inputs = Inputs(row, torch.arange(5).expand(2, 5), torch.zeros_like(row), source.tokens_PL, valid)
+    want = theirs(input_ids=source.tokens_PL, attention_mask=valid.long(), decoder_input_ids=row).logits
+    torch.testing.assert_close(ours.logits(ours.hidden(inputs)), want, atol=1e-4, rtol=0)
+
+
 @pytest.mark.filterwarnings("error::FutureWarning")  # of a name that transformers changes: nothing a user can mend
 def test_gradients_flow_and_dropout_is_off(tmp_path: Path) -> None:
     torch.manual_seed(0)
@@ -198,3 +262,21 @@ def test_missing_tensors_are_errors(tmp_path: Path) -> None:
     save_file({n: t for n, t in whole.items() if n != lost}, file, metadata={"format": "pt"})
     with pytest.raises(ModelError, match=lost):
         load_model(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"hidden_act": "fancy"}, "KeyError: 'fancy'"),
+        ({"rope_scaling": {"type": "fancy", "factor": 2.0}}, "KeyError: 'fancy'"),
+        ({"num_hidden_layers": "1"}, "expected int, got str"),
+        ({"quantization_config": {"quant_method": "bitsandbytes", "load_in_4bit": True}}, "requires bitsandbytes"),
+    ],
+)
+def test_what_transformers_objects_to_is_told(change: dict[str, object], said: str, tmp_path: Path) -> None:
+    transformers.GPTNeoXForCausalLM(transformers.GPTNeoXConfig(**SHAPE)).save_pretrained(tmp_path)
+    file = tmp_path / "config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), **change}))
+    with pytest.raises(ModelError, match="transformers cannot") as caught:
+        load_model(tmp_path)
+    assert said in str(caught.value) and str(tmp_path) in str(caught.value)

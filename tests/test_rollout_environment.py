@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
+import tokenizers
 import torch
 
 from amenable.batch import Inputs
@@ -13,7 +14,7 @@ from amenable.chat.render import render, render_prompt
 from amenable.chat.tokenizer import Tokenizer
 from amenable.errors import ConfigError, TemplateError
 from amenable.rollout.engine import OnProgress, OnToken, Request, Token
-from amenable.rollout.environment import Environment, Observation, Step, continuation_ids, play, turns
+from amenable.rollout.environment import Environment, Observation, Step, _Talk, continuation_ids, play, turns
 from amenable.rollout.local import LocalEngine
 from amenable.types import Message, Rollout, Sampling, assistant, user
 from tests.chat_makers import phi_like, qwen_like
@@ -123,6 +124,27 @@ def test_a_turn_cut_at_its_limit_is_closed_by_a_token_that_is_not_its_own() -> N
     assert rollout.response_ids[first] == end and rollout.own is not None and not rollout.own[first]
     assert list(rollout.response_ids[first + 1 : second]) == continuation_ids("higher", tokenizer())
     assert last == len(rollout.response_ids) and rollout.finish == "length"
+
+
+def test_a_cut_turn_is_closed_as_the_template_closes_it() -> None:
+    """Gemma's turns end with another token than eos; an ordinary piece that stops the model ends no turn."""
+    inner = tokenizers.Tokenizer.from_str(tokenizer().inner.to_str())
+    inner.add_special_tokens(["<eos>"])
+    spelling = Tokenizer(
+        inner,
+        {**tokenizer().specials, "eos_token": "<eos>"},
+        chat_template=tokenizer().chat_template,
+        stop_ids=[2, *tokenizer().encode("\n")],  # 2 is <|end|>, which the template writes
+    )
+    assert spelling.stop_ids[0] == inner.token_to_id("<eos>")
+    for cut, joint in (("the cat", "<|end|>"), ("the cat\n", "<|end|>"), ("<|end|>", ""), ("<eos>", "")):
+        talk = _Talk(spelling)
+        talk.hear("one")
+        drawn = inner.encode(cut, add_special_tokens=False).ids
+        talk.ids += drawn
+        assert talk.hear("two") == len(talk.ids) - len(drawn)
+        follows = spelling.decode(talk.ids[len(drawn) :], skip_special=False)
+        assert follows == f"{joint}<|user|>two<|end|><|assistant|>"
 
 
 def test_seeds_decide_and_never_repeat() -> None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import re
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -63,6 +63,18 @@ class Guard:
         """`encode` of many texts, on all cores."""
         with _no_half_characters(texts):
             return [e.ids for e in self._twin.encode_batch_fast(list(texts), add_special_tokens=False)]
+
+
+def written_with(inner: tokenizers.Tokenizer, spellings: Iterable[str]) -> frozenset[str]:
+    """Those of `spellings` that plain text needs: pieces of the model that are one character, or parts of a merge.
+
+    Some folders name such a piece as their padding or eos. Under another name it would be lost to all text.
+    """
+    pieces = inner.get_vocab(with_added_tokens=False)
+    known = {s for s in spellings if s in pieces}
+    merges = json.loads(inner.to_str())["model"].get("merges", ()) if known else ()
+    parts = {part for merge in merges for part in (merge if isinstance(merge, list) else merge.split(" "))}
+    return frozenset(s for s in known if len(s) == 1 or s in parts)
 
 
 @contextmanager

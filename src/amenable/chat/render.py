@@ -2,9 +2,10 @@
 
 How the mask is found: for each assistant turn i, `messages[:i]` rendered with the generation prompt must be a prefix, token
 by token, of the whole conversation's ids (where the text is a prefix but its last token ran into the answer, the two are
-encoded apart, as they are when the model writes). What follows up to the first stop token, that token included, is what the model
-would have had to write: it is trained. No message can hold a stop token (guard.py), so the first one ends the turn. What the
-template writes after it (often a newline) is not trained, nor is anything else.
+encoded apart, as they are when the model writes). What follows up to the first stop token, that token included, is what the
+model would have had to write: it is trained. No message can hold a control token (guard.py), so the first stop token that is
+one ends the turn; a folder may name a piece of text, too, as a stop (GPT-2's line end), and that ends no turn. What the template
+writes after it (often a newline) is not trained, nor is anything else.
 
 Raw text (role "text", or an empty prompt) stands outside any template: bos, prefix, continuation, eos.
 """
@@ -93,18 +94,20 @@ def render_response(
 
 
 def render_source(messages: Sequence[Message], tokenizer: Tokenizer) -> list[int]:
-    """Encoder input of a prompt, ended by eos.
+    """Encoder input of a prompt.
 
-    With a chat template: its rendering. Without: the one message's text, or one line "role: text" per message.
+    With a chat template: its rendering, ended by eos. Without: the one message's text, or one line "role: text" per message,
+    within the tokenizer's frame of a source.
     """
     messages = tuple(messages)
-    eos = [] if tokenizer.eos_id is None else [tokenizer.eos_id]
     if tokenizer.chat_template is not None and not is_raw(messages):
+        eos = [] if tokenizer.eos_id is None else [tokenizer.eos_id]
         ids, _ = _encode_chat(messages, tokenizer, generation_prompt=True)
         return ids if ids[-1:] == eos else ids + eos
-    if len(messages) == 1 or is_raw(messages):
-        return tokenizer.encode("".join(m.content for m in messages)) + eos
-    return tokenizer.encode("\n".join(f"{m.role}: {m.content}" for m in messages)) + eos
+    one = len(messages) == 1 or is_raw(messages)
+    words = "".join(m.content for m in messages) if one else "\n".join(f"{m.role}: {m.content}" for m in messages)
+    before, after = tokenizer.source_frame
+    return [*before, *tokenizer.encode(words), *after]
 
 
 def render_target(response: str, tokenizer: Tokenizer, finished: bool = True) -> list[int]:
@@ -196,6 +199,7 @@ def _encode_chat(
 ) -> tuple[list[int], dict[int, list[int]]]:
     """Ids of a conversation, and by assistant turn those of all that stands before its words.
 
+    A template that looks at the first message cannot say what stands before that one: such a turn is not among them.
     An answer is read as it is written: behind a prompt whose ids are settled. Where its first characters would have become
     one token with the last of the prompt (a space, a line end), the two are encoded apart.
     """
@@ -203,7 +207,12 @@ def _encode_chat(
     whole = _encode(messages, tokenizer, generation_prompt, cut)
     for i, message in enumerate(messages):
         if message.role == "assistant":
-            before = _encode(messages[:i], tokenizer, True, cut)
+            try:
+                before = _encode(messages[:i], tokenizer, True, cut)
+            except TemplateError:
+                if i:
+                    raise
+                continue
             starts[i] = before.ids
             if whole.ids[: len(before.ids)] != before.ids and whole.text.startswith(before.text):
                 cut = before
@@ -218,7 +227,7 @@ def _encode(
     if cut is None or not text.startswith(cut.text):
         return _Encoded(text, tokenizer.guard.encode_rendered(text))
     # Behind a control token, so that no space is put before what goes on.
-    anchor = tokenizer.specials.get("eos_token", "")
+    anchor = tokenizer.anchor
     rest = tokenizer.guard.encode_rendered(anchor + text[len(cut.text) :])[1 if anchor else 0 :]
     return _Encoded(text, cut.ids + rest)
 
@@ -244,6 +253,12 @@ def _turn_span(
 ) -> tuple[int, int]:
     """[start, stop) of turn i's words and stop token within the whole conversation's ids."""
     before = starts.get(i)
+    if before is None and messages[i].role == "assistant":
+        raise TemplateError(
+            "the chat template cannot say what stands before an assistant's words that open a conversation",
+            where=f"turn {i + 1} (assistant) of {len(messages)}",
+            mend="let a user's or the system's turn stand first; data.train_on=last looks at the last turn alone",
+        )
     if before is None:
         before = _encode_chat(messages[:i], tokenizer, generation_prompt=False)[0] if i else []
     start = len(before)
@@ -255,7 +270,7 @@ def _turn_span(
             "before the assistant's words; data.train_on=last looks at the last turn alone",
         )
     for j in range(start, len(ids)):
-        if ids[j] in tokenizer.stop_ids:
+        if ids[j] in tokenizer.turn_end_ids:
             return start, j + 1
     names = ", ".join(repr(tokenizer.inner.id_to_token(s)) for s in tokenizer.stop_ids) or "none"
     ends = [tokenizer.inner.id_to_token(t) for t in ids[start:] if t in tokenizer.special_ids]
@@ -264,7 +279,7 @@ def _turn_span(
         where=f"turn {i + 1} ({messages[i].role}); stop tokens: {names}",
         mend=f"add {ends[0]!r}, with which the template ends the turn, to eos_token_id in generation_config.json"
         if ends
-        else "let the template write the eos token after each assistant turn",
+        else "let the template write the eos token, which must be a control token, after each assistant turn",
     )
 
 

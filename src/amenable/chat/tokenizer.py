@@ -21,7 +21,7 @@ import tokenizers
 from tokenizers import decoders, models, pre_tokenizers, trainers
 
 from amenable.chat.folder import read_tokenizer_files
-from amenable.chat.guard import Guard
+from amenable.chat.guard import Guard, written_with
 from amenable.errors import ConfigError
 
 SPECIALS = ("<|pad|>", "<|bos|>", "<|end|>", "<|system|>", "<|user|>", "<|assistant|>")
@@ -123,14 +123,13 @@ class Tokenizer:
         if whole[: len(before)] == before:
             return whole[len(before) :]
         # Behind a control token, so that no space is put before what may be the rest of a word.
-        anchor = self.specials.get("eos_token", "")
-        return self.guard.encode_rendered(anchor + self.guard.plain(text))[1 if anchor else 0 :]
+        return self.guard.encode_rendered(self.anchor + self.guard.plain(text))[1 if self.anchor else 0 :]
 
     def decode(self, ids: Sequence[int], skip_special: bool = True) -> str:
         """Text of ids; bytes that are not whole UTF-8 characters become U+FFFD."""
         if skip_special:
             ids = [i for i in ids if i not in self.special_ids]
-        return self.inner.decode(list(ids), skip_special_tokens=skip_special)
+        return self.inner.decode(list(ids), skip_special_tokens=False)
 
     def stream(self, skip_special: bool = True) -> DecodeStream:
         """An incremental decoder of one response."""
@@ -188,6 +187,17 @@ class Tokenizer:
         return [i for i in first if i is not None][:1], [i for i in last if i is not None][:1]
 
     @cached_property
+    def source_frame(self) -> tuple[list[int], list[int]]:
+        """What stands before and after a text that an encoder-decoder reads: what the tokenizer's post-processor puts there.
+
+        BART's is <s> and </s>, NLLB's begins with a language; where it puts nothing behind the text, that is eos.
+        """
+        probe = self.inner.encode("a", add_special_tokens=True)
+        text = [i for i, added in enumerate(probe.special_tokens_mask) if not added]
+        before, after = (probe.ids[: text[0]], probe.ids[text[-1] + 1 :]) if text else ([], [])
+        return before, after or ([] if self.eos_id is None else [self.eos_id])
+
+    @cached_property
     def sentinel_ids(self) -> tuple[int, ...]:
         """Ids of <extra_id_0>, <extra_id_1> and so on, which stand for spans cut out of a text; () without them."""
         found = (self.inner.token_to_id(f"<extra_id_{k}>") for k in itertools.count())
@@ -216,20 +226,31 @@ class Tokenizer:
 
     @cached_property
     def controls(self) -> dict[str, int]:
-        """{spelling: id} of the tokens that no text may spell."""
+        """{spelling: id} of the tokens that no text may spell; never a piece that text is written with (`written_with`)."""
         ids = {name: i for name in self.specials.values() if (i := self.inner.token_to_id(name)) is not None}
         for index, token in self.inner.get_added_tokens_decoder().items():
             # Some folders flag turn markers as ordinary tokens; they are known by their shape. Words such as
             # "<think>", which the assistant itself may write, stay ordinary.
-            marker = re.fullmatch(r"<\|.+\|>|\[/?[A-Z_]+\]", token.content)
+            marker = re.fullmatch(r"<[|｜].+[|｜]>|\[\|.+\|\]|\[/?[A-Z_]+\]", token.content)
             if token.special or marker or index in self.stop_ids:
                 ids[token.content] = index
-        return ids
+        plain = written_with(self.inner, ids)
+        return {spelling: index for spelling, index in ids.items() if spelling not in plain}
 
     @cached_property
     def special_ids(self) -> frozenset[int]:
         """Ids of all control tokens."""
         return frozenset(self.controls.values())
+
+    @cached_property
+    def turn_end_ids(self) -> frozenset[int]:
+        """Stop ids that are control tokens. Others, as a line end, may stop a model that writes, but texts hold them."""
+        return self.special_ids & set(self.stop_ids)
+
+    @cached_property
+    def anchor(self) -> str:
+        """A control token's spelling, eos if it is one, behind which text is encoded as going on; "" if there is none."""
+        return next((name for name in (self.specials.get("eos_token"), *self.controls) if name in self.controls), "")
 
     @cached_property
     def fingerprint(self) -> str:

@@ -5,7 +5,8 @@
     words           start w w w end             cls w w w sep                source w w w end; target: start w w w
     extraction      start Q end P end           cls Q sep P sep              source Q end P end; target: start P
 
-A decoder's end parts the texts, as Radford et al. 2018 do. What each row carries, all float32 once collated:
+A decoder's end parts the texts, as Radford et al. 2018 do; an encoder-decoder's source has before A and behind each text what
+its tokenizer puts there (BART's <s> and </s>), else only eos behind. What each row carries, all float32 once collated:
 
     classification  class                       read at the encoder's first token, else at the last one
     regression      number                      likewise; standardised, see Scale
@@ -135,12 +136,15 @@ def _row(
 
 def frame_of(tokenizer: Tokenizer, kind: ModelKind) -> tuple[list[int], list[int]]:
     """What stands before the first text and after each. Raises ModelError if a tokenizer has no token to end a text."""
-    first, last = tokenizer.frame if kind == "encoder" else (tokenizer.start_ids, [tokenizer.eos_id])
-    if not last or last[0] is None:
+    if kind == "decoder":
+        first, last = tokenizer.start_ids, [] if tokenizer.eos_id is None else [tokenizer.eos_id]
+    else:
+        first, last = tokenizer.frame if kind == "encoder" else tokenizer.source_frame
+    if not last:
         raise ModelError(
             "the tokenizer names no token that ends a text", where="tokenizer_config.json", mend="name its eos_token"
         )
-    return ([] if kind == "seq2seq" else first), [int(last[0])]
+    return first, last
 
 
 def answer_tokens(example: Example, offsets: Offsets) -> tuple[int, int] | None:

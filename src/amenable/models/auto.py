@@ -75,7 +75,7 @@ class AutoModel(nn.Module):
         tokens = torch.zeros(rows_PLH.shape[:2], dtype=torch.long, device=hidden_NH.device)
         given: dict[str, Any] = {"input_ids": tokens, **self._without_cache}
         if self.kind == "seq2seq":
-            given = {"decoder_input_ids": tokens, "encoder_outputs": (rows_PLH,)}
+            given = {"decoder_input_ids": tokens, "encoder_outputs": _Answer(last_hidden_state=rows_PLH)}
         with _answering(self._trunk, rows_PLH):
             logits = self.inner(**given).logits
         return logits.reshape(*hidden_NH.shape[:-1], logits.shape[-1])
@@ -123,15 +123,26 @@ class AutoModel(nn.Module):
     @property
     def context(self) -> int:
         """Positions at most; UNLIMITED where positions are relative (T5)."""
-        text = self.inner.config.get_text_config(decoder=True)
+        config = self.inner.config
+        if config.model_type == "led":  # source and target have each their own
+            return min(config.max_encoder_position_embeddings, config.max_decoder_position_embeddings)
+        text = config.get_text_config(decoder=True)
         for name in ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "seq_length"):
-            if isinstance(found := getattr(text, name, None), int) and self.inner.config.model_type != "t5":
-                return found
+            if isinstance(found := getattr(text, name, None), int) and config.model_type != "t5":
+                return found - self._positions_unused
         return UNLIMITED
 
     @property
+    def _positions_unused(self) -> int:
+        """Positions in front of a text's first: RoBERTa and its kin count from the padding's id on."""
+        table = getattr(getattr(self.inner.base_model, "embeddings", None), "position_embeddings", None)
+        padding = getattr(table, "padding_idx", None)
+        return 0 if padding is None else padding + 1
+
+    @property
     def hidden_size(self) -> int:
-        return self.head_weight.shape[1]
+        """H. An encoder's may differ from the width of its head (ALBERT, ELECTRA); what OPT projects is the head's."""
+        return self.inner.config.hidden_size if self.kind == "encoder" else self.head_weight.shape[1]
 
     @property
     def vocab_size(self) -> int:
@@ -191,21 +202,20 @@ def load_auto(
 ) -> AutoModel:
     """A folder's model through transformers, with safetensors only and its own code only if trusted.
 
-    Raises ModelError: no safetensors, unknown architecture, own code untrusted, tensors missing or unexpected.
+    Raises ModelError: no safetensors, unknown architecture, own code untrusted, tensors missing or unexpected, or whatever
+    transformers objects to.
     """
     from transformers import AutoConfig
 
     weight_files(folder)
     raw = read_json(folder / "config.json")
     _check_code(raw, folder, trust_code)
-    try:
+    with _objecting("transformers cannot read config.json", folder):
         config = AutoConfig.from_pretrained(folder, trust_remote_code=trust_code, local_files_only=True)
-    except (ValueError, KeyError) as error:
-        raise ModelError(f"transformers cannot read config.json: {error}", where=str(folder)) from error
     kind = _kind(config, raw)
     _no_dropout(config)
     settings = {"attn_implementation": "eager"} if attention == "math" else {}
-    try:
+    with _objecting("transformers cannot load this model", folder):
         inner, info = _auto_class(kind).from_pretrained(
             folder,
             config=config,
@@ -216,14 +226,27 @@ def load_auto(
             output_loading_info=True,
             **settings,
         )
-    except (ValueError, OSError, RuntimeError) as error:
-        raise ModelError(f"transformers cannot load this model: {error}", where=str(folder)) from error
     faults = {what: sorted(map(str, names)) for what, names in info.items() if names and what.endswith("_keys")}
     if faults:
         raise ModelError(f"the weights do not fit config.json: {faults}", where=str(folder))
     model = AutoModel(inner.to(device).eval(), kind)
     _check_split(model, folder)
     return model.eval()
+
+
+@contextmanager
+def _objecting(what: str, folder: Path) -> Iterator[None]:
+    """Within the block whatever transformers raises becomes a ModelError."""
+    try:
+        yield
+    except MemoryError:
+        raise
+    except Exception as error:  # of all kinds: KeyError, ImportError, huggingface_hub's own
+        raise ModelError(
+            f"{what}: {type(error).__name__}: {error}",
+            where=str(folder),
+            mend="mend config.json, or install the package or the version of transformers that this asks for",
+        ) from error
 
 
 def _check_code(raw: dict[str, Any], folder: Path, trust_code: bool) -> None:

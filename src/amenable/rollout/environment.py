@@ -25,6 +25,7 @@ from amenable.rollout.engine import Engine, Request
 from amenable.rollout.sampling import seed_keys
 from amenable.types import FinishReason, Message, Messages, Prompt, Rollout, Sampling, assistant, user
 
+_STAND_IN = (user("Hello"), assistant("Hello"))
 Observation = str | Messages
 """What an environment says: the text of one user turn, or messages (the first may be the system's, at reset)."""
 
@@ -151,11 +152,10 @@ def continuation_ids(observation: Observation, tokenizer: Tokenizer) -> list[int
 
     Found by rendering it behind a stand-in conversation and cutting behind that one's stop token.
     """
-    talk = (user("Hello"), assistant("Hello"))
-    before = render(talk, tokenizer, last_only=True)
-    cut = max(i for i, trained in enumerate(before.trained) if trained) + 1
-    whole = render_prompt((*talk, *_messages(observation)), tokenizer)
-    if tuple(whole[:cut]) != before.ids[:cut]:
+    before = _ended_turn(tokenizer)
+    cut = len(before)
+    whole = render_prompt((*_STAND_IN, *_messages(observation)), tokenizer)
+    if tuple(whole[:cut]) != before:
         raise TemplateError(
             "the chat template writes earlier turns differently once a later one is there",
             where="the chat template",
@@ -180,8 +180,9 @@ class _Talk:
             self.messages = _messages(observation)
             self.prompt_ids = _prompt_ids(self.messages, self.tokenizer)
             return 0
-        close = () if self.ids and self.ids[-1] in self.tokenizer.stop_ids else self.tokenizer.stop_ids[:1]
-        added = (*close, *_continuation_ids(observation, self.tokenizer))  # a turn cut at its limit still ends
+        ended = self.ids and self.ids[-1] in self.tokenizer.turn_end_ids
+        close = () if ended else _ended_turn(self.tokenizer)[-1:]  # a turn cut at its limit still ends
+        added = (*close, *_continuation_ids(observation, self.tokenizer))
         self.ids += added
         return len(added)
 
@@ -304,6 +305,13 @@ class Episode:
         self.logprobs += logprobs
         self.own += [own] * len(logprobs)
         self.rewards += [0.0] * len(logprobs)
+
+
+@lru_cache(maxsize=64)
+def _ended_turn(tokenizer: Tokenizer) -> tuple[int, ...]:
+    """The stand-in conversation up to the stop token with which the template ends its assistant's turn."""
+    rendered = render(_STAND_IN, tokenizer, last_only=True)
+    return rendered.ids[: max(i for i, trained in enumerate(rendered.trained) if trained) + 1]
 
 
 def _messages(observation: Observation) -> tuple[Message, ...]:

@@ -104,12 +104,15 @@ class Loaded:
 
         self.talker: Talker = Talker(folder)
         self.hash = model_hash(folder)
-        self.free = [self.talker.engine]
+        self.engine: Any = self.talker.engine
+        self.free = [self.engine]
 
     def borrow(self) -> Any:
         from amenable.rollout.slow import make_engine
 
-        return self.free.pop() if self.free else make_engine(self.talker.model, self.talker.tokenizer)
+        if self.free:
+            return self.free.pop()
+        return make_engine(self.talker.model, self.talker.tokenizer, dtype=self.engine.dtype)
 
 
 def generate(worker: Worker, asked: Asked) -> Job:
