@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import amenable.models.decoder as decoder_module
-from amenable.batch import Batch, Inputs
+from amenable.batch import Batch, Inputs, metric
 from amenable.chat.render import render
 from amenable.chat.tokenizer import Tokenizer, train_bpe
 from amenable.config.settings import load_toml, parse
@@ -21,16 +21,20 @@ from amenable.models.activations import kept_bytes
 from amenable.models.config import DecoderConfig
 from amenable.models.decoder import Decoder
 from amenable.models.folder import load_heads, load_model, read_metadata
+from amenable.models.heads import ValueHead
 from amenable.models.packing import join, pack
 from amenable.models.paths import Paths
 from amenable.rewards.model import RewardModel
-from amenable.stages.build import to_be_checkpointed
+from amenable.stages.build import Compute, LoraSettings, Policy, make_actor, to_be_checkpointed
 from amenable.stages.catalog import find
 from amenable.stages.events import Event
 from amenable.stages.resume import replay, resume
-from amenable.train import checkpoint, loop
+from amenable.stages.reward_apart import Recipe
+from amenable.train import checkpoint, contract, loop
 from amenable.train.learner import Learner, schedule
 from amenable.train.loop import NonFiniteError
+from amenable.train.muon import Muon, orthogonal
+from amenable.train.optimizer import build_optimizers
 from amenable.train.settings import OptimizerConfig, TrainConfig
 from amenable.train.split import micro_batches, split
 from amenable.types import Demonstration, Scored, assistant, user
@@ -197,6 +201,46 @@ def test_memory_decides_on_checkpointing():
     assert not to_be_checkpointed(learner, 0)
 
 
+@pytest.mark.parametrize("kind", ["scalar", "value", "lm+value"])
+def test_a_head_goes_where_its_model_is(kind):
+    """On a machine with a CPU alone, another device is the one that holds no numbers."""
+    model = Decoder(DecoderConfig.tiny()).to("meta")
+    for head in (None, ValueHead(model.hidden_size)):
+        made = make_actor(model, kind, head)
+        assert {p.device.type for p in made.parameters()} == {"meta"}
+
+
+def test_a_reward_model_to_be_trained_is_on_one_device(toys):
+    policy = Policy(Decoder(DecoderConfig.tiny()).to("meta"), Tokenizer.load(toys.tokenizer), Path(), "")
+    stands = Compute("meta", Paths())
+    recipe = Recipe(
+        contract.build("reward_pairwise"), TrainConfig(), LoraSettings(), "small", stands, lambda: policy, "c"
+    )
+    learner = recipe.learner(recipe.make("r", 0, policy)[0], 0)
+    assert {p.device.type for _, p in learner.parameters()} == {"meta"}
+
+
+class OnApple:
+    """Stands for a tensor on Apple's device, which has no float64."""
+
+    def __init__(self, values):
+        self.values = values
+
+    def detach(self):
+        return self
+
+    def double(self):
+        raise TypeError("Cannot convert a MPS Tensor to float64")
+
+    def cpu(self):
+        return self.values
+
+
+def test_a_metric_is_taken_where_float64_is():
+    values, mask = torch.tensor([1.0, 3.0, 5.0]), torch.tensor([True, False, True])
+    assert metric(OnApple(values), OnApple(mask)) == (6.0, 2.0) and metric(OnApple(values)) == (9.0, 3.0)
+
+
 # Optimiser
 
 
@@ -258,6 +302,30 @@ def test_the_first_muon_step_is_orthogonal_where_it_applies():
         assert float((update * found[name]).sum()) > 0, name
 
 
+@pytest.mark.parametrize("precision", [torch.bfloat16, torch.float32])
+def test_muon_is_torchs_in_bfloat16_and_closer_to_its_own_formula_in_float32(precision):
+    generator = torch.Generator().manual_seed(0)
+    ours, theirs = (
+        [torch.randn(r, c, generator=generator.manual_seed(r)) for r, c in ((24, 40), (40, 24))] for _ in "ab"
+    )
+    group = {"lr": 0.02, "weight_decay": 0.1}
+    for values, optimizer in (
+        (ours, Muon([{"params": ours, **group}], momentum=0.9, precision=precision)),
+        (theirs, torch.optim.Muon(theirs, momentum=0.9, adjust_lr_fn="match_rms_adamw", **group)),
+    ):
+        for step in range(3):
+            for value in values:
+                value.grad = torch.randn(value.shape, generator=generator.manual_seed(step))
+            optimizer.step()
+    exact = precision == torch.bfloat16
+    for mine, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(mine, other, atol=0 if exact else 2e-3, rtol=0)
+        assert exact or not torch.equal(mine, other)
+    matrix = torch.randn(24, 40, generator=generator)
+    right, found = orthogonal(matrix.double(), torch.float64), orthogonal(matrix, precision).double()
+    assert (found - right).abs().max() < (0.05 if exact else 1e-5)
+
+
 def test_muon_and_its_momentum_reach_the_run(sft):
     base, other = sft("adamw"), sft("muon", "train.optimizer.name=muon")
     assert far_apart(base, other) > 1e-6
@@ -314,6 +382,15 @@ def test_the_critic_has_a_step_size_of_its_own(sft):
     fast = sft("fast", "train.optimizer.critic_learning_rate=1e-2", stage="ppo")
     heads = [load_heads(r.path / "model" / "critic")["value"].weight.abs().max() for r in (slow, fast)]
     assert heads[0] < 1e-6 < 1e-3 < heads[1]
+
+
+def test_a_critic_at_a_step_size_of_zero_stays_as_it_is():
+    actors = {"policy": actor("lm", 3), "critic": actor("value", 4)}
+    for given, wanted in ((0.0, 0.0), (None, 0.5), (0.25, 0.25)):
+        made = build_optimizers(actors, OptimizerConfig(learning_rate=0.5, critic_learning_rate=given))
+        rates = {id(p): group["peak_lr"] for o in made for group in o.param_groups for p in group["params"]}
+        assert {rates[id(p)] for p in actors["critic"].parameters()} == {wanted}
+        assert {rates[id(p)] for p in actors["policy"].parameters()} == {0.5}
 
 
 def test_the_seed_decides(sft):

@@ -41,7 +41,10 @@ KIND_WANTS = {
 
 
 class Learner:
-    """Models by role, the optimisers over all their trained parameters, and the arithmetic between loss and step."""
+    """Models by role, the optimisers over all their trained parameters, and the arithmetic between loss and step.
+
+    temperature: that rollouts are drawn at, and so that of their log-probs. Other streams were not drawn by the policy: 1.
+    """
 
     def __init__(
         self,
@@ -61,7 +64,7 @@ class Learner:
         for actor in self.actors.values():
             actor.train()
             actor.model.checkpointing = config.checkpointing is True
-        self.optimizers = build_optimizers(self.actors, config.optimizer)
+        self.optimizers = build_optimizers(self.actors, config.optimizer, precision)
 
     def parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
         """Trained parameters as ("role/name", parameter), in a fixed order."""
@@ -69,6 +72,9 @@ class Learner:
             for name, parameter in actor.named_parameters():
                 if parameter.requires_grad:
                     yield f"{role}/{name}", parameter
+
+    def _temperature_of(self, batch: Batch) -> float:
+        return self.temperature if batch.stream == "rollouts" else 1.0
 
     def _arithmetic(self) -> contextlib.AbstractContextManager[Any]:
         if self.precision == torch.bfloat16:
@@ -102,7 +108,7 @@ class Learner:
         width = batch.tokens_BT.shape[1]
         for micro in split(_one_unit_per_row(by_length), max_tokens=self.config.micro_tokens):
             with self._arithmetic():
-                out = outputs_of(actor, micro.to(self.device), wants, temperature=self.temperature)
+                out = outputs_of(actor, micro.to(self.device), wants, temperature=self._temperature_of(batch))
             parts.append(out)
             order.append(micro["_row"])
         actor.train(was_training)
@@ -123,7 +129,9 @@ class Learner:
                 wants = KIND_WANTS[actor.kind] + (self.wants if actor.kind.startswith("lm") else ())
                 if "exact_kl" in wants and "reference.hidden" not in batch.columns:
                     wants = tuple(w for w in wants if w != "exact_kl")
-                outputs[role] = outputs_of(actor, batch, wants, temperature=self.temperature, reference=self.reference)
+                outputs[role] = outputs_of(
+                    actor, batch, wants, temperature=self._temperature_of(batch), reference=self.reference
+                )
         return outputs
 
     def forward_backward(

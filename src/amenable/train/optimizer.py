@@ -9,21 +9,25 @@ import torch
 from torch import Tensor, nn
 
 from amenable.models.forward import Actor
+from amenable.train.muon import Muon
 from amenable.train.settings import OptimizerConfig
 
 STATE = ("exp_avg", "exp_avg_sq", "step", "momentum_buffer")
 """What the optimisers keep of a parameter, under torch's names."""
 
 
-def build_optimizers(actors: Mapping[str, Actor], config: OptimizerConfig) -> list[torch.optim.Optimizer]:
+def build_optimizers(
+    actors: Mapping[str, Actor], config: OptimizerConfig, precision: torch.dtype = torch.float32
+) -> list[torch.optim.Optimizer]:
     """Optimisers over every trained parameter of every role, each parameter in one of them.
 
-    A group's "peak_lr" is its learning rate before the schedule. No weight decay on norms and biases.
+    precision: the run's. A group's "peak_lr" is its learning rate before the schedule. No weight decay on norms and biases.
     """
     adamw: list[dict[str, Any]] = []
     muon: list[dict[str, Any]] = []
     for role, actor in actors.items():
-        peak = config.critic_learning_rate if role == "critic" and config.critic_learning_rate else config.learning_rate
+        own = config.critic_learning_rate if role == "critic" else None
+        peak = config.learning_rate if own is None else own
         trained = [p for p in actor.parameters() if p.requires_grad]
         within = {id(p) for p in layer_matrices(actor)} if config.name == "muon" else set()
         for groups, decay, members in (
@@ -37,7 +41,7 @@ def build_optimizers(actors: Mapping[str, Actor], config: OptimizerConfig) -> li
     if adamw:
         made.append(torch.optim.AdamW(adamw, betas=(config.beta1, config.beta2), eps=config.epsilon, fused=True))
     if muon:
-        made.append(torch.optim.Muon(muon, momentum=config.muon_momentum, adjust_lr_fn="match_rms_adamw"))
+        made.append(Muon(muon, momentum=config.muon_momentum, precision=precision))
     return made
 
 
