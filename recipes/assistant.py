@@ -28,7 +28,7 @@ from amenable.data.templates import drawn_templates, parts_of, wording
 from amenable.evals.statistics import mean_interval, wilson
 from amenable.feedback.simulated import SimulatedLabeler, scored
 from amenable.models.weights import read_json, tensors_of, write_json, write_tensors
-from amenable.stages.build import open_policy
+from amenable.stages.build import Policy, open_policy
 from amenable.stages.generate import generate
 from amenable.stages.grounds import Primer
 from amenable.stages.ladder import Rung, climb
@@ -94,20 +94,40 @@ def measure(folder: WorkspaceFolder, number: int | None, show: Any) -> dict[str,
              "bits_per_byte": found.bits_per_byte[rung.name]}
         )  # fmt: skip
     known = known_requests(40 if number else 400)
-    again = [group[0] for group in generate(assistant, known, SAMPLING, seed=0, on_event=show, label="known requests")]
-    quality = SimulatedLabeler().quality
-    marks = [1 + 6 * quality(scored(p, r.text, finished=r.finish == "stop")) for p, r in zip(known, again, strict=True)]
+    recalled = {
+        "alone": recall(assistant, known, show, "known requests"),
+        "in conversation": recall(assistant, after_others(known, 3), show, "known requests after others"),
+    }
     asked = [Prompt(id=f"asked-{i}", messages=(user(words),)) for i, words in enumerate(ASKED)]
     asked += [p for p in prompts if len(p.messages) == 1][:10]
     answers = generate(assistant, asked, SAMPLING, seed=0)
     said = [{"prompt": p.messages[0].content, "answer": group[0].text} for p, group in zip(asked, answers, strict=True)]
+    return {"rows": rows, "prompts": len(prompts), "known": recalled, "answers": said}
+
+
+def recall(assistant: Policy, prompts: list[Prompt], show: Any, label: str) -> dict[str, Any]:
+    """What the simulated labeler rates the answers, and the share that it rates 5 or more."""
+    answers = [group[0] for group in generate(assistant, prompts, SAMPLING, seed=0, on_event=show, label=label)]
+    quality = SimulatedLabeler().quality
+    marks = [
+        1 + 6 * quality(scored(p, r.text, finished=r.finish == "stop")) for p, r in zip(prompts, answers, strict=True)
+    ]
     share = wilson(sum(mark >= 5 for mark in marks), len(marks))
-    recalled = {
-        "prompts": len(known),
+    return {
+        "prompts": len(prompts),
         "rating": mean_interval(marks).value,
         "share": [share.value, share.low, share.high],
     }
-    return {"rows": rows, "prompts": len(prompts), "known": recalled, "answers": said}
+
+
+def after_others(prompts: list[Prompt], number: int) -> list[Prompt]:
+    """Each prompt behind so many short requests of the training side with their answers, in one conversation."""
+    trained = [d for d in written_demonstrations() if side(d.id, d.task) == "train" and len(d.messages) == 2]
+    others = [d for d in trained if sum(len(m.content) for m in d.messages) <= 200]
+    rng = random.Random(1)
+    return [
+        p.replace(messages=(*(m for d in rng.sample(others, number) for m in d.messages), *p.messages)) for p in prompts
+    ]
 
 
 def known_requests(number: int) -> list[Prompt]:
@@ -173,7 +193,7 @@ def card(figures: dict[str, Any], parameters: int) -> str:
         f"{number}. **{plain(a['prompt'])}** {plain(a['answer'].strip())}"
         for number, a in enumerate(figures["answers"], 1)
     )
-    known = figures["known"]
+    alone, behind = figures["known"]["alone"], figures["known"]["in conversation"]
     return f"""# assistant
 
 The starter, instructed on the primer, to train from. A LoRA adapter of {parameters:,} parameters in bfloat16 that
@@ -181,7 +201,7 @@ lies on `../starter`; `amenable chat assistant` talks to it. Written by `recipes
 
 ## What it has learned from
 
-The demonstrations of the primer's training side, each in up to two wordings, a share of generated ones (sums, counting, letters,
+The demonstrations of the primer's training side, each in up to two wordings, half of them behind others in one conversation, a share of generated ones (sums, counting, letters,
 capitals), and requests about the small world: docs/primer.md. All of it was written for this project; no person rated this model's answers. Two of the fourteen clusters,
 sentiment and yes or no with a reason, were left out of training and are among the prompts below.
 
@@ -194,8 +214,9 @@ code (docs/simulated-labeler.md). Bits per byte on the passages and stories of t
 |---|---|---|---|
 {table}
 
-Of {known["prompts"]} requests of the training side, each in a wording that was not trained on, it answers {100 * known["share"][0]:.0f} % ({100 * known["share"][1]:.0f}-{100 * known["share"][2]:.0f}) with a rating of 5
-or more (mean {known["rating"]:.2f}). What people ask most stands there: it answers by heart, and beyond that mostly in form.
+Of {alone["prompts"]} requests of the training side, each in a wording that was not trained on, it answers {percent(alone)} with a rating of 5
+or more (mean {alone["rating"]:.2f}); of the same requests behind three others with their answers, in one conversation, {percent(behind)} (mean {behind["rating"]:.2f}).
+What people ask most stands there: it answers by heart, and beyond that mostly in form.
 
 ## Limits
 
@@ -203,7 +224,7 @@ or more (mean {known["rating"]:.2f}). What people ask most stands there: it answ
   of an answer and rarely its sense, as the answers below show: nine million parameters hold too little.
 - What it says of facts is often wrong, and it cannot reckon or count.
 - It refuses some requests that the primer has examples of. That is no safety training.
-- In a longer conversation it loses itself; ask one thing at a time.
+- In a conversation it answers one request after the other, and hardly remembers what was said before.
 - It keeps to a few sentences of simple English, and to the tone of the primer. What the starter's card says of its books holds here too.
 
 ## Twenty answers, unpicked
@@ -212,6 +233,11 @@ Seed 0, the same sampling: ten requests that stood in the script before there wa
 
 {answers}
 """
+
+
+def percent(found: dict[str, Any]) -> str:
+    """A share with its interval."""
+    return "{:.0f} % ({:.0f}-{:.0f})".format(*(100 * share for share in found["share"]))
 
 
 if __name__ == "__main__":
