@@ -103,6 +103,9 @@ def test_bad_rows_go_to_the_rejects_file_or_stop_the_command(
     args = ["data", "import", "mine.jsonl", "--project", "p", "--max-reject-share", "0.5", "--rejects", "bad.jsonl"]
     assert out_json(capsys, *args)["rejected"] == 1
     assert json.loads((workspace / "bad.jsonl").read_text())["line"] == 4
+    (workspace / "mine.jsonl").write_text("no row\n" + "".join(json.dumps(row) + "\n" for row in ROWS))
+    assert out_json(capsys, *args)["rejected"] == 1
+    assert json.loads((workspace / "bad.jsonl").read_text())["line"] == 1  # what the last command rejected, alone
 
 
 def test_check_tells_findings_and_fails_on_errors(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -91,9 +91,33 @@ def test_comparisons_of_every_layout_say_the_same(tmp_path: Path, row: dict[str,
         ("demonstrations", {"question": "When?", "context": "In 1900.", "answer": "1900"}, ["user: When?\n\nIn 1900."]),
         (
             "demonstrations",
-            {"prompt": "In 1900. When?", "context": "In 1900.", "output": "1900"},
-            ["user: In 1900. When?"],
+            {"prompt": "It was made in 1900. When?", "context": "It was made in 1900.", "output": "1900"},
+            ["user: It was made in 1900. When?"],
         ),
+        (
+            "demonstrations",
+            {"prompt": "When?\nIn 1900.", "context": "In 1900.", "output": "a"},
+            ["user: When?\nIn 1900."],
+        ),
+        (
+            "demonstrations",
+            {"instruction": "Multiply by 15.", "input": "5", "output": "75"},
+            ["user: Multiply by 15.\n\n5"],
+        ),
+        ("demonstrations", {"instruction": "Double it.", "input": 5, "output": 10}, ["user: Double it.\n\n5"]),
+        (
+            "demonstrations",
+            {"question": "Who?", "context": ["Bob came.", "", "He left."], "answer": "Bob"},
+            ["user: Who?\n\nBob came.\n\nHe left."],
+        ),
+        ("demonstrations", {"instruction": "Go.", "input": None, "history": "", "output": "a"}, ["user: Go."]),
+        (
+            "prompts",
+            {"system": ["Be kind.", "Be short."], "prompt": "Hi"},
+            ["system: Be kind.\n\nBe short.", "user: Hi"],
+        ),
+        ("demonstrations", {"prompt": "\n\nHuman: Hi\n\nAssistant:", "completion": " a"}, ["user: Hi"]),
+        ("comparisons", {"prompt": "\n\nHuman: Hi\n\nAssistant:", "chosen": " a", "rejected": " b"}, ["user: Hi"]),
         ("demonstrations", {"instruction": "", "input": "2 + 2", "output": "4"}, ["user: 2 + 2"]),
         (
             "demonstrations",
@@ -131,6 +155,110 @@ def test_all_that_belongs_to_a_prompt_is_kept(tmp_path: Path, kind: str, row: di
     (record,) = rows(tmp_path, kind, row)
     asked = {"demonstrations": lambda r: r.messages[:-1], "prompts": lambda r: r.messages}
     assert talk(asked.get(kind, lambda r: r.prompt)(record)) == turns
+
+
+@pytest.mark.parametrize(
+    "more", [{"context": {"title": "x"}}, {"input": True}, {"system": [["x"]]}, {"history": {"a": "b"}}], ids=str
+)
+def test_what_cannot_stand_beside_a_prompt_is_a_reject_and_not_left_out(tmp_path: Path, more: dict[str, Any]) -> None:
+    rejects = Rejects(limit_share=0.5)
+    row = {"instruction": "Go.", "output": "a"}
+    assert len(rows(tmp_path, "demonstrations", row, {**row, **more}, rejects=rejects)) == 1
+    assert f"{next(iter(more))} must be a" in rejects.first[0].reason
+
+
+def test_a_completion_of_several_messages_is_kept_whole_and_is_no_judged_response(tmp_path: Path) -> None:
+    several = [HELLO, {"role": "user", "content": "Why?"}, {"role": "assistant", "content": "So."}]
+    (found,) = rows(tmp_path, "demonstrations", {"prompt": HI, "completion": several})
+    assert talk(found.messages) == [*TURN, "user: Why?", "assistant: So."]
+    rejects = Rejects(limit_share=1.0)
+    rows(tmp_path, "demonstrations", {"prompt": "a", "completion": "b"}, {"prompt": HI, "completion": several[:2]}, rejects=rejects)  # fmt: skip
+    assert rejects.first[0].reason == "completion does not end with the assistant"
+    good = {"prompt": "Hi", "response": [HELLO], "label": 1}
+    for bad in (several, [], HI):
+        rejects = Rejects(limit_share=1.0)
+        (label,) = rows(tmp_path, "labels", good, {**good, "response": bad}, rejects=rejects)
+        assert label.response == "Hello!" and "one message of the assistant" in rejects.first[0].reason
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"prompt": "Hi", "completion": "Hello!"},
+        {"messages": [*HI, HELLO]},
+        {"conversations": [{"from": "human", "value": "Hi"}, {"from": "gpt", "value": "Hello!"}]},
+    ],
+)
+def test_a_split_is_known_by_its_usual_names(tmp_path: Path, row: dict[str, Any]) -> None:
+    sides = {
+        "train": ("train", "Training", "train_prefs"),
+        "validation": ("val", "eval", "DEV", "validation_matched"),
+        "test": ("Test", "testing", "test-sft"),
+    }
+    for side, names in sides.items():
+        for name in names:
+            (found,) = rows(tmp_path, "demonstrations", {**row, "split": name})
+            assert found.split == side
+
+
+def test_a_split_that_names_no_side_is_told_of(tmp_path: Path) -> None:
+    row, rejects = {"prompt": "Hi", "completion": "Hello!"}, Rejects()
+    found = rows(
+        tmp_path, "demonstrations", {**row, "split": "part 7"}, {**row, "prompt": "a", "split": "b"}, rejects=rejects
+    )
+    assert [r.split for r in found] == [None, None]
+    assert rejects.summary().endswith("columns not used: split ('part 7' names no side)")
+    with pytest.raises(DataError, match="Invalid enum value 'part 7'"):
+        rows(tmp_path, "demonstrations", {"messages": [*HI, HELLO], "split": "part 7"})
+
+
+def test_our_own_records_take_numbers_for_texts_and_labels_as_people_write_them(tmp_path: Path) -> None:
+    (shown,) = rows(
+        tmp_path, "demonstrations", {"id": 7, "messages": [*HI, HELLO], "author": 3, "source": 1, "task": 2}
+    )
+    assert (shown.id, shown.author, shown.source, shown.task) == ("7", "3", "1", "2")
+    (pair,) = rows(tmp_path, "comparisons", {"id": 0, "prompt": HI, "chosen": "a", "rejected": "b", "labeler": 12})
+    assert (pair.id, pair.labeler) == ("0", "12")
+    judged = {"prompt": HI, "response": "a"}
+    for label in (1, 1.0, "1", "yes", "Good", True):
+        (found,) = rows(tmp_path, "labels", {**judged, "label": label})
+        assert (found.label, found.name) == (True, "good")
+    assert [rows(tmp_path, "labels", {**judged, "label": label})[0].label for label in (0, "-1", "no")] == [False] * 3
+
+
+def test_not_labelled_is_not_no(tmp_path: Path) -> None:
+    rejects = Rejects(limit_share=1.0)
+    texts = [{"text": f"film {label}", "label": label} for label in (1, 0, -1, "-1", -1.0)]
+    assert [r.label for r in rows(tmp_path, "labels", *texts, rejects=rejects)] == [True, False]
+    assert rejects.rejected == 3 and "write 0 for no" in rejects.first[0].reason
+    (answer,) = rows(tmp_path, "labels", {"prompt": "Hi", "completion": "Go away.", "label": -1})
+    assert answer.label is False
+
+
+PAIR = {"prompt": "Q", "response-1": "A", "response-2": "B"}
+
+
+@pytest.mark.parametrize("names", [("rating-1", "rating-2"), ("rating_1", "rating_2"), ("rating1", "rating2")])
+def test_argillas_ratings_are_of_the_response_of_their_number(tmp_path: Path, names: tuple[str, str]) -> None:
+    row = {"id": "1", "fields": PAIR, "responses": {name: [{"value": n}] for n, name in enumerate(names, 4)}}
+    found = rows(tmp_path, "ratings", row)
+    assert [(r.response, r.score, r.question) for r in found] == [("A", 4.0, "rating"), ("B", 5.0, "rating")]
+
+
+def test_label_studios_results_are_of_the_response_that_they_name(tmp_path: Path) -> None:
+    def task(*results: tuple[str, str, str]) -> dict[str, Any]:
+        made = [
+            {"from_name": asked, "to_name": of, "type": "choices", "value": {"choices": [said]}} for asked, of, said in results
+        ]  # fmt: skip
+        return {"id": 1, "data": PAIR, "annotations": [{"result": made}]}
+
+    found = rows(tmp_path, "labels", task(("right", "response-2", "yes"), ("right", "response-1", "no")))
+    assert [(r.response, r.label, r.name) for r in found] == [("B", True, "right"), ("A", False, "right")]
+    found = rows(tmp_path, "labels", task(("right2", "text", "yes"), ("right1", "text", "no")))
+    assert [(r.response, r.label, r.name) for r in found] == [("B", True, "right"), ("A", False, "right")]
+    for results in ([("right", "text", "yes")], [("right-3", "text", "yes")]):
+        with pytest.raises(DataError, match="nothing says which of 2 responses"):
+            rows(tmp_path, "labels", task(*results))
 
 
 def test_columns_that_nothing_is_made_of_are_named(tmp_path: Path) -> None:

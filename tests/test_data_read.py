@@ -14,10 +14,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from amenable.data.examples import read_examples
 from amenable.data.export import export
 from amenable.data.formats import Limits
 from amenable.data.read import read
-from amenable.data.rejects import Rejects
+from amenable.data.rejects import Rejects, Where
 from amenable.data.source import load
 from amenable.errors import DataError, MissingExtraError, ResourceError
 from amenable.types import (
@@ -99,6 +100,8 @@ def test_every_format_gives_the_same_rows(tmp_path: Path) -> None:
     [
         ("a.jsonl", [GOOD, {**GOOD, "prompt": "b"}], [None, None]),  # a list under the name of lines
         ("a.json", {"train": [GOOD], "test": [{**GOOD, "prompt": "b"}]}, ["train", "test"]),
+        ("a.json", {"Train_sft": [GOOD], "val": [{**GOOD, "prompt": "b"}]}, ["train", "validation"]),
+        ("a.json", {**GOOD, "test_list": ["assert 1"], "train_ids": [7]}, [None]),  # a row, whose lists are no rows
         ("a.json", {"rows": [GOOD, {**GOOD, "prompt": "b"}], "version": 1}, [None, None]),
         ("a.json", {"prompt": ["a", "b"], "completion": ["c", "d"]}, [None, None]),
         ("a.json", {"prompt": {"0": "a", "1": "b"}, "completion": {"0": "c", "1": "d"}}, [None, None]),
@@ -146,7 +149,91 @@ def test_what_is_no_source_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_files_of_other_types_in_a_folder_are_told_of(tmp_path: Path) -> None:
     write(tmp_path / "a.jsonl", GOOD)
     (tmp_path / "b.pdf").write_bytes(b"%PDF")
-    assert "1 files of no readable type" in load(str(tmp_path), "demonstrations").description
+    assert "1 files not read: b.pdf" in load(str(tmp_path), "demonstrations").description
+
+
+@pytest.mark.parametrize(
+    "name", ["README.md", "readme_en.txt", "LICENSE", "LICENSE.txt", "dataset_infos.json", "state.json"]
+)
+def test_what_a_data_set_brings_beside_its_rows_is_no_row(tmp_path: Path, name: str) -> None:
+    (tmp_path / "data").mkdir()
+    write(tmp_path / "data" / "train.jsonl", GOOD)
+    (tmp_path / name).write_text('{"default": {"splits": {}}}' if name.endswith("json") else "# My data\n\nA card.\n")
+    for kind in ("demonstrations", "prompts"):
+        rejects = Rejects()
+        assert len(list(read(tmp_path, kind, rejects=rejects))) == 1
+        assert rejects.unread == [str(tmp_path / name)] and name in rejects.summary()
+
+
+def test_a_readme_among_texts_alone_is_a_text(tmp_path: Path) -> None:
+    (tmp_path / "README.md").write_text("# About")
+    (tmp_path / "readmission.md").write_text("A story.")
+    assert len(list(read(tmp_path, "documents", rejects=Rejects()))) == 2
+    write(tmp_path / "rows.jsonl", {"text": "A row."})
+    assert len(list(read(tmp_path, "documents", rejects=Rejects()))) == 2
+
+
+@pytest.mark.parametrize("suffix, delimiter", [("csv", ","), ("tsv", "\t")])
+def test_every_line_that_a_stray_quote_takes_is_a_reject(tmp_path: Path, suffix: str, delimiter: str) -> None:
+    lines = [f"row {n} here{delimiter}{n % 2}" for n in range(100)]
+    lines[50:50] = [f'"oh no{delimiter}1']  # line 52, behind the header
+    path = tmp_path / f"a.{suffix}"
+    path.write_text("\n".join([f"text{delimiter}label", *lines]) + "\n")
+    found, bad = reasons(path, "labels")
+    assert len(found) == 50 and [line for line, _ in bad] == [52, 53, 54, 55, 56]
+    assert all("a quote is not closed" in reason and "line 52" in reason for _, reason in bad)
+    rejects = Rejects(limit_share=1.0)
+    list(read(path, "labels", rejects=rejects))
+    assert (rejects.rejected, len(rejects.reasons)) == (51, 1)
+    with pytest.raises(DataError, match="rows cannot be used"):
+        list(read(path, "labels", rejects=Rejects()))
+    path.write_text("\n".join([f"text{delimiter}label", *lines[:52], f'a "word"{delimiter}1', *lines[52:]]) + "\n")
+    found, bad = reasons(path, "labels")  # the next quote ends it
+    assert len(found) == 50 + 49 and [line for line, _ in bad] == [52, 53, 54]
+
+
+def test_rows_behind_a_rejected_line_of_csv_keep_their_place(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_bytes(b'prompt,completion\n"a\xe9,b\n"c" d,e\n' + b"x" * 300 + b"\nf,g\nh\n")
+    found, bad = reasons(path, "demonstrations", limits=Limits(line_bytes=200))
+    assert [d.messages[0].content for d in found] == ["f"]  # type: ignore[union-attr]
+    assert [line for line, _ in bad] == [2, 3, 4, 6]
+
+
+CELLS: list[tuple[str, str, str, list[str]]] = [
+    ("demonstrations", "instruction,input,output", 'Largest?,"[3, 1, 2]",3', ["Largest?\n\n[3, 1, 2]", "3"]),
+    ("demonstrations", "prompt,completion", 'Who?,"{""name"": ""Bob""}"', ["Who?", '{"name": "Bob"}']),
+    ("demonstrations", "prompt,completion", 'List.,"[""a"", ""b""]"', ["List.", '["a", "b"]']),
+    ("demonstrations", "prompt,completion", 'Log.,"[{""level"": 3}]"', ["Log.", '[{"level": 3}]']),
+    ("demonstrations", "messages", '"[{""role"": ""user"", ""content"": ""Hi""}, {""role"": ""assistant"", ""content"": ""Ho""}]"', ["Hi", "Ho"]),
+    ("demonstrations", "conversations", '"[{""from"": ""human"", ""value"": ""Hi""}, {""from"": ""gpt"", ""value"": ""Ho""}]"', ["Hi", "Ho"]),
+    ("demonstrations", "instruction,output,history", 'And?,Yes.,"[[""Hi"", ""Ho""]]"', ["Hi", "Ho", "And?", "Yes."]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("kind, header, line, said", CELLS, ids=[str(n) for n in range(len(CELLS))])
+def test_a_cell_of_csv_is_text_unless_a_reader_wants_a_structure(
+    tmp_path: Path, kind: str, header: str, line: str, said: list[str]
+) -> None:
+    (tmp_path / "a.csv").write_text(f"{header}\n{line}\n")
+    (found,) = read(tmp_path / "a.csv", kind, rejects=Rejects())
+    assert [m.content for m in found.messages] == said  # type: ignore[union-attr]
+
+
+def test_lists_in_csv_that_readers_want_are_lists(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text('prompt,responses,ranks\nHi,"[""a"", ""b""]","[2, 1]"\n')
+    (ranked,) = read(tmp_path / "a.csv", "rankings", rejects=Rejects())
+    assert isinstance(ranked, Ranking) and (ranked.responses, ranked.tiers) == (("a", "b"), (1, 0))
+    (tmp_path / "b.csv").write_text("prompt,response,label\n[],raw text,1\n")
+    (label,) = read(tmp_path / "b.csv", "labels", rejects=Rejects())
+    assert isinstance(label, Label) and label.prompt == ()
+    (tmp_path / "c.csv").write_text('w,t\n"[""New York"", ""is""]","[""B"", ""O""]"\n')
+    columns = {"words": "w", "tags": "t"}
+    (tagged,) = read_examples(str(tmp_path / "c.csv"), "tokens", columns=columns, rejects=Rejects())
+    assert (tagged.words, tagged.tags) == (("New York", "is"), ("B", "O"))
+    (tmp_path / "d.csv").write_text('context,question,answer\nAn old cat.,Who?,"[""cat"", ""old cat""]"\n')
+    (asked,) = read_examples(str(tmp_path / "d.csv"), "extraction", columns={}, rejects=Rejects())
+    assert asked.answers == ("cat", "old cat")
 
 
 def test_a_folder_of_texts_is_one_document_a_file_in_order_of_name(tmp_path: Path) -> None:
@@ -181,14 +268,15 @@ def test_a_text_over_the_limit_is_cut_at_empty_lines_and_nothing_is_lost(tmp_pat
 def test_saved_datasets_are_read_with_their_splits(tmp_path: Path) -> None:
     datasets = pytest.importorskip("datasets")
     part = datasets.Dataset.from_list([{"text": "good film", "label": 1}, {"text": "bad film", "label": 0}])
-    datasets.DatasetDict({"train": part, "test": part.select([0]).map(lambda r: {"text": "new film"})}).save_to_disk(
-        tmp_path / "d"
-    )
+    new = part.select([0]).map(lambda r: {"text": "new film"})
+    more = part.select([1]).map(lambda r: {"text": "last film"})
+    datasets.DatasetDict({"train": part, "test_sft": new, "validation_matched": more}).save_to_disk(tmp_path / "d")
     found = list(read(tmp_path / "d", "labels", rejects=Rejects()))
     assert [(r.response, r.label, r.split) for r in found] == [  # type: ignore[union-attr]
         ("good film", True, "train"),
         ("bad film", False, "train"),
         ("new film", True, "test"),
+        ("last film", False, "validation"),
     ]
 
 
@@ -418,7 +506,7 @@ def test_too_many_rejects_stop_the_reading_and_are_written_down(tmp_path: Path) 
     path = write(tmp_path / "a.jsonl", *rows[:60], *bad, *rows[60:])
     written = tmp_path / "out" / "rejects.jsonl"
     seen = []
-    with pytest.raises(DataError, match=r"2 of 62 rows[^$]*a\.jsonl:61: a turn of the assistant is empty"):
+    with pytest.raises(DataError, match=r"5 of 65 rows[^$]*a\.jsonl:61: a turn of the assistant is empty"):
         for record in read(path, "demonstrations", rejects=Rejects(0.02, written)):
             seen.append(record)
     assert len(seen) == 60
@@ -427,6 +515,36 @@ def test_too_many_rejects_stop_the_reading_and_are_written_down(tmp_path: Path) 
     lines = [json.loads(line) for line in written.read_text().splitlines()]
     assert [line["line"] for line in lines] == [61, 62, 63, 64, 65] and lines[0]["file"] == str(path)
     assert rejects.summary() == "5 of 205 rows rejected: 5 a turn of the assistant is empty"
+
+
+def test_a_few_bad_rows_close_together_do_not_stop_a_good_file(tmp_path: Path) -> None:
+    rejects = Rejects(limit_share=0.02)
+    for n in range(1000):
+        rejects.add(Where("a", n), "bad") if n in (3, 40, 60) else rejects.keep()
+    rejects.finish()
+    strict = Rejects(limit_share=0.0)
+    with pytest.raises(DataError, match="1 of 1 rows"):
+        strict.add(Where("a", 1), "bad")
+    almost = Rejects(limit_share=0.02)
+    for n in range(1000):  # 20 of 1000 are borne at the end, 21 are not, whatever the allowance on the way
+        almost.add(Where("a", n), "bad") if n % 50 == 49 or n == 500 else almost.keep()
+    with pytest.raises(DataError, match="21 of 1000 rows"):
+        almost.finish()
+
+
+def test_rejects_of_all_sources_of_a_run_stand_in_one_file_and_those_of_a_new_command_alone(tmp_path: Path) -> None:
+    path = tmp_path / "rejects.jsonl"
+
+    def places(source: str, **more: Any) -> list[str]:
+        rejects = Rejects(1.0, path, **more)
+        for line in (1, 2):
+            rejects.add(Where(source, line), "bad")
+        return [f"{row['file']}{row['line']}" for row in map(json.loads, path.read_text().splitlines())]
+
+    assert places("a") == ["a1", "a2"]
+    assert places("b") == ["a1", "a2", "b1", "b2"]
+    assert places("a") == ["a1", "a2", "b1", "b2"]  # a run that goes on reads its data again
+    assert places("c", anew=True) == ["c1", "c2"]
 
 
 def test_ten_rows_with_one_bad_one_stop_at_the_end(tmp_path: Path) -> None:

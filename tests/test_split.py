@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from amenable.data.split import assign_splits
-from amenable.splitting import prompt_key, split_of
+from amenable.splitting import FRACTIONS, prompt_key, side_named, split_of
+from amenable.stages.data import DataConfig
 from amenable.types import (
     Comparison,
     Demonstration,
@@ -52,7 +53,23 @@ def test_keys_without_a_prompt() -> None:
 
 def test_split_is_stable_over_machines_and_versions() -> None:
     # Fixed for good: a change here would move records between train and test of existing runs.
-    assert [i for i in range(100) if split_of(f"question {i}") == "test"] == [30, 56, 68, 98]
+    found = {side: [i for i in range(200) if split_of(f"question {i}") == side] for side in ("validation", "test")}
+    assert found == {"validation": [30, 56, 68, 120, 136], "test": [98, 118, 127, 140, 143, 187]}
+
+
+def test_nothing_that_is_trained_on_by_default_is_called_held_out_anywhere() -> None:
+    held_out = DataConfig(train=("a",)).held_out_share
+    assert FRACTIONS[0] == 1 - held_out and sum(FRACTIONS) == 1
+    keys = [f"question {i}" for i in range(2000)]
+    trained_on = {key for key in keys if split_of(key, (1 - held_out, held_out, 0.0)) == "train"}
+    assert trained_on == {key for key in keys if split_of(key) == "train"}
+
+
+def test_sides_are_known_by_the_first_word_of_their_usual_names() -> None:
+    assert {side_named(name) for name in ("train", " Training ", "TRAIN_SFT", "train.gz")} == {"train"}
+    assert {side_named(name) for name in ("valid", "val", "dev", "eval", "validation-mismatched")} == {"validation"}
+    assert {side_named(name) for name in ("test", "Testing", "test_prefs")} == {"test"}
+    assert {side_named(name) for name in ("", None, "trainer", "contest", "all", 3)} == {None}
 
 
 def test_shares() -> None:

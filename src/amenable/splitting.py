@@ -1,25 +1,44 @@
 """The rule that puts a prompt on the training, validation or test side: a hash of its first turn. Torch-free.
 
-One rule for files (data/split.py) and for the feedback database (feedback/rows.py), so that a question that one of them
-holds out is held out by the other too.
+One rule for files (data/split.py) and for the feedback database (feedback/rows.py), so that a question that files hold out
+is held out by the database too, which holds out more. And one table of what data call the sides that they come with.
 """
 
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Sequence
 
 from amenable.types import AnyRecord, Comparison, Demonstration, Document, Messages, Prompt, Ranking, Split
 
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
-FRACTIONS = (0.9, 0.05, 0.05)
+FRACTIONS = (0.95, 0.025, 0.025)
+"""The first must be 1 - the default of DataConfig.held_out_share (stages/data.py), so that nothing that is called held out
+anywhere was trained on by default."""
+PROJECT_FRACTIONS = (0.9, 0.05, 0.05)
+"""Of a feedback project, whose prompts are few: a tenth is held out, all that files hold out among it."""
+_NAMES: dict[str, Split] = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("validation", "valid", "val", "dev", "development", "eval", "evaluation"), "validation"),
+    **dict.fromkeys(("test", "testing"), "test"),
+}
+
+
+def side_named(name: object) -> Split | None:
+    """The side that public data call so, in any case, by the first word of the name; None if it names none.
+
+    >>> [side_named(name) for name in ("Val", "test_sft", "validation-matched", "unsupervised", None)]
+    ['validation', 'test', 'validation', None, None]
+    """
+    return _NAMES.get(re.split(r"[_.-]", str(name).strip().casefold(), maxsplit=1)[0])
 
 
 def split_of(key: str, fractions: Sequence[float] = FRACTIONS, seed: int = 0) -> Split:
     """The side of a key; `fractions` of train, validation and test are relative shares.
 
-    >>> split_of("What is the capital of France?"), split_of("Name a colour.", seed=3)
-    ('train', 'validation')
+    >>> split_of("What is the capital of France?"), split_of("Name a colour.", seed=7)
+    ('train', 'test')
     """
     assert len(fractions) == 3 and min(fractions) >= 0 and sum(fractions) > 0, fractions
     digest = hashlib.blake2b(f"{seed}:{key}".encode("utf-8", "surrogatepass"), digest_size=8).digest()

@@ -218,7 +218,7 @@ def check(
 
         tokenizer = Tokenizer.load(resolve_model(model, workspace))
         length = lambda text: len(tokenizer.encode(text))
-    log = Rejects(limit_share=max_reject_share, path=rejects)
+    log = Rejects(limit_share=max_reject_share, path=rejects, anew=True)
     loaded = _load(source, kind, workspace, layout=layout, rejects=log)
     unknown = _unknown_words(source, words) if spelling or words else None
     if source == "primer" and kind is None:
@@ -276,7 +276,7 @@ def import_(
 
     workspace = open_workspace(workspace_dir)
     rejects = rejects or workspace.data / f"rejects-{_file_name(project)}.jsonl"
-    log = Rejects(limit_share=max_reject_share, path=rejects)
+    log = Rejects(limit_share=max_reject_share, path=rejects, anew=True)
     loaded = _load(source, kind, workspace, layout=layout, rejects=log)
     with Store.open(workspace.database) as store:
         done = store.import_records(project, loaded.records)
@@ -323,7 +323,7 @@ def export(
     from amenable.data.export import export as write
     from amenable.data.rejects import Rejects
 
-    log = Rejects(limit_share=max_reject_share, path=rejects)
+    log = Rejects(limit_share=max_reject_share, path=rejects, anew=True)
     workspace = workspace_if_any(workspace_dir)
     loaded = _load(source, kind, workspace, split=split, layout=layout, rejects=log)
     count = write(loaded.records, out)

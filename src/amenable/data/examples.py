@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import chain, islice
 from typing import Any, Literal
 
@@ -24,7 +24,7 @@ from amenable.data.registry.entries import names as public_names
 from amenable.data.rejects import BadRow, Rejects, Where
 from amenable.data.source import load, paths_of
 from amenable.errors import ConfigError, DataError, nearest
-from amenable.splitting import plain, split_of
+from amenable.splitting import plain, side_named, split_of
 from amenable.types import Demonstration, Label, Record, Split
 
 Task = Literal["classification", "regression", "tokens", "extraction", "target"]
@@ -50,7 +50,8 @@ COLUMNS: dict[str, dict[str, tuple[str, ...]]] = {
 }
 """For each task its columns, and the names they are known by."""
 OPTIONAL = ("second",)
-_SPLITS: dict[str, Split] = {"train": "train", "validation": "validation", "valid": "validation", "val": "validation", "dev": "validation", "test": "test"}  # fmt: skip
+_LISTS: dict[str, tuple[str, ...]] = {"tokens": ("words", "tags"), "extraction": ("answers",)}
+"""Columns that may be lists or objects, which CSV has as JSON."""
 
 
 class Example(Record, frozen=True):
@@ -90,6 +91,7 @@ def read_examples(
     found: list[Example] = []
     seen: set[str] = set()
     for where, row in _rows(spec, task, columns, rejects):
+        rejects.tell_split(row.get("split"))
         try:
             example = _example(row, task, columns, set(labels))
         except (BadRow, TypeError, ValueError, KeyError) as error:
@@ -134,7 +136,8 @@ def _rows(
     if spec.partition(":")[0] in public_names():
         yield from _public(spec, task)
         return
-    for place, found in _tables(spec, rejects):
+    structures = {name for column in _LISTS.get(task, ()) for name in _names(task, column, columns)}
+    for place, found in _tables(spec, rejects, structures):
         first = list(islice(found, 1))
         for row in first:
             _check_named(row.value, task, columns, place)
@@ -145,14 +148,19 @@ def _rows(
                 rejects.add(row.where, "a line of text has no named columns")
 
 
-def _tables(spec: str, rejects: Rejects) -> Iterator[tuple[str, Iterator[Row]]]:
+def _names(task: Task, column: str, columns: Mapping[str, str]) -> tuple[str, ...]:
+    """What a column may be called in the file."""
+    return (columns[column],) if column in columns else COLUMNS[task][column]
+
+
+def _tables(spec: str, rejects: Rejects, structures: Collection[str]) -> Iterator[tuple[str, Iterator[Row]]]:
     """The rows of each file, or of a saved dataset, with its place."""
     for path in paths_of(spec):
         if path.is_dir() and is_saved_dataset(path):
             yield str(path), saved_dataset_rows(path)
             continue
         for file in files_of(path, rejects):
-            yield str(file), rows(file, rejects, limits=Limits(), lines_of_text=True)
+            yield str(file), rows(file, rejects, limits=Limits(), lines_of_text=True, structures=structures)
 
 
 def _check_named(row: dict[str, Any] | str, task: Task, columns: Mapping[str, str], where: str) -> None:
@@ -204,7 +212,7 @@ def _public(spec: str, task: Task) -> Iterator[tuple[Where, Mapping[str, Any]]]:
 def _example(row: Mapping[str, Any], task: Task, columns: Mapping[str, str], labels: set[str]) -> Example:
     """One row as an example. Raises BadRow saying what is wrong."""
     value = {name: _value(row, columns.get(name), known, name) for name, known in COLUMNS[task].items()}
-    split = _SPLITS.get(str(row.get("split")))
+    split = side_named(row.get("split"))
     if task == "tokens":
         words, tags = _list(value["words"], "words"), _list(value["tags"], "tags")
         if not words or len(words) != len(tags):

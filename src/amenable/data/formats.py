@@ -10,7 +10,7 @@ import csv
 import gzip
 import io
 import zlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO, NamedTuple, cast
@@ -18,8 +18,9 @@ from typing import Annotated, Any, BinaryIO, NamedTuple, cast
 import msgspec
 from msgspec import Meta
 
-from amenable.data.rejects import Rejects, Where
+from amenable.data.rejects import START_LENGTH, Rejects, Where
 from amenable.errors import DataError, MissingExtraError
+from amenable.splitting import side_named
 from amenable.types import Record, Split
 
 TEXT_SUFFIXES = (".txt", ".text", ".md", ".markdown")
@@ -29,13 +30,12 @@ PACKED_SUFFIXES = (".gz", ".zst")
 _ROW_LISTS = ("data", "rows", "examples", "Instances")
 _BESIDE_ROWS = {"Instances": {"Positive Examples", "Negative Examples"}}
 """Lists that a layout has beside its rows: those of a Super-NaturalInstructions task, which its reader asks for by name."""
-_SPLITS: dict[str, Split] = {
-    "train": "train",
-    "validation": "validation",
-    "valid": "validation",
-    "dev": "validation",
-    "test": "test",
-}
+_STRUCTURES = frozenset((
+    "responses", "ranking", "ranks", "tiers", "references", "history", "meta",  # judged.py, layouts.py, our own records
+    "mapping", "chat", "preference", "feedback", "fields", "data", "annotations",  # exports.py, labelling_tools.py
+    "words", "tokens", "tags", "ner_tags", "labels", "answers", "options",  # examples.py, tasks.py
+))  # fmt: skip
+"""Columns that some reader takes as a list or an object; in CSV they are written as JSON."""
 
 
 class Limits(Record, frozen=True):
@@ -65,10 +65,13 @@ def suffix_of(path: Path) -> str:
     return Path(name).suffix
 
 
-def rows(file: Path, rejects: Rejects, *, limits: Limits, lines_of_text: bool = False) -> Iterator[Row]:
+def rows(
+    file: Path, rejects: Rejects, *, limits: Limits, lines_of_text: bool = False, structures: Collection[str] = ()
+) -> Iterator[Row]:
     """The rows of one file; bad ones go to `rejects`.
 
-    lines_of_text: a text file gives one row a line instead of one a file.
+    lines_of_text: a text file gives one row a line instead of one a file. structures: further columns that hold lists or
+    objects, which CSV has as JSON.
     Raises DataError if the file as a whole cannot be read: cut short, not of its format, of an unknown type.
     """
     suffix = suffix_of(file)
@@ -84,7 +87,7 @@ def rows(file: Path, rejects: Rejects, *, limits: Limits, lines_of_text: bool = 
         elif suffix in (".json", ".jsonl", ".ndjson"):  # one list of rows, whatever its name
             yield from _json(stream, file, rejects, limits)
         elif suffix in (".csv", ".tsv"):
-            yield from _csv(stream, file, rejects, limits)
+            yield from _csv(stream, file, rejects, limits, _STRUCTURES.union(structures))
         elif lines_of_text:
             yield from _text_lines(stream, file, rejects, limits)
         else:
@@ -260,7 +263,7 @@ def _json(stream: io.BufferedReader, file: Path, rejects: Rejects, limits: Limit
         for item in part:
             number += 1
             if isinstance(item, dict | str):
-                yield Row(Where(str(file), number), item, _SPLITS.get(name))
+                yield Row(Where(str(file), number), item, side_named(name))
             else:
                 place = Where(str(file), number)
                 rejects.add(place, f"a row must be an object, not {_type_name(item)}", repr(item)[:1000])
@@ -268,12 +271,8 @@ def _json(stream: io.BufferedReader, file: Path, rejects: Rejects, limits: Limit
 
 def _parts(value: dict[str, Any], file: Path) -> dict[str, list[Any]]:
     """The rows in an object, by the name of their part: its list of rows, its splits, its columns, or the object itself."""
-    lists = {
-        k: v
-        for k, v in value.items()
-        if isinstance(v, list) and (k in _ROW_LISTS or k in _SPLITS) and v != [""] * len(v)
-    }
-    if len(lists) == 1 or (lists and lists.keys() <= _SPLITS.keys()):
+    lists = {k: v for k, v in value.items() if isinstance(v, list) and _holds_rows(k, v) and v != [""] * len(v)}
+    if len(lists) == 1 or (lists and all(map(side_named, lists))):
         known = set(lists).union(*(_BESIDE_ROWS.get(name, ()) for name in lists))
         others = [
             k
@@ -287,6 +286,13 @@ def _parts(value: dict[str, Any], file: Path) -> dict[str, list[Any]]:
             )
         return lists
     return {"": _table_rows(value) or [value]}
+
+
+def _holds_rows(name: str, items: list[Any]) -> bool:
+    """Whether a list in an object is rows by its name. "test" may hold texts; "test_list" does only with objects in it."""
+    if name in _ROW_LISTS:
+        return True
+    return side_named(name) is not None and (name.isalpha() or all(isinstance(item, dict) for item in items))
 
 
 def _table_rows(table: dict[str, Any]) -> list[Any] | None:
@@ -304,41 +310,57 @@ def _table_rows(table: dict[str, Any]) -> list[Any] | None:
     return None
 
 
-def _csv(stream: io.BufferedReader, file: Path, rejects: Rejects, limits: Limits) -> Iterator[Row]:
-    bad: dict[int, int] = {}  # line number → byte offset of what is not UTF-8
+class _Line(NamedTuple):
+    number: int
+    start: str
+    bad: int | None  # byte of the file that is not UTF-8
+
+
+def _csv(
+    stream: io.BufferedReader, file: Path, rejects: Rejects, limits: Limits, structures: Collection[str]
+) -> Iterator[Row]:
+    """Rows of a file with quotes as RFC 4180 has them. A stray quote takes the lines up to the next one for its own: all of
+    them are rejects, each counted.
+    """
+    taken: list[_Line] = []  # by the row that is being read
 
     def text_lines() -> Iterator[str]:
         for number, offset, line in _lines(stream, file, rejects, limits):
+            bad = None
             try:
-                yield line.decode("utf-8") + "\n"
+                text = line.decode("utf-8")
             except UnicodeDecodeError as error:
-                bad[number] = offset + error.start
-                yield line.decode("utf-8", "surrogateescape") + "\n"
+                bad, text = offset + error.start, line.decode("utf-8", "surrogateescape")
+            taken.append(_Line(number, text[:START_LENGTH], bad))
+            yield text + "\n"
 
     first_line = stream.peek(1 << 16).split(b"\n", 1)[0]
     delimiter = "\t" if suffix_of(file) == ".tsv" else (";" if b";" in first_line and b"," not in first_line else ",")
     csv.field_size_limit(max(csv.field_size_limit(), limits.line_bytes))
-    reader = csv.reader(text_lines(), delimiter=delimiter)
+    reader = csv.reader(text_lines(), delimiter=delimiter, strict=True)
     try:
         header = [name.strip() for name in next(reader, [])]
     except csv.Error as error:
         raise DataError(
-            f"the first line is not CSV ({error})", where=str(file), mend="end lines by LF or CRLF"
+            f"the first line is not CSV ({error})",
+            where=str(file),
+            mend="end lines by LF or CRLF, close each quote, and double those within quotes",
         ) from error
     if not any(header) or len(set(header)) != len(header):
         raise DataError(f"the first line must name the columns, each once: {header}", where=str(file))
     while True:
-        where = Where(str(file), reader.line_num + 1)
+        taken.clear()
         try:
             cells = next(reader)
         except StopIteration:
             return
         except csv.Error as error:
-            rejects.add(where, f"not CSV ({error}; up to line {reader.line_num})")
+            for line in taken:
+                rejects.add(Where(str(file), line.number), _csv_problem(error, taken[0].number), line.start)
             continue
-        wrong = [bad.pop(n) for n in list(bad) if n <= reader.line_num]
         if not cells:
             continue
+        where, wrong = Where(str(file), taken[0].number), [line.bad for line in taken if line.bad is not None]
         if wrong:
             rejects.add(where, f"not UTF-8 (byte {wrong[0]:,} of the file)", delimiter.join(cells))
         elif len(cells) != len(header):
@@ -346,15 +368,32 @@ def _csv(stream: io.BufferedReader, file: Path, rejects: Rejects, limits: Limits
         elif any("\0" in cell for cell in cells):
             rejects.add(where, "the row holds NUL characters", delimiter.join(cells))
         else:
-            yield Row(where, {name: _cell(cell) for name, cell in zip(header, cells, strict=True)})
+            yield Row(where, {name: _cell(cell, name, structures) for name, cell in zip(header, cells, strict=True)})
 
 
-def _cell(cell: str) -> Any:
-    """A cell that holds a JSON list or object is read as one; every other is text."""
+def _csv_problem(error: csv.Error, first: int) -> str:
+    if "expected after" in str(error) or "unexpected end" in str(error):
+        return f"a quote is not closed, or not doubled inside a quoted field (opened in line {first})"
+    return f"not CSV ({error}; in the row that begins in line {first})"
+
+
+def _cell(cell: str, name: str, structures: Collection[str]) -> Any:
+    """A conversation, or a JSON list or object in one of the columns `structures`; every other cell is text as it stands."""
     if cell[:1] + cell[-1:] not in ("[]", "{}"):
         return cell
     value = decode_json(cell.encode("utf-8"))
-    return cell if isinstance(value, _Malformed) else value
+    if isinstance(value, _Malformed):
+        return cell
+    return value if name in structures or _is_conversation(value) or (name == "prompt" and value == []) else cell
+
+
+def _is_conversation(value: Any) -> bool:
+    keys = ({"role", "content"}, {"from", "value"})
+    return (
+        isinstance(value, list)
+        and bool(value)
+        and all(isinstance(turn, Mapping) and any(turn.keys() >= pair for pair in keys) for turn in value)
+    )
 
 
 def _parquet(file: Path) -> Iterator[Row]:
@@ -437,4 +476,4 @@ def saved_dataset_rows(folder: Path) -> Iterator[Row]:
     parts = loaded.items() if isinstance(loaded, datasets.DatasetDict) else [("", loaded)]
     for name, part in parts:
         for number, value in enumerate(part, 1):
-            yield Row(Where(f"{folder}/{name}" if name else str(folder), number), value, _SPLITS.get(name))
+            yield Row(Where(f"{folder}/{name}" if name else str(folder), number), value, side_named(name))

@@ -124,12 +124,14 @@ def rating_kinds(row: Fields) -> frozenset[str]:
 
 
 def _response(row: Fields) -> str:
-    """The response: a text, or messages of which the last is it."""
-    response = row["completion"] if "completion" in row else row["response"]
-    if isinstance(response, list):
-        turns = messages_of(response, "completion")
-        return turns[-1].content if turns else ""
-    return text_of(response, "response")
+    """The response: a text, or one message of the assistant. Raises BadRow for more: which of them was judged?"""
+    name = "completion" if "completion" in row else "response"
+    if isinstance(row[name], list):
+        turns = messages_of(row[name], name)
+        if [turn.role for turn in turns] != ["assistant"]:
+            raise BadRow(f"a judged {name} must be one message of the assistant, not {len(turns)} messages")
+        return turns[0].content
+    return text_of(row[name], name)
 
 
 def rating(row: Fields, kind: str) -> Iterator[AnyRecord]:
@@ -171,10 +173,14 @@ def yes_no(value: Any) -> tuple[bool, str]:
     >>> yes_no("pos"), yes_no(0), yes_no("1.0")
     ((True, 'positive'), (False, 'good'), (True, 'good'))
     """
-    key = str(value).strip().lower().removesuffix(".0")  # a column of numbers may be written with a point
+    key = _label_key(value)
     if key not in _YES_NO:
         raise BadRow(f"the label is neither yes nor no ({value!r:.40})")
     return _YES_NO[key]
+
+
+def _label_key(value: Any) -> str:
+    return str(value).strip().lower().removesuffix(".0")  # a column of numbers may be written with a point
 
 
 def response_label(row: Fields, kind: str) -> Iterator[AnyRecord]:
@@ -193,5 +199,7 @@ def text_label(row: Fields, kind: str) -> Iterator[AnyRecord]:
     if kind == "documents":
         yield Document(text=said, **about(row))
         return
+    if _label_key(row["label"]) == "-1":  # as Hugging Face's test parts have it
+        raise BadRow("the label -1 usually means not labelled; write 0 for no")
     answer, name = yes_no(row["label"])
     yield Label(prompt=(), response=said, label=answer, name=name, **about(row))

@@ -114,7 +114,7 @@ def _studio_result(
     value = result.get("value") if isinstance(result, Mapping) else None
     if not isinstance(value, Mapping):
         raise BadRow("a result holds no value")
-    question = str(result.get("from_name") or "")
+    question, judged = str(result.get("from_name") or ""), str(result.get("to_name") or "")
     match result.get("type"):
         case "pairwise" if kind in ("rankings", "comparisons"):
             if len(answers) != 2 or value.get("selected") not in ("left", "right"):
@@ -130,10 +130,10 @@ def _studio_result(
             if len(tiers) >= 2:
                 yield from _order(kind, prompt, tiers, about)
         case "rating" if kind == "ratings":
-            yield from _single(kind, prompt, answers, question, value.get("rating"), about, high=5.0)
+            yield from _single(kind, prompt, answers, question, value.get("rating"), about, judged=judged, high=5.0)
         case "choices" if kind == "labels":
             for choice in value.get("choices") or []:
-                yield from _single(kind, prompt, answers, question, choice, about)
+                yield from _single(kind, prompt, answers, question, choice, about, judged=judged)
         case "textarea" if kind == "demonstrations":
             for text in value.get("text") or []:
                 yield from _single(kind, prompt, answers, question, text, about)
@@ -171,17 +171,19 @@ def _single(
     value: Any,
     about: dict[str, Any],
     *,
+    judged: str = "",
     high: float = 7.0,
 ) -> Iterator[AnyRecord]:
-    """What one answer to one question gives: a score, a yes or no, or a written answer."""
-    response = next(iter(answers.values()), None)
+    """What one answer to one question gives: a score, a yes or no, or a written answer. judged: the field it is about, if known."""
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if kind == "ratings" and is_number and response is not None:
+    if kind == "ratings" and is_number and answers:
+        question, response = _about_one(question, answers, judged)
         low, top = min(1.0, float(value)), max(high, float(value))
         yield Rating(
             prompt=prompt, response=response, score=float(value), low=low, high=top, question=question, **about
         )
-    elif kind == "labels" and response is not None and str(value).lower() in (*YES, *NO):
+    elif kind == "labels" and answers and str(value).lower() in (*YES, *NO):
+        question, response = _about_one(question, answers, judged)
         yes = str(value).lower() in YES
         yield Label(prompt=prompt, response=response, label=yes, name=question or "good", **about)
     elif (
@@ -192,6 +194,26 @@ def _single(
     ):
         own = {"id": about["id"], "author": about["labeler"]}
         yield Demonstration(messages=(*prompt, assistant(value)), **own)
+
+
+def _about_one(question: str, answers: Mapping[str, str], judged: str) -> tuple[str, str]:
+    """(question, the response that it is about): the field that is named, the only one, or the one of the question's number.
+
+    Of several responses, each with a question of its own number, all are asked the same one: it goes without the number.
+    Raises BadRow if nothing says which response is meant.
+
+    >>> _about_one("rating-2", {"response-1": "A", "response-2": "B"}, "")
+    ('rating', 'B')
+    """
+    if len(answers) == 1:
+        return question, next(iter(answers.values()))
+    asked, number = re.fullmatch(r"(.*?)[-_ ]?(\d*)", question, re.DOTALL).groups()  # type: ignore[union-attr]
+    numbered = {field: ANSWER.fullmatch(field).group(1) for field in answers}  # type: ignore[union-attr]
+    fits = [judged] if judged in answers else [field for field in answers if number and numbered[field] == number]
+    if len(fits) != 1:
+        mend = "name it in to_name, or give both the same number, as in rating-2 and response-2"
+        raise BadRow(f"nothing says which of {len(answers)} responses {question!r} is about: {mend}")
+    return asked if asked and number and numbered[fits[0]] == number else question, answers[fits[0]]
 
 
 # Writing

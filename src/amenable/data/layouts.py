@@ -20,6 +20,7 @@ from amenable.data.rejects import BadRow
 from amenable.data.row_fields import Fields, about, asked, led_by_system, question, task
 from amenable.data.turns import messages_of, text_of
 from amenable.errors import DataError, nearest
+from amenable.splitting import side_named
 from amenable.types import (
     KINDS,
     AnyRecord,
@@ -110,6 +111,7 @@ def _when(*needed: str, gives: str, without: Sequence[str] = ()) -> Callable[[Fi
 
 _REQUIRED = {name: {f.name for f in msgspec.structs.fields(cls) if f.required} - {"id"} for name, cls in KINDS.items()}
 _ALLOWED = {name: {f.name for f in msgspec.structs.fields(cls)} for name, cls in KINDS.items()}
+_TEXTS = {name: {f.name for f in msgspec.structs.fields(cls) if f.type is str} for name, cls in KINDS.items()}
 
 
 def _own_kinds(row: Fields) -> frozenset[str]:
@@ -123,8 +125,15 @@ def _own_kinds(row: Fields) -> frozenset[str]:
 
 
 def _own(row: Fields, kind: str) -> Iterator[AnyRecord]:
-    """Field names as in types.py. Numbers and yes/no may be text, as in CSV."""
+    """Field names as in types.py. Numbers and yes/no may be text, as in CSV, and texts numbers; a split may be called val."""
     given = {k: v for k, v in row.items() if v not in ("", None) or k in _REQUIRED[kind]}
+    for name in _TEXTS[kind] & given.keys():
+        if isinstance(given[name], int | float):
+            given[name] = text_of(given[name], name)
+    if "label" in given and not isinstance(given["label"], bool):
+        given["label"], answered = judged.yes_no(given["label"])
+        given.setdefault("name", answered)
+    given |= {"split": side} if (side := side_named(given.get("split"))) else {}
     try:
         if isinstance(given.get("meta"), str):  # as `export` writes it to Parquet
             given["meta"] = msgspec.json.decode(given["meta"])
@@ -185,11 +194,13 @@ def _answered_kinds(row: Fields) -> frozenset[str]:
 def _answered(row: Fields, kind: str) -> Iterator[AnyRecord]:
     names = _asked_answered(row)
     assert names is not None
-    answer = row[names[1]]
-    if isinstance(answer, list):
-        turns = messages_of(answer, names[1])
-        answer = turns[-1].content if turns else ""
-    messages = (*(asked(row, names[0]) or (user(""),)), assistant(text_of(answer, names[1])))
+    if isinstance(row[names[1]], list):
+        turns = messages_of(row[names[1]], names[1])
+        if not turns or turns[-1].role != "assistant":
+            raise BadRow(f"{names[1]} does not end with the assistant")
+    else:
+        turns = (assistant(text_of(row[names[1]], names[1])),)
+    messages = (*(asked(row, names[0]) or (user(""),)), *turns)
     yield Demonstration(messages=messages, task=task(row), **about(row))
 
 

@@ -8,6 +8,7 @@ A row is recognised by its keys (data/layouts.py) and becomes records of the ask
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, islice
 from pathlib import Path
@@ -37,6 +38,11 @@ _SAMPLE_ROWS = 20
 """Rows that are looked at to recognise a file's layout."""
 
 DEFAULT_LIMITS = Limits()
+_ABOUT_ROWS = re.compile(
+    r"((readme|licen[cs]e)(?![a-z]).*|copying|notice|citation|changelog|contributing)\.(txt|text|md|markdown)"
+    r"|(dataset_infos?|dataset_dict|state|croissant)\.json"
+)
+"""Names of files that data sets come with beside their rows: descriptions, licences, tables of contents."""
 
 
 def read(
@@ -72,7 +78,8 @@ def require_kind(kind: str) -> None:
 def files_of(path: Path, rejects: Rejects) -> list[Path]:
     """The readable files at a path, in order of name. Files of other types, and links to nowhere, go to `rejects.unread`.
 
-    Files whose names start with a dot are passed over.
+    So do files that say something about the rows beside them, as README.md does. Files whose names start with a dot are
+    passed over.
     """
     if path.is_file():
         if suffix_of(path) not in ROW_SUFFIXES + TEXT_SUFFIXES:
@@ -103,6 +110,10 @@ def files_of(path: Path, rejects: Rejects) -> list[Path]:
             where=str(path),
             mend="known: " + " ".join(ROW_SUFFIXES + TEXT_SUFFIXES),
         )
+    about = [file for file in found if _ABOUT_ROWS.fullmatch(file.name.casefold())]
+    if about and any(suffix_of(file) in ROW_SUFFIXES and file not in about for file in found):
+        rejects.unread += [str(file) for file in about]
+        found = [file for file in found if file not in about]
     return found
 
 
@@ -135,6 +146,7 @@ def _convert(
     used: set[str] = set()
     columns: dict[str, None] = {}
     for number, row in enumerate(chain(sample, found)):
+        split = row.value.get("split") if isinstance(row.value, dict) else None
         if number < _SAMPLE_ROWS and isinstance(row.value, dict):
             row = row._replace(value=_Watched(row.value, used))
         try:
@@ -150,6 +162,7 @@ def _convert(
             columns.update(dict.fromkeys(row.value))
         if not converted:
             rejects.barren[kind] += 1
+        rejects.tell_split(split)
         yield from ((row.where, record) for record in converted)
     rejects.unused += [name for name in columns if name and name not in used and name not in rejects.unused]
 

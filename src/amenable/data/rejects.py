@@ -6,16 +6,19 @@ again), and both are counted here.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
 from amenable.errors import DataError, ResourceError
+from amenable.splitting import side_named
 from amenable.types import Record
 
-_SHOWN_COLUMNS = 8
+_SHOWN = 8
+"""Columns, or files, that a summary names."""
 START_LENGTH = 200
 """Characters of a bad row that are written down."""
 
@@ -46,8 +49,10 @@ class Reject(Record, frozen=True):
 class Rejects:
     """Counts what is not used; raises DataError when rejects exceed `limit_share` of the rows.
 
-    The share is looked at from the 50th row on and once more at the end (`finish`). limit_share 0 allows none, 1 all.
-    path: where to write the rejects as JSONL; the file is made at the first reject.
+    The share is looked at from the 50th row on, with an allowance for chance: bad rows may stand close together at first.
+    At the end (`finish`) it is exact. limit_share 0 allows none and stops at the first, 1 allows all.
+    path: where to write the rejects as JSONL; the file is made at the first reject. What other sources of a run have written
+    there stays, and a line that stands there is not written again; anew: whatever stands there goes.
 
     >>> rejects = Rejects(limit_share=0.5)
     >>> rejects.keep(); rejects.add(Where("a.jsonl", 2), "empty response", "{...}")
@@ -55,14 +60,22 @@ class Rejects:
     (1, 1, '1 of 2 rows rejected: 1 empty response')
     """
 
-    def __init__(self, limit_share: float = 0.02, path: str | Path | None = None, *, look_from: int = 50) -> None:
+    def __init__(
+        self,
+        limit_share: float = 0.02,
+        path: str | Path | None = None,
+        *,
+        look_from: int = 50,
+        anew: bool = False,
+    ) -> None:
         self.limit_share, self.path, self.look_from = limit_share, Path(path) if path else None, look_from
+        self._anew, self._before = anew, set[bytes]()  # the lines that stood in the file
         self.kept, self.rejected, self.duplicates = 0, 0, 0
         self.reasons: Counter[str] = Counter()
         self.first: list[Reject] = []
-        self.unread: list[str] = []  # files of a folder that are of no readable type
+        self.unread: list[str] = []  # files of a folder that are of no readable type, or say something about its rows
         self.barren: Counter[str] = Counter()  # good rows that hold no record of the kind, by the kind
-        self.unused: list[str] = []  # columns of the rows that nothing was made of
+        self.unused: list[str] = []  # columns of the rows that nothing was made of; of a strange split, its value too
 
     @property
     def rows(self) -> int:
@@ -87,12 +100,20 @@ class Rejects:
         self.reasons[reason.split(" (")[0]] += 1
         if len(self.first) < 5:
             self.first.append(reject)
-        if self.rows >= self.look_from:
-            self._check()
+        expected = self.limit_share * self.rows
+        if not expected or (self.rows >= self.look_from and self.rejected > expected + 3 * math.sqrt(expected)):
+            raise self._too_many()
 
     def finish(self) -> None:
         """Look at the share once more, now that every row was seen. Raises DataError."""
-        self._check()
+        if self.rejected > self.limit_share * self.rows:
+            raise self._too_many()
+
+    def tell_split(self, value: Any) -> None:
+        """Tell of a row's split that names no side, so that none was taken from it: of the first one."""
+        told = any(name.startswith("split (") for name in self.unused)
+        if value not in (None, "") and side_named(value) is None and not told:
+            self.unused.append(f"split ({value!r:.40} names no side)")
 
     def summary(self) -> str:
         """One line for the log: how many of how many, and why."""
@@ -102,10 +123,14 @@ class Rejects:
         )
         parts += [f"{self.duplicates} duplicates left out"] if self.duplicates else []
         parts += [f"{count} rows hold no {kind}" for kind, count in self.barren.items()]
-        parts += [f"{len(self.unread)} files of no readable type"] if self.unread else []
-        more = f" and {len(self.unused) - _SHOWN_COLUMNS} more" if len(self.unused) > _SHOWN_COLUMNS else ""
-        parts += [f"columns not used: {', '.join(self.unused[:_SHOWN_COLUMNS])}{more}"] if self.unused else []
+        unread = [Path(name).name for name in self.unread]
+        parts += [f"{len(unread)} files not read: {_first_of(unread)}"] if unread else []
+        parts += [self.told_unused()] if self.unused else []
         return "; ".join(parts)
+
+    def told_unused(self) -> str:
+        """The columns that nothing was made of; empty if there are none."""
+        return f"columns not used: {_first_of(self.unused)}" if self.unused else ""
 
     @property
     def anything(self) -> bool:
@@ -115,21 +140,27 @@ class Rejects:
     def _write(self, path: Path, line: bytes) -> None:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            with path.open("ab" if self.rejected else "wb") as file:
-                file.write(line)
+            if not self.rejected and not self._anew and path.exists():
+                self._before = set(path.read_bytes().splitlines(keepends=True))
+            if line not in self._before:
+                with path.open("wb" if self._anew and not self.rejected else "ab") as file:
+                    file.write(line)
         except OSError as error:
             what = f"rejected rows cannot be written down: {error.strerror or error}"
             raise ResourceError(what, where=str(path), mend="name a file that can be written") from error
 
-    def _check(self) -> None:
-        if not self.rows or self.rejected <= self.limit_share * self.rows:
-            return
+    def _too_many(self) -> DataError:
         shown = "\n".join(f"    {r.file}:{r.line}: {r.reason}" for r in self.first)
-        raise DataError(
+        return DataError(
             f"{self.rejected} of {self.rows} rows cannot be used; the limit is {self.limit_share:.0%}. The first:\n{shown}",
             where=str(self.path) if self.path else self.first[0].file,
             mend="mend the rows, or allow a larger share of rejects",
         )
+
+
+def _first_of(names: list[str]) -> str:
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(names[:_SHOWN]) + more
 
 
 def _printable(text: str) -> str:

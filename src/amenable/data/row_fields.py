@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
 from amenable.data.rejects import BadRow
 from amenable.data.turns import messages_of, text_of
+from amenable.splitting import side_named
 from amenable.types import Message, Messages, assistant, user
 
 Fields = Mapping[str, Any]
@@ -15,10 +17,7 @@ Fields = Mapping[str, Any]
 def about(row: Fields) -> dict[str, Any]:
     """What rows of any layout may say of themselves: id, source, task, split."""
     found = {name: text_of(row[name], name) for name in ("id", "source") if row.get(name) not in (None, "")}
-    split = {"train": "train", "validation": "validation", "valid": "validation", "dev": "validation", "test": "test"}
-    if isinstance(row.get("split"), str) and row["split"] in split:
-        found["split"] = split[row["split"]]
-    return {"id": "", **found}
+    return {"id": "", "split": side_named(row.get("split")), **found}
 
 
 _QUESTIONS = ("prompt", "instruction", "question")
@@ -36,16 +35,39 @@ def asked(row: Fields, name: str | None) -> Messages:
     if name is None or row[name] is None:
         return ()
     turns = messages_of(row[name], name)
-    if isinstance(row[name], str) and len(turns) == 1:
+    if isinstance(row[name], str) and len(turns) == 1 and turns[0].role == "user":
+        said = turns[0].content
         companions = ("context",) if name in ("prompt", "input") else ("input", "context")
-        given = [row[c] for c in companions if isinstance(row.get(c), str) and row[c].strip()]
-        parts = [part for part in (row[name], *(g for g in given if g not in row[name])) if part]
+        given = [g for g in (beside(row.get(c), c) for c in companions) if g and not _holds(said, g)]
+        parts = [part for part in (said, *given) if part]
         turns = (*_earlier(row.get("history")), *([user("\n\n".join(parts))] if parts else []))
     return led_by_system(row, turns)
 
 
+def beside(value: Any, name: str) -> str:
+    """What a row has beside its question, as text: nothing, a text, a number, or texts with empty lines between them.
+
+    Raises BadRow for anything else, so that nobody learns to answer without what was asked about.
+    """
+    if value is None or (isinstance(value, float) and math.isnan(value)):  # as pandas writes what is missing
+        return ""
+    parts = [text_of(part, name) for part in (value if isinstance(value, list) else [value])]
+    return "\n\n".join(part for part in parts if part.strip())
+
+
+def _holds(question: str, text: str) -> bool:
+    """Whether a question has the text in it already: as lines of its own, or as five words or more anywhere.
+
+    >>> _holds("Multiply by 15.", "5"), _holds("Double it:\\n5", "5")
+    (False, True)
+    """
+    text = text.strip()
+    return f"\n{text}\n" in f"\n{question}\n" or (len(text.split()) >= 5 and text in question)
+
+
 def led_by_system(row: Fields, turns: Messages) -> Messages:
-    system = next((row[n] for n in ("system", "system_prompt") if isinstance(row.get(n), str) and row[n].strip()), None)
+    """The turns behind the row's system text, if it has one and they do not begin with one themselves."""
+    system = next((text for n in ("system", "system_prompt") if (text := beside(row.get(n), n))), None)
     if system is None or not turns or turns[0].role in ("system", "text"):
         return turns
     return (Message(role="system", content=system), *turns)
@@ -53,8 +75,8 @@ def led_by_system(row: Fields, turns: Messages) -> Messages:
 
 def _earlier(history: Any) -> Messages:
     """Earlier turns as pairs of what was asked and answered."""
-    pairs = history if isinstance(history, list) else []
-    if not all(isinstance(pair, list) and len(pair) == 2 for pair in pairs):
+    pairs = [] if history in (None, "") else history
+    if not isinstance(pairs, list) or not all(isinstance(pair, list) and len(pair) == 2 for pair in pairs):
         raise BadRow("history must be a list of pairs: asked, answered")
     return tuple(
         m for pair in pairs for m in (user(text_of(pair[0], "history")), assistant(text_of(pair[1], "history")))

@@ -254,7 +254,7 @@ def _rows(name: str, task: Task, path: Path) -> list[Demonstration]:
             "there is no such file of rows", where=str(path), mend="name a JSONL, JSON, CSV or Parquet file"
         )
     found = []
-    for number, row in enumerate(rows(path, Rejects(limit_share=0), limits=Limits()), 1):
+    for number, row in enumerate(rows(path, Rejects(limit_share=0), limits=Limits(), structures=(ANSWER,)), 1):
         where = f"{path}:{row.where.line}"
         fields = row.value if isinstance(row.value, dict) else {}
         answers = _several(fields.get(ANSWER), where, ANSWER) if isinstance(fields.get(ANSWER), list) else []

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from amenable.data.rejects import BadRow
-from amenable.types import Message, Messages, Role, user
+from amenable.types import Message, Messages, Role, assistant, user
 
 _ROLES: dict[str, Role] = {
     "user": "user",
@@ -72,16 +72,19 @@ def content_text(content: Any) -> str:
 def dialogue(text: str) -> Messages:
     r"""The turns of a text that marks them with "\n\nHuman:" and "\n\nAssistant:". Raises BadRow.
 
+    A prompt may end with a mark for the assistant to go on from: that is no turn.
+
     >>> [(m.role, m.content) for m in dialogue("\n\nHuman: Hi\n\nAssistant: Hello")]
     [('user', 'Hi'), ('assistant', 'Hello')]
     """
     before, *rest = _TURN.split(text)
     if before.strip() or not rest:
         raise BadRow("the dialogue does not start with a turn of Human or Assistant")
-    return tuple(
+    turns = [
         Message(role="user" if who == "Human" else "assistant", content=said.strip())
         for who, said in zip(rest[::2], rest[1::2], strict=True)
-    )
+    ]
+    return tuple(turns[:-1] if turns[-1] == assistant("") else turns)
 
 
 def joined(messages: Iterable[Message]) -> Messages:

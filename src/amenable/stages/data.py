@@ -208,12 +208,13 @@ def announce(stream: Stream, train: TrainConfig, say: Callable[[str], None], *mo
 def mixture_lines(stream: Stream, steps: int, units_per_step: int) -> list[str]:
     """One line per source: tokens, share of what is drawn, epochs, as GPT-3's data table has them."""
     tokens = {name: sum(len(row) for unit in units for row in unit) for name, units in stream.units.items()}
-    total, weight_sum = sum(tokens.values()), sum(stream.weights.values())
-    drawn = steps * units_per_step * total / stream.num_units  # tokens, about
+    weights = stream.weights or tokens
+    # weights are shares of tokens; units are drawn in proportion to weight / mean tokens of a unit, as Mixture does
+    rates = {name: weights[name] * len(units) / tokens[name] for name, units in stream.units.items()}
     lines = []
     for name, units in stream.units.items():
-        share = stream.weights[name] / weight_sum if stream.weights else tokens[name] / total
-        epochs = share * drawn / tokens[name]
+        share = weights[name] / sum(weights.values())
+        epochs = rates[name] / sum(rates.values()) * steps * units_per_step / len(units)
         lines.append(
             f"{name}: {tokens[name]:,} tokens in {len(units):,} units, {share:.1%} of the mixture, {epochs:.2f} epochs"
         )
@@ -273,8 +274,9 @@ def _load(
         about["licence"] = loaded.licence
     if loaded.warning:
         about["warning"] = loaded.warning
-    if loaded.notes:
-        about["notes"] = list(loaded.notes)
+    notes = [*loaded.notes, *([f"{spec}: {unused}"] if (unused := log.told_unused()) else [])]
+    if notes:
+        about["notes"] = notes
     if prefixes:
         return [p for d in loaded.records if (p := prefix_prompt(d, config.prefix_words)) is not None], about
     return list(loaded.records), about

@@ -1,0 +1,57 @@
+"""The streams of a run: what is told of mixtures, of bad rows, and of columns that nothing is made of."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from amenable.chat.tokenizer import train_bpe
+from amenable.data.rows import Row, Unit
+from amenable.stages.data import DataConfig, Stream, drawn, mixture_lines, open_stream
+
+
+def units(count: int, num_tokens: int) -> list[Unit]:
+    return [[Row(np.zeros(num_tokens, np.int32), np.ones(num_tokens, np.bool_))] for _ in range(count)]
+
+
+@pytest.mark.parametrize("weights", [{"short": 1.0, "long": 1.0}, {"short": 3.0, "long": 1.0}, {}], ids=str)
+def test_the_epochs_that_are_announced_are_those_that_are_drawn(weights: dict[str, float]) -> None:
+    """Of equal shares of tokens, a short unit of 10 tokens is drawn 40 times as often as a long one of 400."""
+    stream = Stream("demonstrations", {"short": units(400, 10), "long": units(100, 400)}, weights, [], [], {})
+    steps, units_per_step = 250, 32
+    said = [float(re.search(r"([\d.]+) epochs", line)[1]) for line in mixture_lines(stream, steps, units_per_step)]  # type: ignore[index]
+    loader = stream.loader(units_per_step=units_per_step, seed=0)
+    for _ in range(steps):
+        loader.next_units()
+    found = [part.epochs for part in drawn(stream, loader)]
+    # Long units are drawn about 200 of 8,000 times, with a standard error of 14; of 100 units: 0.14 epochs.
+    assert said == pytest.approx(found, abs=0.5)
+    if weights:
+        assert found[0] > 4 * found[1]
+
+
+def open_documents(folder: Path, *sources: Path) -> Stream:
+    tokenizer = train_bpe(["row of text 0123456789 " * 9], 270)
+    config = DataConfig(train=tuple(map(str, sources)), max_reject_share=0.1)
+    return open_stream(config, "documents", tokenizer, context=64, rejects=folder / "rejects.jsonl")
+
+
+def test_bad_rows_of_all_sources_are_kept_and_a_run_that_goes_on_keeps_them_once(tmp_path: Path) -> None:
+    for name in "ab":
+        rows = "".join(json.dumps({"text": f"row {name} {n}"}) + "\n" for n in range(50))
+        (tmp_path / f"{name}.jsonl").write_text(f"bad line of {name}\n{rows}")
+    for _ in range(2):
+        open_documents(tmp_path, tmp_path / "a.jsonl", tmp_path / "b.jsonl")
+        kept = [json.loads(line)["start"] for line in (tmp_path / "rejects.jsonl").read_text().splitlines()]
+        assert kept == ["bad line of a", "bad line of b"]
+
+
+def test_a_split_that_names_no_side_is_told_of(tmp_path: Path) -> None:
+    rows = [{"text": f"row {n}", "split": "holdout" if n % 2 else "train", "judge": "x"} for n in range(50)]
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    stream = open_documents(tmp_path, tmp_path / "a.jsonl")
+    assert stream.notes == [f"{tmp_path}/a.jsonl: columns not used: split ('holdout' names no side), judge"]
