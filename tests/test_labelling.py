@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from amenable.errors import ConflictError, StoreError
-from amenable.feedback import lessons, projects, queue, submissions, views
+from amenable.feedback import erasing, lessons, projects, queue, review, submissions, views
 from amenable.feedback.database import reading, writing
 from amenable.feedback.forms import DEFAULT_QUESTIONS, Answered, Form, Question, parts_of, read_form, read_questions
 from amenable.feedback.parts import Compared, Edited, Flagged, Ranked, Rated, Remarked, Written
@@ -394,6 +394,47 @@ def test_gold_items_look_like_work_and_are_not_trained_on(store: Store) -> None:
     with reading(store.engine) as connection:
         assert list(lessons.passed_of(connection, project, 1, "gold").values()) == [True]
         assert views.own_figures(connection, project, 1).gold_total == 0  # not before a day has passed
+
+
+@pytest.mark.parametrize("purpose", ["training", "gold"])
+def test_items_whose_prompt_was_erased_are_given_to_nobody(store: Store, purpose: str) -> None:
+    project = a_project(store, num_prompts=2, training_pass=1.0, gold_share=0.5)
+    known(store, 1, purpose, Form(tiers=(0, 1, 2)))
+    if purpose == "training":
+        begun = take(store, project, 1)  # ann has begun the item, bob not
+        with reading(store.engine) as connection:
+            assert begun is not None and queue.own_assignment(connection, begun, 1).task_id == 1
+    with writing(store.engine) as connection:
+        erasing.erase_prompts(connection, [1])
+    with reading(store.engine) as connection:
+        about = projects.about(connection, project)
+        assert (about.num_training, about.num_gold) == (0, 0)
+    for person in (1, 2):
+        given = []
+        while (number := take(store, project, person)) is not None:
+            with reading(store.engine) as connection:
+                given.append(queue.own_assignment(connection, number, person).task_id)
+            with writing(store.engine) as connection:
+                submissions.skip(connection, number, person, "on to the next")
+        assert given == [2]
+    with writing(store.engine) as connection:
+        lessons.make_ordinary(connection, 1)
+    assert take(store, project, 1) is None and take(store, project, 2) is None
+
+
+def test_nothing_opens_a_task_again_whose_prompt_was_erased(store: Store) -> None:
+    project = a_project(store, num_prompts=1, overlap=2)
+    number = take(store, project, 1)
+    assert number is not None
+    done = hand_in(store, number, 1, ranked(0, 1, 2))
+    with writing(store.engine) as connection:
+        erasing.erase_prompts(connection, [1])
+    for verdict in ("accepted", "rejected"):
+        with writing(store.engine) as connection:
+            review.decide(connection, done.annotation, 2, verdict)  # type: ignore[arg-type]
+        assert take(store, project, 2) is None and take(store, project, 1) is None
+    with pytest.raises(ConflictError, match="was erased"), writing(store.engine) as connection:
+        submissions.undo(connection, number, 1)
 
 
 def test_progress_counts_slots_and_ones_own(store: Store) -> None:

@@ -10,11 +10,11 @@ import pytest
 import sqlalchemy as sa
 
 from amenable.config.folder import init_workspace
-from amenable.errors import ConfigError, DataError, StoreError
+from amenable.errors import ConfigError, ConflictError, DataError, StoreError
 from amenable.feedback import choosing, filling, projects, quality, queue, review, rows, submissions, views
 from amenable.feedback.agreement import alpha, same_order, share
 from amenable.feedback.database import reading, writing
-from amenable.feedback.forms import Answered, Form
+from amenable.feedback.forms import Answered, Form, Question, main_scale
 from amenable.feedback.review import Said
 from amenable.feedback.store import NewGeneration, Store
 from amenable.feedback.tables import Slot, Task
@@ -206,6 +206,179 @@ def test_adjudication_counts_instead_of_the_others(store: Store) -> None:
     records = [r for r in store.records("helpful", "rankings") if isinstance(r, Ranking) and set(r.responses) <= texts]
     assert [(r.labeler, r.tiers) for r in records] == [("judge", (0, 0, 1))]
     assert {s.verdict for s in whole.annotations if s.labeler != "judge"} == {"rejected"}
+
+
+def disputed(store: Store) -> tuple[int, int, int, list[int]]:
+    """(project, a task, who settles it, assignments of ann and bob), who said opposite things of it."""
+    project = a_project(store, num_prompts=1, overlap=2, people=("ann", "bob", "cid", "judge"))
+    own = []
+    for person, order in ((1, (0, 1, 2)), (2, (2, 1, 0))):
+        number = take(store, project, person)
+        assert number is not None
+        hand_in(store, number, person, in_order(store, number, person, *order))
+        own.append(number)
+    with reading(store.engine) as connection:
+        return project, queue.own_assignment(connection, own[0], 1).task_id, 4, own
+
+
+def settle(store: Store, task: int, person: int, note: str = "") -> int:
+    with writing(store.engine) as connection:
+        return review.adjudicate(connection, task, person, Form(tiers=(0, 0, 1)), note)
+
+
+def undo(store: Store, assignment: int, person: int) -> None:
+    with writing(store.engine) as connection:
+        submissions.undo(connection, assignment, person)
+
+
+def who_trains(store: Store) -> list[str]:
+    return sorted(r.labeler for r in store.records("helpful", "rankings") if isinstance(r, Ranking))
+
+
+def test_settling_changes_no_figure_of_agreement(store: Store) -> None:
+    project, task, judge, _ = disputed(store)
+
+    def agreement() -> tuple[float | None, int, list[tuple[str, int]]]:
+        with reading(store.engine) as connection:
+            found = quality.quality(connection, projects.about(connection, project))
+            people = review.task(connection, task).annotations
+        assert quality.agreement_of(people, "overall") == found.agreement
+        assert quality.is_settled(people) == any(s.settles for s in people)
+        return found.agreement.value, found.agreement.num, [(w.name, w.submitted) for w in found.labelers]
+
+    before = agreement()
+    assert before == (0.0, 3, [("ann", 1), ("bob", 1)])
+    settle(store, task, judge)
+    assert agreement() == before
+    with reading(store.engine) as connection:
+        (anns, *_) = review.task(connection, task).annotations
+    verdict(store, anns.annotation, "rejected", "nonsense")  # for itself
+    assert agreement() == (None, 0, [("bob", 1)])
+
+
+QUALITY = Question(name="quality", text="Quality", kind="scale", required=True)
+TONE = Question(name="tone", text="Tone", kind="choice", choices=("kind", "cold"))
+
+
+def rated_project(store: Store) -> int:
+    """A project to rate two responses on `quality`. Ann and bob agree on it and on the tone; bob flags one response."""
+    with writing(store.engine) as connection:
+        questions = (QUALITY, TONE, Question(name="rude", text="Rude?"))
+        settings = projects.read_settings({"kind": "rate", "overlap": 2})
+        project = projects.create(connection, "helpful", settings, questions=questions)
+        people = [rows.user(connection, name) or 0 for name in ("ann", "bob")]
+        projects.set_members(connection, project, people)
+    [prompt] = store.add_prompts("helpful", [Prompt(id="q", messages=(user("Question"),))])
+    made = store.add_generations(prompt, [NewGeneration(text="a"), NewGeneration(text="b")])
+    with writing(store.engine) as connection:
+        queue.add_task(connection, project, prompt, "rate", made, overlap=2)
+    for person in people:
+        number = take(store, project, person)
+        assert number is not None
+        with reading(store.engine) as connection:
+            spots = {r.text: spot for spot, r in enumerate(views.work(connection, number, person).responses)}
+        answers = [Answered(question="quality", value=6 if text == "a" else 2, response=s) for text, s in spots.items()]
+        answers += [Answered(question="tone", value="kind", response=spot) for spot in spots.values()]
+        if person == people[1]:
+            answers.append(Answered(question="rude", value=True, response=spots["b"]))
+        hand_in(store, number, person, Form(answers=tuple(answers), said_no=True))
+    return project
+
+
+def test_a_no_counts_as_much_as_a_yes_and_any_main_scale_orders(store: Store) -> None:
+    project = rated_project(store)
+    with reading(store.engine) as connection:
+        found = quality.quality(connection, projects.about(connection, project))
+    assert (found.agreement.value, found.agreement.num) == (1.0, 1)
+    agree = {q.question: (q.agree.value, q.agree.num) for q in found.questions}
+    assert agree == {"quality": (1.0, 2), "tone": (1.0, 2), "rude": (0.5, 2)}  # both said no of the first response
+
+
+def test_the_main_scale_is_that_of_the_app() -> None:
+    def scale(name: str, required: bool = False) -> Question:
+        return Question(name=name, text=name, kind="scale", required=required)
+
+    about_prompt = Question(name="hard", text="Hard?", kind="scale", scope="prompt", required=True)
+    assert main_scale((about_prompt, scale("helpful"), scale("overall"), scale("kind", required=True))) == "kind"
+    assert main_scale((scale("helpful"), scale("overall"))) == "overall"
+    assert main_scale((scale("helpful"), scale("kind"))) == "helpful"
+
+
+def test_answers_that_a_question_of_another_kind_got_are_left_out(store: Store) -> None:
+    project = rated_project(store)
+    for kind in ("scale", "yes_no"):
+        with writing(store.engine) as connection:
+            tone = Question(name="tone", text="Tone", kind=kind)  # type: ignore[arg-type]
+            projects.add_questionnaire(connection, project, (QUALITY, tone))
+        with reading(store.engine) as connection:
+            found = quality.quality(connection, projects.about(connection, project))
+        [of_tone] = [q for q in found.questions if q.question == "tone"]
+        assert of_tone.agree.num == 0
+        assert found.agreement.num == 1
+
+
+def test_nobody_else_changes_a_settled_task_and_late_work_is_set_aside(store: Store) -> None:
+    project, task, judge, (anns, _) = disputed(store)
+    with writing(store.engine) as connection:
+        queue.widen(connection, task, 3)
+    late = take(store, project, 3)
+    assert late is not None
+    settled = settle(store, task, judge, "see the guideline")
+    with pytest.raises(ConflictError, match="a reviewer settled this task"):
+        undo(store, anns, 1)
+    form = in_order(store, late, 3, 2, 1, 0)
+    done = hand_in(store, late, 3, form)
+    assert (done.late, done.settled) == (True, True) and hand_in(store, late, 3, form) == done
+    assert who_trains(store) == ["judge"]
+    with reading(store.engine) as connection:
+        assert submissions.rejections(connection, [late]) == {late: "adjudicated: see the guideline"}
+    verdict(store, settled, "rejected", "too hasty")  # now theirs count, and may be changed again
+    assert who_trains(store) == ["ann", "bob", "cid"]
+    with reading(store.engine) as connection:
+        assert submissions.rejections(connection, [anns, late]) == {}
+    undo(store, anns, 1)
+    hand_in(store, anns, 1, in_order(store, anns, 1, 1, 0, 2))
+    verdict(store, settled, "accepted")
+    assert who_trains(store) == ["judge"]
+
+
+def test_who_settled_a_task_changes_it_and_nothing_is_lost_or_doubled(store: Store) -> None:
+    project, task, judge, (anns, _) = disputed(store)
+    with reading(store.engine) as connection:
+        (_, bobs) = review.task(connection, task).annotations
+    verdict(store, bobs.annotation, "rejected", "upside down")
+    settle(store, task, judge)
+    with reading(store.engine) as connection:
+        _, (line,) = views.history(connection, project, judge)
+        work = views.work(connection, line.assignment, judge)
+    assert work.questionnaire is not None and work.guideline is not None
+    undo(store, line.assignment, judge)
+    assert who_trains(store) == ["ann"]  # as it was before: bob's was rejected for itself
+    with reading(store.engine) as connection:
+        verdicts = {s.labeler: (s.verdict, s.note) for s in review.task(connection, task).annotations}
+    assert verdicts == {"ann": (None, ""), "bob": ("rejected", "upside down")}
+    assert (1, True) in places(store, task) and (judge, False) in places(store, task)
+    again = hand_in(store, line.assignment, judge, in_order(store, line.assignment, judge, 1, 0, 2))
+    assert not again.late and not again.settled and who_trains(store) == ["judge"]
+    assert all(done for _, done in places(store, task))
+    with reading(store.engine) as connection:
+        said = {s.labeler: (s.settles, s.verdict) for s in review.task(connection, task).annotations}
+    assert said == {"ann": (False, "rejected"), "bob": (False, "rejected"), "judge": (True, None)}
+    with pytest.raises(ConflictError, match="settled"):
+        undo(store, anns, 1)
+
+
+def test_the_newer_of_two_settlements_counts_until_it_is_taken_back(store: Store) -> None:
+    project, task, judge, _ = disputed(store)
+    settle(store, task, judge)
+    settle(store, task, 3)
+    assert who_trains(store) == ["cid"]
+    with reading(store.engine) as connection:
+        _, (line,) = views.history(connection, project, 3)
+    undo(store, line.assignment, 3)
+    assert who_trains(store) == ["judge"] and all(done for _, done in places(store, task))
+    late = hand_in(store, line.assignment, 3, in_order(store, line.assignment, 3, 2, 1, 0))
+    assert late.settled and who_trains(store) == ["judge"]
 
 
 def test_signals_say_what_was_seen() -> None:

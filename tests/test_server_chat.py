@@ -26,6 +26,10 @@ from tests.stage_makers import toys
 __all__ = ["shared_worker", "site", "talking", "toys"]
 
 
+NOTED = {"recorded": True, "consent": True}
+UNAGREED = {"recorded": False, "consent": False}
+
+
 def begin(person: Browser, **more: Any) -> int:
     settings = {"temperature": 1.0, "max_tokens": 12}
     return int(person.post("/api/conversations", {"model": "sft", "settings": settings, **more}).json()["id"])
@@ -94,10 +98,10 @@ def test_what_is_said_of_answers_becomes_training_data(talking: Site) -> None:
     number = begin(ada)
     answer = say(ada, number, content="Is the ball red?")
     thumb = {"up": False, "reasons": ["wrong"], "text": "It is blue."}
-    assert ada.post(f"/api/messages/{answer['message']}/thumb", thumb).json() == {"recorded": True}
+    assert ada.post(f"/api/messages/{answer['message']}/thumb", thumb).json() == NOTED
     (label,) = records(talking, "chat", "labels")
     assert (label.label, label.response, label.labeler) == (False, answer["text"], "Ada")
-    assert ada.post(f"/api/messages/{answer['message']}/thumb", {"up": True}).json() == {"recorded": True}
+    assert ada.post(f"/api/messages/{answer['message']}/thumb", {"up": True}).json() == NOTED
     (label,) = records(talking, "chat", "labels")
     assert label.label is True
     assert ada.post(f"/api/messages/{answer['message']}/thumb", {"up": None}).status_code == 200
@@ -114,7 +118,7 @@ def test_what_is_said_of_answers_becomes_training_data(talking: Site) -> None:
     texts = {turn["id"]: turn["content"] for turn in [shown(ada, number)[-1], *shown(ada, number)[-1]["alternatives"]]}
     assert set(texts) == {two["message"], two["other"]}
     choice = ada.post(f"/api/messages/{two['other']}/choose", {"over": two["message"]})
-    assert choice.json() == {"recorded": True} and shown(ada, number)[-1]["id"] == two["other"]
+    assert choice.json() == NOTED and shown(ada, number)[-1]["id"] == two["other"]
     pair = records(talking, "chat", "comparisons")[-1]
     assert (pair.chosen, pair.rejected) == (texts[two["other"]], texts[two["message"]])
     assert [m.content for m in pair.prompt][-1] == "And the hat?" and len(pair.prompt) == 3
@@ -137,7 +141,7 @@ def test_two_answers_wait_for_the_choice(talking: Site) -> None:
     texts = {turn["id"]: turn["content"] for turn in [shown(ada, number)[-1], *shown(ada, number)[-1]["alternatives"]]}
 
     for better, over in ((second, first), (second, first), (first, second)):  # once more, then the other way
-        assert ada.post(f"/api/messages/{better}/choose", {"over": over}).json() == {"recorded": True}
+        assert ada.post(f"/api/messages/{better}/choose", {"over": over}).json() == NOTED
         assert shown(ada, number)[-1]["rival"] is None and shown(ada, number)[-1]["id"] == better
         (pair,) = records(talking, "chat", "comparisons")
         assert (pair.chosen, pair.rejected) == (texts[better], texts[over])
@@ -155,11 +159,11 @@ def test_the_choice_is_remembered_without_consent(talking: Site) -> None:
     ada = browser(talking, "chat", "Ada")
     number = begin(ada)
     two = say(ada, number, content="Is the ball red?", pair=True)
-    assert ada.post(f"/api/messages/{two['other']}/choose", {"over": two["message"]}).json() == {"recorded": False}
+    assert ada.post(f"/api/messages/{two['other']}/choose", {"over": two["message"]}).json() == UNAGREED
     assert shown(ada, number)[-1]["rival"] is None and "chat" not in Store(talking.engine).projects()
     ada.send("PUT", "/api/consent", {"given": True})
     for _ in range(2):
-        assert ada.post(f"/api/messages/{two['other']}/choose", {"over": two["message"]}).json() == {"recorded": True}
+        assert ada.post(f"/api/messages/{two['other']}/choose", {"over": two["message"]}).json() == NOTED
         ada.send("PUT", "/api/consent", {"given": False})
         assert records(talking, "chat", "comparisons") == []
         ada.send("PUT", "/api/consent", {"given": True})
@@ -177,18 +181,53 @@ def test_without_consent_nothing_is_learned_and_revoking_withdraws(talking: Site
     ada = browser(talking, "chat", "Ada")
     number = begin(ada)
     answer = say(ada, number, content="Is the ball red?")
-    assert ada.post(f"/api/messages/{answer['message']}/thumb", {"up": True}).json() == {"recorded": False}
+    assert ada.post(f"/api/messages/{answer['message']}/thumb", {"up": True}).json() == UNAGREED
     assert shown(ada, number)[-1]["thumb"] is True  # it is kept for the person alone
     assert "chat" not in Store(talking.engine).projects()
     ada.send("PUT", "/api/consent", {"given": True})
-    assert ada.post(f"/api/messages/{answer['message']}/thumb", {"up": True}).json() == {"recorded": True}
+    assert ada.post(f"/api/messages/{answer['message']}/thumb", {"up": True}).json() == NOTED
     assert len(records(talking, "chat", "labels")) == 1
     revoked = ada.send("PUT", "/api/consent", {"given": False}).json()
     assert revoked["given"] is False and revoked["withdrawn"] == 1
     assert records(talking, "chat", "labels") == []
     ada.send("PUT", "/api/consent", {"given": True})
-    assert ada.post(f"/api/messages/{answer['message']}/thumb", {"up": False}).json() == {"recorded": True}
+    assert ada.post(f"/api/messages/{answer['message']}/thumb", {"up": False}).json() == NOTED
     assert [r.label for r in records(talking, "chat", "labels")] == [False]
+
+
+def test_an_edit_of_an_edit_takes_its_place(site: Site) -> None:
+    ada = browser(site, "chat", "Ada")
+    with writing(site.engine) as connection:
+        owner = connection.execute(sa.select(User.id).where(User.name == "Ada")).scalar_one()
+        about: dict[str, Any] = {"title": "", "model": "m", "system": "", "settings": {}}
+        number = rows.insert(connection, Conversation, user_id=owner, **about)
+        asked = conversations.add(connection, number, None, "user", "Is the ball red?")
+        answer = conversations.add(connection, number, asked, "assistant", "Yes.", model="m")
+
+    def edit(message: int, text: str) -> dict[str, Any]:
+        found: dict[str, Any] = ada.post(f"/api/messages/{message}/edit", {"text": text}).json()
+        return found
+
+    def taught() -> list[tuple[str, str]]:
+        return [(pair.chosen, pair.rejected) for pair in records(site, "chat", "comparisons")]
+
+    first = edit(answer, "No, it is bleu.")
+    assert (first["recorded"], first["consent"]) == (False, False)
+    ada.send("PUT", "/api/consent", {"given": True})
+    second = edit(first["message"], "No, it is blu.")
+    assert second["recorded"] and taught() == [("No, it is blu.", "Yes.")]
+    third = edit(second["message"], "No, it is blue.")
+    assert third["recorded"] and taught() == [("No, it is blue.", "Yes.")]
+    assert [d.messages[-1].content for d in records(site, "chat", "demonstrations")] == ["No, it is blue."]
+    restored = edit(third["message"], "Yes.")
+    assert (restored["recorded"], restored["consent"], taught()) == (False, True, [])
+    assert edit(restored["message"], "No. It is blue.")["recorded"] and taught() == [("No. It is blue.", "Yes.")]
+    ada.send("PUT", "/api/consent", {"given": False})
+    ada.send("PUT", "/api/consent", {"given": True})
+    assert taught() == []
+    assert edit(third["message"], "Blue it is.")["recorded"] and taught() == [("Blue it is.", "Yes.")]
+    assert shown(ada, number)[-1]["edited"] is True
+    assert ada.send("DELETE", f"/api/conversations/{number}").status_code == 200
 
 
 def test_prompts_from_chat_go_to_a_project_by_consent_and_leave_with_it(talking: Site) -> None:

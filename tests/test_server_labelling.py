@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from amenable.feedback.database import writing
+from amenable.feedback import filling, projects
+from amenable.feedback.database import reading, writing
 from amenable.feedback.projects import add_member
 from amenable.server.models import Completion, ModelWorker
 from amenable.server.site import Site
@@ -295,3 +296,87 @@ def test_prompts_that_models_cannot_answer_are_given_up_and_named(site: Site, bo
     }
     boss.send("PUT", f"/api/projects/{number}/settings", {"models": ["other"], "num_responses": 3})
     assert boss.post(f"/api/projects/{number}/fill").json()["sampled"] == 3  # another model may do it
+
+
+def test_who_was_taken_out_of_a_project_keeps_what_they_hold_and_gets_nothing_more(site: Site, boss: Browser) -> None:
+    project = a_project(boss, num_prompts=3)
+    lea = labeler(site, project)
+    held = lea.post(f"/api/projects/{project}/next").json()["task"]["assignment"]
+    assert boss.send("PUT", f"/api/projects/{project}/members", {"users": []}).status_code == 200
+    at = f"/api/assignments/{held}"
+    assert lea.send("PUT", f"{at}/draft", {"form": {"tiers": [0, 1, 2]}}).json()["held"] is True
+    done = lea.post(f"{at}/submit", {**ranking(0, 1, 2), "next": True})
+    assert (done.status_code, done.json()["next"], done.json()["late"]) == (200, None, False)
+    assert lea.post(f"{at}/undo").status_code == 404
+    assert lea.get(at).json()["state"] == "submitted"
+
+
+def test_settled_tasks_are_disputed_no_more(site: Site, boss: Browser) -> None:
+    project = a_project(boss, num_prompts=1, overlap=2)
+    at = f"/api/projects/{project}"
+    for number, name in enumerate(("lea", "tom")):
+        who = labeler(site, project, name)
+        work = who.post(f"{at}/next").json()["task"]
+        texts = sorted(response["text"] for response in work["responses"])
+        places = [abs(2 * number - texts.index(response["text"])) for response in work["responses"]]
+        done = who.post(f"/api/assignments/{work['assignment']}/submit", ranking(*places)).json()
+        assert (done["late"], done["settled"]) == (False, False)
+    [task] = boss.get(f"{at}/tasks?state=disagreed").json()["items"]
+    assert task["agreement"] == 0.0
+    settled = boss.post(f"/api/tasks/{task['id']}/adjudicate", {"form": {"tiers": [0, 1, 2]}}).json()["annotation"]
+    assert boss.get(f"{at}/tasks?state=disagreed").json()["items"] == []
+    assert boss.get(f"{at}/quality").json()["agreement"]["value"] == 0.0
+    boss.post(f"/api/annotations/{settled}/review", {"verdict": "rejected"})
+    assert boss.get(f"{at}/tasks?state=disagreed").json()["total"] == 1
+
+
+def test_where_a_project_chooses_by_score_responses_wait_for_the_command(site: Site, boss: Browser) -> None:
+    settings = {"models": ["m"], "num_responses": 2, "choose": "disagreement"}
+    number = boss.post("/api/projects", {"name": "dear", "settings": settings}).json()["id"]
+    at = f"/api/projects/{number}"
+    boss.post(f"{at}/prompts", {"prompts": [{"text": f"Question {n}"} for n in range(3)]})
+    told = [boss.post(f"{at}/fill", {"limit": 2}).json() for _ in range(3)]
+    assert [(one["sampled"], one["tasks"], one["waiting"]) for one in told] == [(4, 0, 1), (2, 0, 0), (0, 0, 0)]
+    with reading(site.engine) as connection:
+        assert len(filling.ready(connection, projects.about(connection, number))) == 3
+    boss.send("PUT", f"{at}/settings", {**settings, "choose": "random"})
+    assert boss.post(f"{at}/fill").json()["tasks"] == 3
+
+
+def test_a_response_with_a_nul_is_kept_without_it(site: Site, boss: Browser) -> None:
+    def draw(asks: Any, **_: Any) -> list[Completion]:
+        about = {"num_tokens": 1, "num_prompt_tokens": 3, "logprob": None, "seconds": 0.1, "failure": None}
+        texts = {"text": "yes \0and no"}
+        return [Completion(model="m", model_hash="ff", finish="stop", seed=ask.seed, **texts, **about) for ask in asks]  # type: ignore[arg-type]
+
+    site.worker.complete = draw  # type: ignore[method-assign]
+    project = a_project(boss, num_prompts=1)
+    work = labeler(site, project).post(f"/api/projects/{project}/next").json()["task"]
+    assert {response["text"] for response in work["responses"]} == {"yes and no"}
+
+
+def test_an_answer_of_an_older_questionnaire_is_a_beginning(site: Site, boss: Browser) -> None:
+    """What the newest version does not ask, or asks otherwise, is left out; what nobody ever asked is refused."""
+    project = a_project(boss, num_prompts=2)
+    at = f"/api/projects/{project}"
+    old = [
+        {"name": "overall", "text": "Overall", "kind": "scale"},
+        {"name": "tone", "text": "Tone", "kind": "choice", "choices": ["kind", "cold"]},
+        {"name": "dull", "text": "Dull?"},
+    ]
+    boss.post(f"{at}/questionnaires", {"questions": old})
+    answers = [{"response": 0, "question": "overall", "value": 7}, {"response": 0, "question": "tone", "value": "cold"}]
+    answers += [{"response": 1, "question": "overall", "value": 4}, {"response": 1, "question": "dull", "value": True}]
+    said = {"form": {"tiers": [0, 1, 2], "answers": answers}}
+    new = [{**old[0], "high": 5}, {"name": "tone", "text": "Tone", "kind": "scale"}]
+    boss.post(f"{at}/questionnaires", {"questions": new})
+    rosa = browser(site, "reviewer", "rosa")
+    task = f"/api/tasks/{boss.get(f'{at}/tasks').json()['items'][0]['id']}"
+    settled = rosa.post(f"{task}/adjudicate", said)
+    assert settled.status_code == 200, settled.text
+    [found] = boss.get(task).json()["annotations"]
+    assert [(a["question"], a["value"]) for a in found["form"]["answers"]] == [("overall", 4)]
+    assert rosa.post(f"{task}/known", {**said, "purpose": "gold"}).status_code == 200
+    answers[0]["question"] = "overal"
+    refused = rosa.post(f"{task}/adjudicate", said)
+    assert refused.status_code == 400 and "did you mean 'overall'" in refused.json()["detail"]

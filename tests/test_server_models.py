@@ -10,11 +10,13 @@ import signal
 import httpx
 import openai
 import pytest
+import torch
 
 from amenable.errors import AmenableError, ModelError
 from amenable.server.errors import WorkerDown
 from amenable.server.models import Ask, Completion
 from amenable.server.site import Site
+from amenable.server.worker import Loaded
 from amenable.stages.talk import Talker
 from amenable.types import Sampling, user
 from tests.server_makers import browser, events, running, shared_worker, site, talking, wait_for, whole
@@ -174,3 +176,10 @@ def test_the_openai_client(talking: Site) -> None:
             openai.OpenAI(base_url=f"{url}/v1", api_key="wrong", max_retries=0).models.list()
         with httpx.Client(base_url=url) as bare:
             assert bare.post("/v1/chat/completions", json=common).status_code in (401, 403)
+
+
+def test_engines_made_for_more_streams_compute_as_the_first(toys: Toys) -> None:
+    loaded = Loaded(toys.sft)
+    first = loaded.borrow()
+    first.dtype = torch.bfloat16  # as on a GPU
+    assert first is loaded.talker.engine and loaded.borrow().dtype is torch.bfloat16

@@ -30,7 +30,7 @@ from amenable.feedback.parts import (
 )
 from amenable.feedback.store import FEEDBACK_KINDS, NewGeneration, Store, export_records
 from amenable.feedback.tables import HEAD, KEPT, Table
-from amenable.splitting import prompt_key, split_of
+from amenable.splitting import PROJECT_FRACTIONS, prompt_key, split_of
 from amenable.types import (
     AnyRecord,
     Comparison,
@@ -270,7 +270,7 @@ def test_splits_follow_the_rule_for_files(store: Store) -> None:
     prompts = [Prompt(id=str(i), messages=(user(f"Question {i}"),)) for i in range(60)]
     store.add_prompts("p", prompts)
     found = {r.id: r.split for r in store.records("p", "prompts")}
-    assert found == {p.id: split_of(prompt_key(p)) for p in prompts}
+    assert found == {p.id: split_of(prompt_key(p), PROJECT_FRACTIONS) for p in prompts}
     assert set(found.values()) == {"train", "validation", "test"}
     bare = [
         Comparison(id="c", prompt=(), chosen="The cat sat", rejected="The cow"),
@@ -281,7 +281,7 @@ def test_splits_follow_the_rule_for_files(store: Store) -> None:
     store.import_records("q", bare)
     for kind, record in zip(("comparisons", "rankings", "labels", "demonstrations"), bare, strict=True):
         by_id = {r.id: r.split for r in store.records("q", kind)}
-        assert by_id[record.id] == split_of(prompt_key(record))
+        assert by_id[record.id] == split_of(prompt_key(record), PROJECT_FRACTIONS)
 
 
 def test_all_prompts_of_an_owner_fall_on_one_side(store: Store) -> None:
@@ -449,10 +449,11 @@ def test_the_migrations_make_the_tables_that_the_code_names(store: Store) -> Non
     assert ScriptDirectory(str(folder)).get_heads() == [HEAD]
 
 
-@pytest.mark.parametrize("version", ["0002", "0003"])
+@pytest.mark.parametrize("version", ["0002", "0003", "0004"])
 def test_a_database_of_an_earlier_version_is_brought_up_to_date(store: Store, url: str, version: str) -> None:
     store.import_records("p", RECORDS)
-    undone = ["ALTER TABLE invitations DROP COLUMN renews_id"]
+    undone = [f"ALTER TABLE turns DROP COLUMN {column}" for column in ("edits_id", "edit_annotation_id")]
+    undone += ["ALTER TABLE invitations DROP COLUMN renews_id"] if version < "0004" else []
     undone += [f"DROP TABLE {table}" for table in ("answer_choices", "answer_pairs") if version == "0002"]
     with database.writing(store.engine) as connection:
         _, earlier = accounts.invite(connection, "labeler")

@@ -216,6 +216,40 @@ def test_skipping_and_what_cannot_be_ranked_need_a_reason(open_page: Any) -> Non
     assert world.done[0]["form"]["cannot_rank"] == "All are equally bad" and "tiers" not in world.done[0]["form"]
 
 
+def test_what_could_not_be_ranked_is_ranked_after_all(open_page: Any) -> None:
+    rated = [{"response": i, "question": "overall", "value": 6 - i} for i in range(4)]
+    world = World(draft={"answers": rated, "tiers": None, "cannot_rank": "I cannot tell them apart", "said_no": True})
+    page = open_page(world, "/label/1?assignment=105")
+    page.get_by_role("button", name="Response A, rated 6").wait_for()
+    press(page, "ArrowRight ArrowRight ArrowRight Enter")
+    page.wait_for_selector("[data-tier='3'] [data-position='3']")
+    press(page, "Enter")
+    submitted(page)
+    form = world.done[0]["form"]
+    assert form["tiers"] == [0, 1, 2, 3] and "cannot_rank" not in form
+
+
+@pytest.mark.parametrize("how", ["submit", "skip"])
+def test_a_task_opened_by_its_number_is_left_for_good(open_page: Any, how: str) -> None:
+    from playwright.sync_api import expect
+
+    world = World(kind="demonstrate")
+    page = open_page(world, "/label/1?assignment=105")
+    page.route("**/submit", lambda route: route.fulfill(json={"annotation": 9, "late": False, "lesson": None, "progress": world.progress, "next": None}))  # fmt: skip
+    page.get_by_label("Your answer").fill("Water it less.")
+    with page.expect_request("**/projects/1/next"):
+        if how == "submit":
+            press(page, "Control+Enter")
+        else:
+            page.get_by_role("button", name="Skip").click()
+            page.get_by_role("dialog").get_by_label("It upsets me").check()
+            page.get_by_role("dialog").get_by_role("button", name="Skip").click()
+    expect(page).to_have_url(f"{ORIGIN}/label/1")
+    expect(page.get_by_label("Your answer")).to_have_value("")
+    with page.expect_request("**/projects/1/next"):
+        page.reload()
+
+
 def test_a_training_item_explains_itself(open_page: Any) -> None:
     page = desk(open_page, World(training=True))
     press(page, "6 6 5 1 Enter")
@@ -428,6 +462,23 @@ def test_what_is_sent_before_the_models_are_known_is_sent_then(open_page: Any) -
     held.pop().fallback()
     page.wait_for_url("**/chat/1")
     assert ("/api/conversations", {"model": "starter"}) in [(path, body) for _, path, body in world.seen]
+
+
+@pytest.mark.parametrize("begun", [True, False])
+def test_what_the_server_refused_goes_back_into_the_box(open_page: Any, begun: bool) -> None:
+    from playwright.sync_api import expect
+
+    world = World(role="chat")
+    page = settled(open_page(world, "/chat/1"))
+    refusals = [{"status": 429, "json": {"detail": "Too many requests."}}]
+    told = 'data: {"error": "The model failed."}\n\n'
+    refusals += [{"status": 200, "content_type": "text/event-stream", "body": told}]
+    page.route("**/reply", lambda route: route.fulfill(**refusals[begun]))
+    box = page.get_by_label("Message", exact=True)
+    box.fill("Does it rain?")
+    press(page, "Enter")
+    page.get_by_role("alert").get_by_text("The model failed." if begun else "Too many requests.").wait_for()
+    expect(box).to_have_value("" if begun else "Does it rain?")  # a question that was kept stands above
 
 
 def test_chat_without_a_model_says_what_to_do(open_page: Any) -> None:

@@ -48,6 +48,7 @@ class World:
     consent: dict[str, Any] = field(default_factory=lambda: {"given": True, "at": NOW})
     fails: str = ""  # the model that cannot answer in the playground
     rejected: str | None = None  # the reviewer's note on what was handed in before
+    draft: dict[str, Any] | None = None  # of a task that is opened by its number
     status: str = ""  # of every run, instead of its own
     steps: int = 132  # that a run's curves show
     rival: int | None = None  # in the chat: the answer drawn together with the last one, to choose from
@@ -467,6 +468,7 @@ ROUTES: list[tuple[str, str, Callable[..., Answer]]] = [
     ("PUT", "/api/consent", set_consent),
     ("GET", "/api/labelling/projects", my_projects),
     ("POST", r"/api/projects/(\d+)/next", lambda w, q, b, p: (200, {"task": w.work(len(w.done)), "reason": None, "progress": w.progress})),
+    ("GET", r"/api/assignments/(\d+)", lambda w, q, b, number: (200, w.work(int(number) - 100, draft=w.draft))),
     ("PUT", r"/api/assignments/(\d+)/draft", say({"saved_at": NOW, "expires_at": NOW, "held": True})),
     ("POST", r"/api/assignments/(\d+)/submit", submit),
     ("POST", r"/api/assignments/(\d+)/skip", say({"skipped": True})),

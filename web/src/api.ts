@@ -1,6 +1,7 @@
 /** Talks to the server: JSON and event streams, with the CSRF token, and errors that carry the server's plain sentence. */
 import type { Session } from "./types";
 
+/** status: HTTP's; 0 where the server cannot be reached, 200 where a stream had begun when it told the error. */
 export class ApiError extends Error {
   constructor(message: string, readonly status: number, readonly field: string | null = null) {
     super(message);
@@ -104,7 +105,7 @@ export async function* stream<T extends object>(path: string, body: unknown, sig
       rest = rest.slice(end + 2);
       if (!data) continue;
       const event: T = JSON.parse(data);
-      if ("error" in event && event.error) throw new ApiError(String(event.error), 502);
+      if ("error" in event && event.error) throw new ApiError(String(event.error), 200);
       yield event;
     }
   }

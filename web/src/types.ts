@@ -31,7 +31,7 @@ export interface Progress {
 }
 export interface Lesson { passed: boolean; mistakes: string[]; answer: Form; explanation: string }
 export interface NextWork { task: Work | null; reason?: string | null; progress: Progress }
-export interface Submitted { annotation: number; late: boolean; lesson: Lesson | null; progress: Progress; next: Work | null }
+export interface Submitted { annotation: number; late: boolean; settled: boolean; lesson: Lesson | null; progress: Progress; next: Work | null }
 export interface LabelProject { id: number; name: string; description?: string; kind: Kind; progress: Progress }
 
 /** A share from 0 to 1 with its interval, of `num` cases; value null: too few. */

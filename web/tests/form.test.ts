@@ -1,7 +1,7 @@
 /** What a labeler says, as the desk keeps it: against a questionnaire of two scales, three flags and a question about the prompt. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { answerOf, contradictions, dense, flagKeys, isRated, kept, mainScale, obstacle, scalesInOrder, tiersByRating, toggled, toSubmit, withAnswer } from "../src/label/form";
+import { answerOf, contradictions, dense, flagKeys, isRated, kept, mainScale, obstacle, scalesInOrder, tiersByRating, toggled, toRank, toSubmit, withAnswer } from "../src/label/form";
 import type { Form, Kind, Question, Work } from "../src/types";
 
 const scale = (name: string, required = false): Question => ({ name, text: name, kind: "scale", scope: "response", required });
@@ -94,6 +94,13 @@ test("a form is held back until it answers what its task asks for", () => {
   assert.match(obstacle(work("demonstrate"), { text: "  " })!, /Write an answer/);
   assert.match(obstacle(work("edit"), { text: "b", edited: 1 })!, /Nothing is changed/);
   assert.equal(obstacle(work("edit"), { text: "b", edited: 0 }), null);
+});
+
+test("who goes on to the ranking takes back that it cannot be ranked", () => {
+  const again = toRank({ ...rated(7, 4, 2), cannot_rank: "I cannot tell them apart", tiers: undefined }, 3, QUESTIONS);
+  assert.deepEqual(toSubmit(work("rank"), again).tiers, [0, 1, 2]);
+  assert.equal(toSubmit(work("rank"), again).cannot_rank, undefined);
+  assert.deepEqual(toRank({ ...rated(7, 4, 2), tiers: [2, 1, 0] }, 3, QUESTIONS).tiers, [2, 1, 0]);
 });
 
 test("what is sent says no to flags that were not raised, and ranks or says that it cannot be ranked", () => {

@@ -175,16 +175,29 @@ def thumb(
 
 
 def edit(connection: sa.Connection, person: Person, number: int, text: str) -> tuple[int, bool]:
-    """Put the owner's wording beside an answer: (the new turn, whether it became training data)."""
+    """Put the owner's wording beside an answer: (the new turn, whether it became training data).
+
+    An edit of an edit words the model's answer anew, too, and supersedes what the edit before said of it.
+    """
     of = turn(connection, person, number)
     if not text.strip():
         raise StoreError("the edited answer is empty")
-    made = add(connection, of.conversation_id, of.parent_id, "assistant", text, edited=True)
-    if of.edited or text == of.content:
-        return made, False  # a person's own words say nothing of a model
-    prompt, generation = _stored(connection, person, of)
-    parts = (Edited(generation=generation, text=text),)
-    return made, said.record(connection, "chat", person, prompt, parts) is not None
+    source = of if not of.edited else None if of.edits_id is None else turn(connection, person, of.edits_id)
+    before = of.edit_annotation_id
+    if before is not None and _is_superseded(connection, before):
+        before = None  # withdrawn with the consent of that time, or by another edit of the same wording
+    about = {"edits_id": None if source is None else source.id, "edit_annotation_id": before}
+    made = add(connection, of.conversation_id, of.parent_id, "assistant", text, edited=True, **about)
+    if source is None or text == of.content:
+        return made, False
+    prompt, generation = _stored(connection, person, source)
+    parts = () if text == source.content else (Edited(generation=generation, text=text),)
+    if not parts and before is None:
+        return made, False
+    number_of = said.record(connection, "chat", person, prompt, parts, supersedes=before)
+    if number_of is not None:
+        connection.execute(sa.update(Turn).where(Turn.id == made).values(edit_annotation_id=number_of))
+    return made, number_of is not None and parts != ()
 
 
 def choose(connection: sa.Connection, person: Person, number: int, over: int) -> bool:

@@ -77,6 +77,12 @@ def ready(connection: sa.Connection, about: About) -> list[int]:
     return [prompt for prompt, num in _unasked(connection, about, about.settings.kind) if num >= wanted]
 
 
+def num_waiting(connection: sa.Connection, about: About) -> int:
+    """How many prompts without a task have too few responses for one."""
+    wanted = wanted_responses(about.settings.kind, about.settings.num_responses)
+    return sum(num < wanted for _, num in _unasked(connection, about, about.settings.kind))
+
+
 def put_up(
     connection: sa.Connection,
     about: About,

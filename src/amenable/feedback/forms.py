@@ -79,6 +79,13 @@ DEFAULT_QUESTIONS = (
 """Ratings of 1-7, the yes/no list of Ouyang et al. 2022 (table 3), and what is asked about the prompt."""
 
 
+def main_scale(questions: Sequence[Question]) -> str:
+    """The scale about a response that counts most: the first required one, else "overall", else the first, as in the app."""
+    scales = [q for q in questions if q.kind == "scale" and q.scope == "response"]
+    main = min(scales, key=lambda q: (not q.required, not q.required and q.name != "overall"), default=None)
+    return "overall" if main is None else main.name
+
+
 class Answered(Record, frozen=True):
     """The answer to one question about one response, or (None) about the prompt."""
 
@@ -164,6 +171,25 @@ def parts_of(
     if form.remark.strip():
         parts.append(Remarked(generation=None, question="remark", text=form.remark))
     return parts
+
+
+def fits(question: Question, answer: Answered) -> bool:
+    """Whether it can be the answer to a question."""
+    if question.name != answer.question or (question.scope == "response") != (answer.response is not None):
+        return False
+    if not is_kind(question.kind, answer.value) or (question.kind == "choice" and answer.value not in question.choices):
+        return False
+    return question.kind != "scale" or question.low <= float(answer.value) <= question.high
+
+
+def is_kind(kind: str, value: object) -> bool:
+    """Whether questions of a kind are answered by such a value."""
+    match kind:
+        case "scale":
+            return isinstance(value, int | float) and not isinstance(value, bool)
+        case "yes_no":
+            return isinstance(value, bool)
+    return isinstance(value, str)
 
 
 def reordered(form: Form, before: Sequence[int], after: Sequence[int]) -> Form:

@@ -18,7 +18,7 @@ from amenable.feedback import rows
 from amenable.feedback.parts import Compared, Flagged, Part, Ranked, Rated, Written
 from amenable.feedback.tables import Annotation, Generation
 from amenable.feedback.tables import Prompt as PromptRow
-from amenable.splitting import first_turn, prompt_key, split_of
+from amenable.splitting import PROJECT_FRACTIONS, first_turn, prompt_key, split_of
 from amenable.types import (
     KINDS,
     AnyRecord,
@@ -138,7 +138,7 @@ class _Importer:
         if task in known or (known and not isinstance(record, Demonstration)):
             return known.get(task) or next(iter(known.values()))
         beside = next((k.split for k in known.values()), None)  # the same conversation under another task
-        split = beside or record.split or split_of(first_turn(messages) or key)
+        split = beside or record.split or split_of(first_turn(messages) or key, PROJECT_FRACTIONS)
         name = f"implied:{messages_hash[:32]}:{task}"
         new = Prompt(id=name, messages=messages, task=task, source=record.source, split=split)
         number = rows.add_prompt(self.connection, self.project_id, new, implied=True, key=key)

@@ -18,7 +18,7 @@ from amenable.errors import StoreError
 from amenable.feedback import projects, rows
 from amenable.feedback.forms import Form, parts_of, read_form, reordered
 from amenable.feedback.projects import About
-from amenable.feedback.tables import Assignment, GoldItem, Slot, Task
+from amenable.feedback.tables import Assignment, GoldItem, Prompt, Slot, Task
 from amenable.types import Record
 
 LETTERS = "ABCDEFGHI"
@@ -46,7 +46,8 @@ class Training(Record, frozen=True):
 def make_known(
     connection: sa.Connection, task: int, person: int, purpose: str, form: Form, explanation: str = ""
 ) -> None:
-    """Make a task a training or a gold item. form: the answer; its positions are those of the task's generations.
+    """Make a task a training or a gold item. form: the answer; its positions are those of the task's generations. What only
+    an older questionnaire asked is left out.
 
     What people said about it before stays, and is not trained on from now on. Raises StoreError if the form is no answer
     to the task, or the task is unknown.
@@ -58,6 +59,7 @@ def make_known(
         raise StoreError(f"there is no task number {task}")
     about = projects.about(connection, found.project_id)
     questions = projects.questions_of(connection, about.questionnaire)
+    form = projects.as_asked_now(connection, about.id, form)
     parts_of(form, found.kind, found.generations, questions, complete=False)
     connection.execute(sa.delete(Slot).where(Slot.task_id == task))
     connection.execute(sa.delete(GoldItem).where(GoldItem.task_id == task))
@@ -68,10 +70,11 @@ def make_known(
 
 def make_ordinary(connection: sa.Connection, task: int) -> None:
     """Make a training or gold item an ordinary task again; who did it fills its places. Raises StoreError if it is none."""
-    wanted = sa.select(Task.__table__).where(Task.id == task, Task.purpose != "work")
-    found = connection.execute(wanted).one_or_none()
+    wanted = sa.select(Task.__table__, Prompt.purged_at).join(Prompt, Prompt.id == Task.prompt_id)
+    found = connection.execute(wanted.where(Task.id == task, Task.purpose != "work")).one_or_none()
     if found is None:
         raise StoreError(f"task {task} is no training or gold item")
+    erased = found.purged_at is not None  # nobody is asked about it
     connection.execute(sa.delete(GoldItem).where(GoldItem.task_id == task))
     connection.execute(sa.update(Task).where(Task.id == task).values(purpose="work"))
     did = sa.select(Assignment.user_id).where(Assignment.task_id == task, Assignment.state == "submitted")
@@ -79,7 +82,7 @@ def make_ordinary(connection: sa.Connection, task: int) -> None:
     for number in range(found.overlap):
         person = people[number] if number < len(people) else None
         values = {"task_id": task, "project_id": found.project_id, "number": number, "turn": 0.0}
-        rows.insert(connection, Slot, **values, user_id=person, done=person is not None)
+        rows.insert(connection, Slot, **values, user_id=person, done=erased or person is not None)
 
 
 def lesson_of(connection: sa.Connection, task: int, shown: Sequence[int], form: Form) -> Lesson | None:
@@ -103,11 +106,13 @@ def training_of(connection: sa.Connection, about: About, person: int) -> Trainin
 
 
 def passed_of(connection: sa.Connection, project: int, person: int, purpose: str) -> dict[int, bool]:
-    """{assignment: whether it met the known answer} of a person's finished items; a skipped one did not."""
+    """{assignment: whether it met the known answer} of a person's finished items; a skipped one did not, and those whose
+    prompt was erased are no items any more."""
     wanted = (
         sa.select(Assignment.id, Assignment.form, Assignment.state, Assignment.shown_order, Assignment.task_id)
         .join(Task, Task.id == Assignment.task_id)
-        .where(Task.project_id == project, Task.purpose == purpose)
+        .join(Prompt, Prompt.id == Task.prompt_id)
+        .where(Task.project_id == project, Task.purpose == purpose, Prompt.purged_at.is_(None))
         .where(Assignment.user_id == person, Assignment.state != "open")
     )
     out: dict[int, bool] = {}

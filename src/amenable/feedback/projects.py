@@ -13,8 +13,8 @@ from msgspec import Meta
 
 from amenable.errors import StoreError, nearest
 from amenable.feedback import rows
-from amenable.feedback.forms import DEFAULT_QUESTIONS, Question, TaskKind, read_questions
-from amenable.feedback.tables import Guideline, Member, Project, Questionnaire, Task, User
+from amenable.feedback.forms import DEFAULT_QUESTIONS, Answered, Form, Question, TaskKind, fits, read_questions
+from amenable.feedback.tables import Guideline, Member, Project, Prompt, Questionnaire, Task, User
 from amenable.types import Record, Sampling
 
 
@@ -37,7 +37,7 @@ class Settings(Record, frozen=True):
     ] = "good"
     choose: Annotated[
         Literal["random", "disagreement", "reward_rise"],
-        Meta(description="what `amenable feedback choose` puts up next, unless it is told"),
+        Meta(description="what becomes a task: all, or what `amenable feedback choose` puts up by this"),
     ] = "random"
     audit_share: Annotated[
         float, Meta(ge=0, le=1, description="share of those that it draws at random whatever `choose` says")
@@ -104,7 +104,9 @@ def _newest(table: type[Guideline] | type[Questionnaire]) -> sa.ScalarSelect[int
 
 
 def _num_items(purpose: str) -> sa.ScalarSelect[int]:
-    return sa.select(sa.func.count()).where(Task.project_id == Project.id, Task.purpose == purpose).scalar_subquery()
+    own = sa.select(sa.func.count()).select_from(Task).join(Prompt, Prompt.id == Task.prompt_id)
+    own = own.where(Task.project_id == Project.id, Task.purpose == purpose, Prompt.purged_at.is_(None))
+    return own.scalar_subquery()
 
 
 _ABOUT = sa.select(
@@ -154,6 +156,21 @@ def questions_of(connection: sa.Connection, questionnaire: int | None) -> tuple[
         return ()
     found = connection.execute(sa.select(Questionnaire.questions).where(Questionnaire.id == questionnaire)).scalar_one()
     return msgspec.convert(found, tuple[Question, ...])
+
+
+def as_asked_now(connection: sa.Connection, project: int, form: Form) -> Form:
+    """A form without the answers that an older version of the questionnaire asked for and the newest does not."""
+    found = [
+        msgspec.convert(row.questions, tuple[Question, ...]) for row in versions(connection, Questionnaire, project)
+    ]
+    if not found:
+        return form
+    newest, older = found[0], [question for asked in found[1:] for question in asked]
+
+    def stays(answer: Answered) -> bool:
+        return any(fits(q, answer) for q in newest) or not any(fits(q, answer) for q in older)
+
+    return form.replace(answers=tuple(answer for answer in form.answers if stays(answer)))
 
 
 def versions(connection: sa.Connection, table: type[Guideline] | type[Questionnaire], project: int) -> list[Any]:

@@ -1,5 +1,7 @@
 """How good labels are: agreement over all, by question, labeler, difficulty and week; known answers; signs of spam.
 
+settled      what a settlement set aside was said all the same, and counts here; the reviewer's own answer, which was given
+             in the knowledge of the others, does not
 difficulty   tasks in thirds by how far their own labelers agree: easy, middle, hard
 consensus    of a labeler: pairs of responses put in the order that most of the others put them in
 signals      reasons to look at somebody's work, never a verdict: each says what was seen
@@ -8,14 +10,14 @@ signals      reasons to look at somebody's work, never a verdict: each says what
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from statistics import fmean, median
 
 import sqlalchemy as sa
 
-from amenable.feedback import review
+from amenable.feedback import review, settling
 from amenable.feedback.agreement import Alpha, Measure, Share, alpha, pairs_of, same_order, share
-from amenable.feedback.forms import Form
+from amenable.feedback.forms import Form, Question, is_kind, main_scale
 from amenable.feedback.lessons import passed_of
 from amenable.feedback.projects import About, questions_of
 from amenable.feedback.review import Said
@@ -69,9 +71,9 @@ class Quality(Record, frozen=True):
 
 
 def quality(connection: sa.Connection, about: About) -> Quality:
-    """All figures of a project; rejected annotations do not count."""
+    """All figures of a project; annotations that were rejected for themselves do not count."""
     said = _said(connection, about.id)
-    orders = {task: {s.user: order for s in found if (order := order_of(s.form))} for task, found in said.items()}
+    orders = _orders(connection, about, said)
     per_task = {task: _sum(pairs_of(people)) for task, people in orders.items()}
     return Quality(
         agreement=_share(per_task.values()),
@@ -84,32 +86,54 @@ def quality(connection: sa.Connection, about: About) -> Quality:
 
 def consensus_of(connection: sa.Connection, about: About, person: int) -> Share:
     """How far a person agrees with the majority of the others, on tasks that both did."""
-    said = _said(connection, about.id)
-    orders = {task: {s.user: order for s in found if (order := order_of(s.form))} for task, found in said.items()}
-    return _consensus(orders, person)
+    return _consensus(_orders(connection, about, _said(connection, about.id)), person)
 
 
-def order_of(form: Form) -> dict[int, float]:
-    """A number per response, lower is better: tiers, a comparison, 0/1 labels, else overall ratings; {} if none is said."""
+def order_of(form: Form, scale: str) -> dict[int, float]:
+    """A number per response, lower is better: tiers, a comparison, 0/1 labels, else ratings on this scale, else overall
+    ones, as an older questionnaire may have asked; {} if none is said."""
     if form.tiers is not None:
         return {i: float(tier) for i, tier in enumerate(form.tiers) if tier is not None}
     if form.strength is not None:
         return {0: float(form.strength), 1: 0.0}
     if form.labels is not None:
         return {i: -float(yes) for i, yes in enumerate(form.labels) if yes is not None}
-    rated = {a.response: a.value for a in form.answers if a.question == "overall" and a.response is not None}
-    return {i: -float(value) for i, value in rated.items() if isinstance(value, int | float)}
+    return _ratings(form, scale) or _ratings(form, "overall")
 
 
-def agreement_of(people: Sequence[Said]) -> Share:
-    """How far the people of one task agree."""
-    return _share([_sum(pairs_of({s.user: order_of(s.form) for s in people}))])
+def agreement_of(people: Sequence[Said], scale: str) -> Share:
+    """How far the people of one task agree. scale: what orders responses that were only rated (forms.main_scale)."""
+    return _share([_sum(pairs_of({s.user: order_of(s.form, scale) for s in people if _counts(s)}))])
+
+
+def is_settled(people: Iterable[Said]) -> bool:
+    """Whether a reviewer's answer counts instead of all others."""
+    return any(s.settles and s.verdict != "rejected" for s in people)
+
+
+def _ratings(form: Form, scale: str) -> dict[int, float]:
+    said = {a.response: a.value for a in form.answers if a.question == scale and a.response is not None}
+    return {i: -float(value) for i, value in said.items() if is_kind("scale", value)}
+
+
+def _orders(
+    connection: sa.Connection, about: About, said: Mapping[int, Sequence[Said]]
+) -> dict[int, dict[int, dict[int, float]]]:
+    """{task: {person: how they order its responses}}."""
+    scale = main_scale(questions_of(connection, about.questionnaire))
+    return {
+        task: {s.user: order for s in people if (order := order_of(s.form, scale))} for task, people in said.items()
+    }
 
 
 def _said(connection: sa.Connection, project: int) -> dict[int, list[Said]]:
     wanted = sa.select(Task.id).where(Task.project_id == project, Task.purpose == "work")
     found = review.said_of(connection, connection.execute(wanted).scalars())
-    return {task: [s for s in people if s.verdict != "rejected"] for task, people in found.items()}
+    return {task: [s for s in people if _counts(s)] for task, people in found.items()}
+
+
+def _counts(said: Said) -> bool:
+    return not said.settles and (said.verdict != "rejected" or said.note.startswith(settling.ASIDE))
 
 
 def _sum(pairs: Iterator[tuple[int, int, int, int]]) -> tuple[int, int]:
@@ -123,13 +147,15 @@ def _share(counts: object) -> Share:
 
 
 def _questions(connection: sa.Connection, about: About, said: Mapping[int, Sequence[Said]]) -> Iterator[OfQuestion]:
+    sizes = sa.select(Task.id, Task.generations).where(Task.project_id == about.id)
+    num_responses = {task: len(shown) for task, shown in connection.execute(sizes).tuples()}
     for question in questions_of(connection, about.questionnaire):
         if question.kind == "text":
             continue
         units: dict[tuple[int, int | None], list[float | str]] = defaultdict(list)
         for task, people in said.items():
             for one in people:
-                for key, value in _values(one.form, question.name, question.kind, question.scope):
+                for key, value in _values(one.form, question, num_responses[task]):
                     units[task, key].append(value)
         usable = [values for values in units.values() if len(values) > 1]
         measure: Measure = "ordinal" if question.kind == "scale" else "nominal"
@@ -148,14 +174,18 @@ def _questions(connection: sa.Connection, about: About, said: Mapping[int, Seque
         )
 
 
-def _values(form: Form, name: str, kind: str, scope: str) -> Iterator[tuple[int | None, float | str]]:
-    """(response, answer) of one question; a yes/no list handed in as complete answers no where it does not say yes."""
-    answered = {a.response: a.value for a in form.answers if a.question == name}
-    if kind == "yes_no" and scope == "response" and form.said_no:
-        for ordered in order_of(form):
-            answered.setdefault(ordered, False)
-    for response, value in answered.items():
-        yield response, value if isinstance(value, str) else float(value)
+def _values(form: Form, question: Question, num_responses: int) -> Iterator[tuple[int | None, float | str]]:
+    """(response, answer) of one question; a yes/no list handed in as complete answers no where it does not say yes.
+
+    Answers of another kind are left out: an older version asked something else under this name.
+    """
+    answered = {a.response: a.value for a in form.answers if a.question == question.name}
+    if question.kind == "yes_no" and question.scope == "response" and form.said_no:
+        for response in range(num_responses):
+            answered.setdefault(response, False)
+    for position, value in answered.items():
+        if is_kind(question.kind, value):
+            yield position, value if isinstance(value, str) else float(value)
 
 
 def _labelers(

@@ -252,8 +252,9 @@ def _held(connection: sa.Connection, about: About, person: int) -> int | None:
     known = (
         sa.select(Assignment.id)
         .join(Task, Task.id == Assignment.task_id)
+        .join(Prompt, Prompt.id == Task.prompt_id)
         .where(Task.project_id == about.id, Task.purpose != "work", Assignment.user_id == person)
-        .where(Assignment.state == "open")
+        .where(Assignment.state == "open", Prompt.purged_at.is_(None))
         .order_by(Assignment.id)
         .limit(1)
     )
@@ -263,7 +264,8 @@ def _held(connection: sa.Connection, about: About, person: int) -> int | None:
 def _known_item(connection: sa.Connection, project: int, person: int, purpose: str) -> int | None:
     """A training or gold item that the person has not been given yet; gold in an order of their own."""
     had = sa.select(Assignment.task_id).where(Assignment.user_id == person)
-    wanted = sa.select(Task.id).where(Task.project_id == project, Task.purpose == purpose, Task.id.not_in(had))
+    wanted = sa.select(Task.id).join(Prompt, Prompt.id == Task.prompt_id).where(Prompt.purged_at.is_(None))
+    wanted = wanted.where(Task.project_id == project, Task.purpose == purpose, Task.id.not_in(had))
     left = list(connection.execute(wanted.order_by(Task.id)).scalars())
     if not left:
         return None
@@ -333,6 +335,7 @@ _OWN = (
         Task.prompt_id,
         Task.purpose,
         Prompt.message_id,
+        Prompt.purged_at.label("erased_at"),
         Project.name.label("project_name"),
         Project.settings,
         Slot.expires_at,  # of the person's lease; None where they hold none

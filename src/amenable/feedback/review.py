@@ -11,9 +11,10 @@ import msgspec
 import sqlalchemy as sa
 
 from amenable.errors import StoreError
-from amenable.feedback import projects, queue, rows, submissions
+from amenable.feedback import projects, rows, settling, submissions
 from amenable.feedback.exports import conversations
 from amenable.feedback.forms import Form, parts_of, read_form, reordered
+from amenable.feedback.settling import Standing
 from amenable.feedback.submissions import Verdict
 from amenable.feedback.tables import Annotation, Assignment, Generation, GoldItem, Prompt, Review, Task, User, now
 from amenable.types import Message, Record
@@ -141,26 +142,22 @@ def decide(connection: sa.Connection, annotation: int, person: int, verdict: Ver
     found = connection.execute(wanted.where(Annotation.id == annotation)).one_or_none()
     if found is None:
         raise StoreError(f"there is no annotation number {annotation}")
+    stood = None if found.task_id is None else settling.settlement(connection, found.task_id)
     rows.insert(connection, Review, annotation_id=annotation, user_id=person, verdict=verdict, note=note)
-    if found.task_id is not None:
-        _place(connection, found.task_id)
-
-
-def _place(connection: sa.Connection, number: int) -> None:
-    """Fill the places of a task by the answers that stand: a rejected one gives its place up, one beyond the overlap takes
-    it, and one that settles the task leaves no place open."""
-    standing = [said for said in said_of(connection, [number])[number] if said.verdict != "rejected"]
-    if any(said.settles for said in standing):
-        queue.close(connection, number)
+    if found.task_id is None:
         return
-    people = [said.user for said in standing]
-    queue.reopen(connection, number, people)
-    for person in people:
-        queue.take_place(connection, number, person)
+    if stood is None or stood.annotation != annotation:  # a settlement that was rejected may stand again
+        stands = settling.settlement(connection, found.task_id)
+        if verdict == "accepted" and stands is not None and stands.annotation == annotation:
+            settling.settle(connection, found.task_id, stands)
+    elif verdict == "rejected":
+        settling.bring_back(connection, found.task_id, stood.person)
+    settling.fill_places(connection, found.task_id)
 
 
 def adjudicate(connection: sa.Connection, number: int, person: int, form: Form, note: str = "") -> int:
-    """A reviewer's own answer to a task, which counts instead of all others. form: positions as in `task`.
+    """A reviewer's own answer to a task, which counts instead of all others. form: positions as in `task`; what only an
+    older questionnaire asked, as in a form that the reviewer began from, is left out.
 
     Returns its annotation's number. Raises StoreError if the form does not answer the task.
     """
@@ -169,16 +166,13 @@ def adjudicate(connection: sa.Connection, number: int, person: int, form: Form, 
     questions = projects.questions_of(connection, about.questionnaire)
     shown = [response.id for response in whole.responses]
     label = about.settings.label_question
+    form = projects.as_asked_now(connection, whole.project, form)
     parts = parts_of(form, whole.kind, shown, questions, label_question=label, complete=False)
-    for said in whole.annotations:
-        if said.user != person:
-            why = f"adjudicated{': ' + note if note else ''}"
-            about_it = {"annotation_id": said.annotation, "user_id": person, "verdict": "rejected", "note": why}
-            rows.insert(connection, Review, **about_it)
     own = sa.select(Assignment.id).where(Assignment.task_id == number, Assignment.user_id == person)
     assignment = connection.execute(own).scalar()
     if assignment is None:
         assignment = rows.insert(connection, Assignment, task_id=number, user_id=person, shown_order=shown)
+    versions = {"guideline_id": about.guideline, "questionnaire_id": about.questionnaire}
     prompt = connection.execute(sa.select(Task.prompt_id).where(Task.id == number)).scalar_one()
     annotation = rows.add_annotation(
         connection,
@@ -187,18 +181,19 @@ def adjudicate(connection: sa.Connection, number: int, person: int, form: Form, 
         person,
         parts,
         assignment_id=assignment,
-        guideline_id=about.guideline,
-        questionnaire_id=about.questionnaire,
         supersedes_id=submissions.current(connection, assignment),
-        meta={"adjudication": note},
+        meta={settling.MARK: note},
+        **versions,
     )
     values = {"state": "submitted", "form": msgspec.to_builtins(form), "shown_order": shown, "saved_at": now()}
-    connection.execute(sa.update(Assignment).where(Assignment.id == assignment).values(values))
-    _place(connection, number)
+    connection.execute(sa.update(Assignment).where(Assignment.id == assignment).values({**values, **versions}))
+    by = Standing(annotation=annotation, person=person, settles=note, verdicts=())
+    settling.settle(connection, number, by)
+    settling.fill_places(connection, number)
     return annotation
 
 
 def _settling(connection: sa.Connection, annotations: list[int]) -> set[int]:
     """Which of the annotations settle their tasks."""
     wanted = sa.select(Annotation.id, Annotation.meta).where(Annotation.id.in_(annotations))
-    return {number for number, meta in connection.execute(wanted).tuples() if "adjudication" in meta}
+    return {number for number, meta in connection.execute(wanted).tuples() if settling.MARK in meta}

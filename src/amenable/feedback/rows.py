@@ -39,7 +39,7 @@ from amenable.feedback.tables import (
     User,
 )
 from amenable.feedback.tables import Prompt as PromptRow
-from amenable.splitting import first_turn, split_of
+from amenable.splitting import PROJECT_FRACTIONS, first_turn, split_of
 from amenable.types import Messages, Prompt
 
 
@@ -111,7 +111,7 @@ def add_prompt(
         .where(PromptRow.project_id == project_id, PromptRow.messages_hash == messages_hash)
         .limit(1)
     ).scalar()
-    by_rule = split_of(f"owner:{owner}" if owner else first_turn(prompt.messages) or key)
+    by_rule = split_of(f"owner:{owner}" if owner else first_turn(prompt.messages) or key, PROJECT_FRACTIONS)
     return insert(
         connection,
         PromptRow,

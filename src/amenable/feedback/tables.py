@@ -30,7 +30,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-HEAD = "0004"
+HEAD = "0005"
 """The newest migration; a test holds it to migrations/versions."""
 
 KEPT = (
@@ -338,13 +338,13 @@ class GoldItem(Table):
 
 
 class Review(Table):
-    """A reviewer's verdict on an annotation; the newest counts. What is rejected is not trained on."""
+    """A verdict on an annotation; the newest counts. What is rejected is not trained on."""
 
     __tablename__ = "reviews"
     id: Mapped[int] = mapped_column(primary_key=True)
     annotation_id: Mapped[int] = mapped_column(ForeignKey("annotations.id"), index=True)
     user_id: Mapped[int] = mapped_column(ForeignKey("users.id"))
-    verdict: Mapped[str] = mapped_column(String(20))  # "accepted" or "rejected"
+    verdict: Mapped[str] = mapped_column(String(20))  # "accepted", "rejected", or "lifted": none any more
     note: Mapped[str]
     created_at: Mapped[datetime] = mapped_column(default=now)
 

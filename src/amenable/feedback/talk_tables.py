@@ -38,6 +38,8 @@ class Turn(Table):
     model: Mapped[str]
     completion: Mapped[dict[str, Any]]  # of a model's turn: what it was made with (server.models.Completion)
     edited: Mapped[bool] = mapped_column(default=False)
+    edits_id: Mapped[int | None] = mapped_column(ForeignKey("turns.id"))  # the model's answer that it words anew
+    edit_annotation_id: Mapped[int | None] = mapped_column(ForeignKey("annotations.id"))  # None: without consent
     thumb: Mapped[bool | None]
     reasons: Mapped[list[Any]]
     remark: Mapped[str]

@@ -12,6 +12,7 @@ from pydantic import Field
 
 from amenable.errors import ConfigError
 from amenable.feedback import accounts, conversations, rows, said
+from amenable.feedback.accounts import Person
 from amenable.feedback.database import reading, writing
 from amenable.feedback.talk_tables import Conversation
 from amenable.server.access import AnyOne, Generating
@@ -242,7 +243,8 @@ def _other(drawing: Drawing) -> Drawing:
 def thumb(number: Id, new: ThumbSet, person: AnyOne, site: SiteDep) -> Json:
     """Thumb up or down, with reasons; null takes it back."""
     with writing(site.engine) as connection:
-        return {"recorded": conversations.thumb(connection, person, number, new.up, new.reasons, new.text)}
+        recorded = conversations.thumb(connection, person, number, new.up, new.reasons, new.text)
+        return _noted(connection, person, recorded)
 
 
 @router.post("/messages/{number}/edit")
@@ -250,14 +252,19 @@ def edit(number: Id, new: Edit, person: AnyOne, site: SiteDep) -> Json:
     """Put one's own wording in an answer's place; both stay."""
     with writing(site.engine) as connection:
         made, recorded = conversations.edit(connection, person, number, new.text)
-    return {"message": made, "recorded": recorded}
+        return {"message": made, **_noted(connection, person, recorded)}
 
 
 @router.post("/messages/{number}/choose")
 def choose(number: Id, new: Choice, person: AnyOne, site: SiteDep) -> Json:
     """Prefer this answer to another one of the same question."""
     with writing(site.engine) as connection:
-        return {"recorded": conversations.choose(connection, person, number, new.over)}
+        return _noted(connection, person, conversations.choose(connection, person, number, new.over))
+
+
+def _noted(connection: sa.Connection, person: Person, recorded: bool) -> Json:
+    """Whether it became training data, and whether its person agreed to that."""
+    return {"recorded": recorded, "consent": accounts.consent(connection, person.id)[0]}
 
 
 @router.get("/consent")

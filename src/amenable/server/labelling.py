@@ -47,13 +47,15 @@ class Reason(Body):
 
 def project_for(connection: sa.Connection, number: int, person: Person) -> About:
     """A project that this person may label in. Raises NotFound for any other: nobody learns which there are."""
-    if person.role == "labeler":
-        seen = projects.is_member(connection, number, person.id)
-    else:
-        seen = connection.execute(sa.select(Project.id).where(Project.id == number)).scalar() is not None
-    if not seen:
+    if not _may_label(connection, number, person):
         raise NotFound(f"you have no project number {number}", mend="ask who runs it to make you a member")
     return projects.about(connection, number)
+
+
+def _may_label(connection: sa.Connection, project: int, person: Person) -> bool:
+    if person.role == "labeler":
+        return projects.is_member(connection, project, person.id)
+    return connection.execute(sa.select(Project.id).where(Project.id == project)).scalar() is not None
 
 
 @router.get("/labelling/projects")
@@ -109,13 +111,15 @@ def draft(assignment: Id, body: Draft, person: LabelerUp, site: SiteDep) -> Json
 
 @router.post("/assignments/{assignment}/submit")
 def submit(assignment: Id, body: Submission, person: LabelerUp, site: SiteDep) -> Json:
-    """Hand in. The same form again is answered the same; another one needs an undo first."""
+    """Hand in. The same form again is answered the same; another one needs an undo first. Who was taken out of the project
+    hands in what they hold, and is given nothing more."""
     form = read_form(body.form)
     with writing(site.engine) as connection:
         row = _own(connection, assignment, person)
         done = submissions.submit(connection, row, form, body.active_s)
         about = projects.about(connection, row.project_id)
-        task = _next(connection, about, person) if body.next else None
+        may_go_on = body.next and _may_label(connection, about.id, person)
+        task = _next(connection, about, person) if may_go_on else None
     with reading(site.engine) as connection:
         progress = _progress(connection, about, person, site)
     return {**msgspec.to_builtins(done), "next": task, "progress": progress}
@@ -143,7 +147,7 @@ def release(assignment: Id, person: LabelerUp, site: SiteDep) -> Json:
 def undo(assignment: Id, person: LabelerUp, site: SiteDep) -> Json:
     """Take back what was handed in or skipped; it is the caller's again, with what was said as draft."""
     with writing(site.engine) as connection:
-        _own(connection, assignment, person)
+        project_for(connection, _own(connection, assignment, person).project_id, person)
         submissions.undo(connection, assignment, person.id)
         return work(connection, assignment, person)
 

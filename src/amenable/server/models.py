@@ -44,7 +44,8 @@ class Ask(Record, frozen=True):
 
 
 class Completion(Record, frozen=True):
-    """One response given. logprob: of the whole response under the sampling distribution, nats."""
+    """One response given, without characters that PostgreSQL cannot keep. logprob: of the whole response under the
+    sampling distribution, nats."""
 
     model: str
     model_hash: str
@@ -56,6 +57,10 @@ class Completion(Record, frozen=True):
     seconds: float
     seed: int
     failure: str | None = None
+
+    def __post_init__(self) -> None:
+        if "\0" in self.text:
+            msgspec.structs.force_setattr(self, "text", self.text.replace("\0", ""))
 
 
 class ModelWorker:

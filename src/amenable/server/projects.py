@@ -14,7 +14,7 @@ from amenable.errors import StoreError
 from amenable.feedback import accounts, filling, projects, quality, review, said
 from amenable.feedback.database import reading, writing
 from amenable.feedback.exports import conversations
-from amenable.feedback.forms import DEFAULT_QUESTIONS, TaskKind, read_questions
+from amenable.feedback.forms import DEFAULT_QUESTIONS, TaskKind, main_scale, read_questions
 from amenable.feedback.projects import read_settings
 from amenable.feedback.tables import (
     Annotation,
@@ -267,8 +267,8 @@ def make_tasks(project: Id, body: NewTasks, person: AdministratorOnly, site: Sit
 @router.post("/projects/{project}/fill")
 def fill(project: Id, body: Filling, person: AdministratorOnly, site: SiteDep) -> Json:
     """Let the project's models answer the next `limit` prompts that lack responses, and make tasks of all that have
-    enough. Ask again while `waiting` and `sampled` are above 0. failure: why one of the responses failed; prompts whose
-    responses fail again and again are given up.
+    enough, unless the project leaves the choice to `amenable feedback choose`. Ask again while `waiting` and `sampled`
+    are above 0. failure: why one of the responses failed; prompts whose responses fail again and again are given up.
     """
     with reading(site.engine) as connection:
         require_project(connection, project)
@@ -299,9 +299,17 @@ def list_tasks(
         left = sa.select(Assignment.task_id, sa.func.count()).join(Task, Task.id == Assignment.task_id)
         left = left.where(Task.project_id == project, Assignment.state == "skipped").group_by(Assignment.task_id)
         skipped = dict(connection.execute(left).tuples().all())
-        agree = {row.id: quality.agreement_of(answers.get(row.id, [])) for row in found}
+        scale = main_scale(projects.questions_of(connection, projects.about(connection, project).questionnaire))
+        agree = {row.id: quality.agreement_of(answers.get(row.id, []), scale) for row in found}
+        differ = {
+            row.id
+            for row in found
+            if (agree[row.id].value or 0) < 1 and agree[row.id].num and not quality.is_settled(answers[row.id])
+        }
         found = [
-            row for row in found if _is(state, row, done.get(row.id, 0), agree[row.id].value, skipped=row.id in skipped)
+            row
+            for row in found
+            if _is(state, row, done.get(row.id, 0), differ=row.id in differ, skipped=row.id in skipped)
         ]
         order = sorted(found, key=lambda r: (2.0 if agree[r.id].value is None else agree[r.id].value or 0.0, r.id))
         some = order[offset : offset + limit]
@@ -325,11 +333,11 @@ def list_tasks(
     return {"items": items, "total": len(found)}
 
 
-def _is(state: str, row: Any, done: int, agreement: float | None, *, skipped: bool) -> bool:
+def _is(state: str, row: Any, done: int, *, differ: bool, skipped: bool) -> bool:
     if state == "all":
         return True
     if state == "disagreed":
-        return agreement is not None and agreement < 1
+        return differ
     if state == "skipped":  # by somebody, and nobody did it in their place
         return skipped and done < row.overlap and row.purpose == "work"
     return (done >= row.overlap or row.purpose != "work") == (state == "done")

@@ -11,7 +11,7 @@ from fastapi import APIRouter
 from fastapi.responses import StreamingResponse
 from pydantic import Field
 
-from amenable.feedback import accounts, lessons, projects, quality, review, submissions
+from amenable.feedback import accounts, lessons, projects, quality, review, settling, submissions
 from amenable.feedback.agreement import REFERENCES
 from amenable.feedback.database import reading, writing
 from amenable.feedback.forms import read_form
@@ -111,6 +111,7 @@ def make_ordinary(task: Id, person: ReviewerUp, site: SiteDep) -> Json:
     with writing(site.engine) as connection:
         require_task(connection, task)
         lessons.make_ordinary(connection, task)
+        settling.fill_places(connection, task)
     return {}
 
 

@@ -1,4 +1,5 @@
-"""The models of a project answer its prompts, and tasks are made of those that have responses enough."""
+"""The models of a project answer its prompts, and tasks are made of those that have responses enough. Where the project does
+not choose at random, they are left to `amenable feedback choose`."""
 
 from __future__ import annotations
 
@@ -15,8 +16,8 @@ from amenable.server.site import Site
 
 
 def answer_prompts(site: Site, project: int, *, limit: int) -> tuple[int, PutUp, str | None]:
-    """Draw what the next `limit` prompts lack, and make tasks: (how many responses were asked for, what became of them,
-    why one of them failed).
+    """Draw what the next `limit` prompts lack, and make tasks where the project chooses at random: (how many responses were
+    asked for, what became of them, why one of them failed).
 
     Raises StoreError where the project names no models, or as the model worker does.
     """
@@ -36,6 +37,9 @@ def answer_prompts(site: Site, project: int, *, limit: int) -> tuple[int, PutUp,
         made = [next(answers) for _ in one.models]
         why = next((c.failure or f"{c.model} answered nothing" for c in made if _failed(c)), why)
         site.store.add_generations(one.prompt, [_generation(c, about) for c in made])
+    if about.settings.choose != "random":
+        with reading(site.engine) as connection:
+            return len(asks), PutUp(added=0, waiting=filling.num_waiting(connection, about)), why
     with writing(site.engine) as connection:
         return len(asks), filling.put_up(connection, about), why
 

@@ -54,6 +54,11 @@ export function tiersByRating(form: Form, num: number, questions: Question[]): (
   return ratings.map((r) => (r === undefined ? null : levels.indexOf(r)));
 }
 
+/** The form with a ranking, the one that it has or that of its ratings, instead of a word that there is none. */
+export function toRank(form: Form, num: number, questions: Question[]): Form {
+  return { ...form, cannot_rank: undefined, tiers: form.tiers ?? tiersByRating(form, num, questions) };
+}
+
 /** The same order with tiers 0, 1, 2... without gaps. */
 export function dense(tiers: (number | null)[]): (number | null)[] {
   const used = [...new Set(tiers.filter((t) => t !== null))].sort((a, b) => a - b);

@@ -33,7 +33,8 @@ export interface Desk {
   change: (form: Form) => void; submit: () => void; skip: (reason: string) => Promise<void>; undo: () => void; goOn: () => void; reload: () => void;
 }
 
-export function useDesk(project: string, assignment: string | null): Desk {
+/** assignment: the task to begin with, by its number in the address; onLeft: it was handed in or skipped, and others follow. */
+export function useDesk(project: string, assignment: string | null, onLeft: () => void): Desk {
   const [work, setWork] = useState<Work | null>(null);
   const [form, setForm] = useState<Form>({});
   const [progress, setProgress] = useState<Progress | null>(null);
@@ -50,6 +51,7 @@ export function useDesk(project: string, assignment: string | null): Desk {
   const pending = useRef<{ assignment: number; form: Form } | null>(null);
   const timer = useRef<ReturnType<typeof setTimeout>>(undefined);
   const next = useRef<Work | null>(null);
+  const first = useRef(assignment);
 
   const show = useCallback((found: Work | null) => {
     setWork(found);
@@ -65,15 +67,15 @@ export function useDesk(project: string, assignment: string | null): Desk {
   const reload = useCallback(() => {
     setLoading(true);
     setError(null);
-    const found = assignment
-      ? Promise.all([get<Work>(`/api/assignments/${assignment}`), get<{ progress: Progress }>(`/api/projects/${project}/me`)]).then(([task, me]) => ({ task, progress: me.progress, reason: null }))
+    const found = first.current
+      ? Promise.all([get<Work>(`/api/assignments/${first.current}`), get<{ progress: Progress }>(`/api/projects/${project}/me`)]).then(([task, me]) => ({ task, progress: me.progress, reason: null }))
       : post<NextWork>(`/api/projects/${project}/next`);
     found.then((answer) => {
       show(answer.task);
       setProgress(answer.progress);
       setReason(answer.reason ?? null);
     }).catch(setError).finally(() => setLoading(false));
-  }, [project, assignment, show]);
+  }, [project, show]);
   useEffect(reload, [reload]);
 
   const save = useCallback(async () => {
@@ -115,6 +117,11 @@ export function useDesk(project: string, assignment: string | null): Desk {
     timer.current = setTimeout(() => void save(), SAVE_AFTER_MS);
   };
 
+  const leave = () => {
+    if (first.current !== null) onLeft();
+    first.current = null;
+  };
+
   const after = (answer: { progress?: Progress; next?: Work | null }) => {
     if (answer.progress) setProgress(answer.progress);
     if (answer.next) show(answer.next);
@@ -132,9 +139,11 @@ export function useDesk(project: string, assignment: string | null): Desk {
     pending.current = null;
     setBusy(true);
     post<Submitted>(`/api/assignments/${work.assignment}/submit`, { form: toSubmit(work, form), active_s: active.current, next: true }).then((answer) => {
+      leave();
       setLast(answer.lesson ? null : work.assignment); // a training item stays as it is: its answer is shown
       setSaid(`Submitted. ${answer.progress?.today ?? ""} today.`);
-      if (answer.late) tell("This came in after its time had run out; it is kept and counts.");
+      if (answer.settled) tell("A reviewer settled this task meanwhile: what you said is kept, and their answer counts.");
+      else if (answer.late) tell("This came in after its time had run out; it is kept and counts.");
       if (!answer.lesson) return after(answer);
       next.current = answer.next;
       if (answer.progress) setProgress(answer.progress);
@@ -149,6 +158,7 @@ export function useDesk(project: string, assignment: string | null): Desk {
     await post(`/api/assignments/${work.assignment}/skip`, { reason: why });
     setLast(work.assignment);
     setSaid("Skipped.");
+    leave();
     reload();
   };
 

@@ -29,7 +29,8 @@ function useTalk(id: string | undefined, model: string | null) {
     await client.invalidateQueries({ queryKey: ["conversation", conversation] });
     void client.invalidateQueries({ queryKey: ["conversations"] });
   };
-  const send = async (body: { content?: string; pair?: boolean; regenerate?: number }) => {
+  /** refused: the server did so before it kept anything. */
+  const send = async (body: { content?: string; pair?: boolean; regenerate?: number }, refused?: () => void) => {
     setError(null);
     let now: Writing = { question: body.content ?? null, a: "", b: "", pair: !!body.pair, regenerates: body.regenerate ?? null };
     setWriting(now);
@@ -46,7 +47,8 @@ function useTalk(id: string | undefined, model: string | null) {
         setWriting(now);
       }
     } catch (failed) {
-      if ((failed as Error).name !== "AbortError") setError((failed as ApiError).message);
+      if (failed instanceof ApiError && failed.status !== 200) refused?.();
+      if ((failed as Error).name !== "AbortError") setError((failed as Error).message);
     }
     if (conversation) {
       await refresh(conversation);
@@ -84,7 +86,7 @@ export default function Chat() {
     if (!text.trim() || writing || !model) return;
     const content = text.trim();
     setText("");
-    void send(pair ? { content, pair } : { content });
+    void send(pair ? { content, pair } : { content }, () => setText((typed) => [content, typed].filter(Boolean).join("\n")));
   };
   useEffect(() => {
     if (due && !models.isPending) ask();

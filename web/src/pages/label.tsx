@@ -6,7 +6,7 @@ import { Link, useParams, useSearchParams } from "react-router";
 import { Icon } from "../icons";
 import { CompareStep } from "../label/compare";
 import { KeysDialog, LessonPanel, SkipDialog, UnrankableDialog } from "../label/dialogs";
-import { aboutPrompt, flagKeys, isRated, tiersByRating } from "../label/form";
+import { aboutPrompt, flagKeys, isRated, tiersByRating, toRank } from "../label/form";
 import { Flags, OtherQuestions } from "../label/questions";
 import { RankStep } from "../label/rank";
 import { RateStep } from "../label/rate";
@@ -75,7 +75,7 @@ function Task({ desk, onUnrankable }: { desk: Desk; onUnrankable: () => void }) 
   const [at, setAt] = useState(() => Math.max(0, work.responses.findIndex((_, i) => !isRated(form, i, questions))));
   const [ranking, setRanking] = useState(() => work.kind === "rank" && ((rated && !!form.tiers) || !questions.some((q) => q.kind === "scale" && q.scope !== "prompt")));
   const rankNow = (now: Form) => {
-    change({ ...now, tiers: now.tiers ?? tiersByRating(now, work.responses.length, questions) });
+    change(toRank(now, work.responses.length, questions));
     setRanking(true);
   };
   // a changed rating asks for a new order; a changed flag does not
@@ -92,6 +92,7 @@ function Task({ desk, onUnrankable }: { desk: Desk; onUnrankable: () => void }) 
           <Stack gap="sm" mt="sm"><Flags questions={aboutPrompt(questions)} keys={keys} form={form} response={null} onChange={change} label="About the prompt" /><OtherQuestions questions={aboutPrompt(questions)} form={form} response={null} onChange={change} /></Stack>
         )}
       </section>
+      {canRank && form.cannot_rank !== undefined && <Alert color="yellow" py="xs" role="status">You said that these cannot be ranked: {form.cannot_rank}. That is handed in unless you rank them.</Alert>}
       {(work.kind === "rate" || (work.kind === "rank" && !ranking)) && <RateStep work={work} form={form} keys={keys} at={at} onGo={setAt} onChange={reorder} onDone={work.kind === "rank" ? rankNow : submit} doneLabel={work.kind === "rank" ? "To the ranking" : "Submit"} />}
       {work.kind === "rank" && ranking && <RankStep work={work} form={form.tiers ? form : { ...form, tiers: tiersByRating(form, work.responses.length, questions) }} keys={keys} busy={busy} onChange={change} onBack={() => (setAt(0), setRanking(false))} onSubmit={submit} />}
       {work.kind === "compare" && <CompareStep {...step} keys={keys} />}
@@ -110,8 +111,8 @@ function Task({ desk, onUnrankable }: { desk: Desk; onUnrankable: () => void }) 
 
 export default function Label() {
   const { project = "" } = useParams();
-  const [search] = useSearchParams();
-  const desk = useDesk(project, search.get("assignment"));
+  const [search, setSearch] = useSearchParams();
+  const desk = useDesk(project, search.get("assignment"), () => setSearch({}, { replace: true }));
   const guide = useGuidelines(desk.work);
   const [dialog, setDialog] = useState<"skip" | "unrankable" | "keys" | null>(null);
   const close = () => setDialog(null);
@@ -144,7 +145,7 @@ export default function Label() {
       ) : (
         <div style={{ display: "grid", gap: 20, gridTemplateColumns: guide.wide && guide.opened && guideline ? "minmax(0, 1fr) 340px" : "minmax(0, 1fr)" }}>
           <div>
-            {!desk.held && <Alert color="yellow" mb="md" role="status">This task's time ran out and someone else may have it by now. What you submit is still kept and counts.</Alert>}
+            {!desk.held && <Alert color="yellow" mb="md" role="status">This task's time ran out and someone else may have it by now. What you submit is still kept.</Alert>}
             {typeof desk.work.rejected === "string" && <Alert color="orange" mb="md" role="status" title="A reviewer rejected what you handed in here">{desk.work.rejected || "They left no note."} What you said is below: change it and submit it again, or skip the task.</Alert>}
             <Task key={desk.work.assignment} desk={desk} onUnrankable={() => setDialog("unrankable")} />
           </div>

@@ -10,6 +10,8 @@ import { moment, percent, seconds, tellError } from "../parts/tell";
 import type { LabelProject, MineItem, MyFigures, Work } from "../types";
 
 const DAYS = 14;
+/** How the note begins where a reviewer's own answer counts instead. */
+const SETTLED = "adjudicated";
 
 function Days({ days }: { days: MyFigures["per_day"] }) {
   const counts = new Map(days.map((d) => [d.day, d.submitted]));
@@ -70,7 +72,7 @@ export default function Me() {
                       <Table.Td><Text size="sm" lineClamp={2}>{item.prompt}</Text>{typeof item.rejected === "string" && <Text size="sm" c="dimmed"><Badge variant="filled" color="red.9" mr={6} style={{ textTransform: "none" }}>rejected</Badge>{item.rejected}</Text>}<Text size="xs" c="dimmed" hiddenFrom="xs">{item.state}{item.phase === "training" ? ", training" : ""} · {moment(item.at)} · {seconds(item.active_s)}</Text></Table.Td>
                       <Table.Td visibleFrom="xs"><Stack gap={2}><Badge variant="light" color="gray" c="inherit" style={{ textTransform: "none" }}>{item.state}</Badge>{item.phase === "training" && <Text size="xs" c="dimmed">training</Text>}</Stack></Table.Td>
                       <Table.Td visibleFrom="xs" className="tabular">{seconds(item.active_s)}</Table.Td>
-                      <Table.Td>{item.state === "open" ? <Button size="compact-sm" variant="default" component={Link} to={`/label/${project}?assignment=${item.assignment}`}>Go on</Button> : item.phase === "training" ? null : <Button size="compact-sm" variant="default" onClick={() => void takeBack(item.assignment)} aria-label={`Change: ${item.prompt.slice(0, 60)}`}>Change</Button>}</Table.Td>
+                      <Table.Td>{item.state === "open" ? <Button size="compact-sm" variant="default" component={Link} to={`/label/${project}?assignment=${item.assignment}`}>Go on</Button> : item.phase === "training" || item.rejected?.startsWith(SETTLED) ? null : <Button size="compact-sm" variant="default" onClick={() => void takeBack(item.assignment)} aria-label={`Change: ${item.prompt.slice(0, 60)}`}>Change</Button>}</Table.Td>
                     </Table.Tr>
                   ))}
                 </Table.Tbody>

@@ -91,7 +91,7 @@ export function PromptsTab({ project, mayChange, onChanged }: TabProps) {
         sampled += answer.sampled;
         setFilling({ sampled, waiting: answer.waiting });
         failure = answer.failure ?? failure;
-        if (answer.waiting === 0) tell(`${plural(sampled, "response")} drawn; the tasks are there.`);
+        if (answer.waiting === 0) tell(`${plural(sampled, "response")} drawn; ${project.settings.choose === "random" ? "the tasks are there" : "the command amenable feedback choose makes the tasks"}.`);
         else if (answer.sampled === 0) tellError(`${plural(answer.waiting, "prompt")} could not be answered${failure ? `: ${failure}` : ""}.`);
         else continue;
         break;

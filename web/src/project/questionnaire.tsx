@@ -6,19 +6,12 @@ import { Icon } from "../icons";
 import { flagKeys } from "../label/form";
 import type { TabProps } from "../pages/project";
 import { tell, tellError } from "../parts/tell";
+import { choicesOf, toEdit, trimmed, typedChoices } from "./asked";
 import type { Question } from "../types";
 
 const KINDS = { scale: "Scale", yes_no: "Yes or no", choice: "Choice", text: "Remark" };
 const SCOPES = { response: "about each response", prompt: "about the prompt" };
 const NEW: Question = { name: "", text: "", kind: "yes_no", scope: "response", key: "" };
-
-/** Only what the kind has. */
-function trimmed(q: Question): Question {
-  const common = { name: q.name, text: q.text, kind: q.kind, scope: q.scope, help: q.help ?? "", required: !!q.required };
-  if (q.kind === "scale") return { ...common, low: q.low ?? 1, high: q.high ?? 7, low_label: q.low_label ?? "", high_label: q.high_label ?? "" };
-  if (q.kind === "choice") return { ...common, choices: q.choices ?? [] };
-  return q.kind === "yes_no" ? { ...common, key: q.key ?? "" } : common;
-}
 
 function Editor({ question, letter, mayChange, onChange, onMove, onDrop }: { question: Question; letter?: string; mayChange: boolean; onChange: (q: Question) => void; onMove: (by: number) => void; onDrop: () => void }) {
   const set = (change: Partial<Question>) => onChange({ ...question, ...change });
@@ -36,7 +29,7 @@ function Editor({ question, letter, mayChange, onChange, onMove, onDrop }: { que
           {question.kind === "scale" && <Group gap="xs" wrap="nowrap"><NumberInput label="From" w={80} value={question.low ?? 1} onChange={(v) => typeof v === "number" && set({ low: v })} /><NumberInput label="To" w={80} max={9} value={question.high ?? 7} onChange={(v) => typeof v === "number" && set({ high: v })} /></Group>}
         </Group>
         {question.kind === "scale" && <Group gap="xs" mt="xs"><TextInput label="Words at the low end" value={question.low_label ?? ""} onChange={(e) => set({ low_label: e.currentTarget.value })} style={{ flex: 1 }} /><TextInput label="Words at the high end" value={question.high_label ?? ""} onChange={(e) => set({ high_label: e.currentTarget.value })} style={{ flex: 1 }} /></Group>}
-        {question.kind === "choice" && <TextInput mt="xs" label="Choices, parted by commas" value={(question.choices ?? []).join(", ")} onChange={(e) => set({ choices: e.currentTarget.value.split(",").map((c) => c.trim()) })} />}
+        {question.kind === "choice" && <TextInput mt="xs" label="Choices, parted by commas" value={typedChoices(question.choices)} onChange={(e) => set({ choices: choicesOf(e.currentTarget.value) })} />}
         {mayChange && (
           <Group justify="space-between" mt="xs">
             <Switch size="sm" label="Must be answered" checked={!!question.required} onChange={(e) => set({ required: e.currentTarget.checked })} />
@@ -49,7 +42,7 @@ function Editor({ question, letter, mayChange, onChange, onMove, onDrop }: { que
 }
 
 export function QuestionnaireTab({ project, mayChange, onChanged }: TabProps) {
-  const [questions, setQuestions] = useState<Question[]>(project.questionnaire?.questions ?? []);
+  const [questions, setQuestions] = useState<Question[]>((project.questionnaire?.questions ?? []).map(toEdit));
   const keys = flagKeys(questions);
   const move = (i: number, by: number) => {
     const moved = [...questions];

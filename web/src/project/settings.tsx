@@ -37,7 +37,7 @@ export function SettingsTab({ project, mayChange, onChanged }: TabProps) {
               {settings.kind === "label" && <TextInput label="Name of the yes/no label" value={settings.label_question} onChange={(e) => set({ label_question: e.currentTarget.value })} />}
             </SimpleGrid>
             <SimpleGrid cols={{ base: 1, sm: 2 }}>
-              <Select label="What to label next" data={Object.entries(CHOOSE).map(([value, label]) => ({ value, label }))} value={settings.choose} onChange={(v) => v && set({ choose: v })} allowDeselect={false} disabled={!mayChange} />
+              <Select label="What to label next" description={settings.choose === "random" ? undefined : "the command amenable feedback choose makes the tasks"} inputWrapperOrder={["label", "input", "description"]} data={Object.entries(CHOOSE).map(([value, label]) => ({ value, label }))} value={settings.choose} onChange={(v) => v && set({ choose: v })} allowDeselect={false} disabled={!mayChange} />
               <NumberInput label="Audit slice" description="share drawn at random whatever is chosen above" inputWrapperOrder={["label", "input", "description"]} min={0} max={1} step={0.05} value={settings.audit_share} onChange={number("audit_share")} />
               <NumberInput label="Known answers mixed in" description="share of gold items" inputWrapperOrder={["label", "input", "description"]} min={0} max={1} step={0.05} value={settings.gold_share} onChange={number("gold_share")} />
               <NumberInput label="To pass the training" description="share of training items to be right before the queue opens" inputWrapperOrder={["label", "input", "description"]} min={0} max={1} step={0.05} value={settings.training_pass} onChange={number("training_pass")} />

@@ -9,9 +9,9 @@ import type { ChatMessage } from "../types";
 
 const GOOD = ["helpful", "correct", "well put", "kind"];
 const BAD = ["not helpful", "wrong", "made up", "too long", "unsafe", "did not follow what I asked"];
-type Recorded = { recorded: boolean };
+type Recorded = { recorded: boolean; consent: boolean };
 
-export const noted = (answer: Recorded) => tell(answer.recorded ? "Noted. It can teach the model." : "Noted for you. It trains nothing, because you gave no consent.");
+export const noted = (answer: Recorded) => tell(answer.recorded ? "Noted. It can teach the model." : answer.consent ? "Noted for you. It teaches the model nothing new." : "Noted for you. It trains nothing, because you gave no consent.");
 
 function ThumbDialog({ message, up, onClose, onChanged }: { message: ChatMessage; up: boolean; onClose: () => void; onChanged: () => void }) {
   const [reasons, setReasons] = useState<string[]>(message.reasons ?? []);
