@@ -11,8 +11,10 @@ import pytest
 from amenable.config.folder import init_workspace
 from amenable.config.settings import load_toml
 from amenable.errors import ConfigError
+from amenable.feedback.store import Store
 from amenable.stages.events import Event
-from amenable.stages.quickstart import Config, run
+from amenable.stages.quickstart import Config, _open, run
+from amenable.types import Label, user
 
 SMALL = Config(effort=0.01, prompts=6, labelled=800)
 
@@ -27,6 +29,29 @@ def test_what_was_instructed_needs_the_model_that_it_was_instructed_from(tmp_pat
     with pytest.raises(ConfigError, match="sft without model"):
         run(Config(sft="assistant"), workspace=workspace)
     assert workspace.run_names() == []
+
+
+def test_a_named_quickstart_goes_on_with_itself_and_takes_no_other_runs_name(tmp_path: Path) -> None:
+    workspace = init_workspace(tmp_path)
+    folder = _open(SMALL, workspace, "demo")
+    assert _open(SMALL, workspace, "demo") == folder
+    (folder / "report.json").write_text("{}")
+    assert _open(SMALL, workspace, "demo") == folder
+    (workspace.runs / "sft-1").mkdir()
+    (workspace.runs / "sft-1" / "config.toml").write_text('stage = "sft"\n')
+    (workspace.runs / "other-pretrain").mkdir()
+    for name, taken in (("demo", "demo"), ("sft-1", "sft-1"), ("other", "other-pretrain")):
+        with pytest.raises(ConfigError, match=f"already a run named '{taken}'"):
+            _open(Config(seed=7, effort=3.0), workspace, name)
+    with Store.open(workspace.database) as store:
+        store.import_records("people", [Label(id="l", prompt=(user("Hi"),), response="Ho", label=True)])
+    with pytest.raises(ConfigError, match="'people' is a project already"):
+        _open(SMALL, workspace, "people")
+    with pytest.raises(ConfigError, match="not a fit name"):
+        _open(SMALL, workspace, "../outside")
+    assert load_toml(workspace.runs / "sft-1" / "config.toml") == {"stage": "sft"}
+    assert load_toml(folder / "config.toml")["effort"] == SMALL.effort
+    assert sorted(workspace.run_names()) == ["demo", "other-pretrain", "sft-1"]
 
 
 @pytest.mark.slow

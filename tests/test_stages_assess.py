@@ -18,9 +18,10 @@ from amenable.rewards.length import LengthReward
 from amenable.rollout.openai import OpenAIEngine
 from amenable.stages.assess_bench import Bench, BenchSettings
 from amenable.stages.assess_harmless import bbq, refusal
+from amenable.stages.assess_helpful import instructions
 from amenable.stages.assess_honest import truthfulqa
 from amenable.stages.judge import ModelJudge, RewardJudge, agreements, win_values
-from amenable.stages.subjects import Answer, Choice, Kept, RemoteSubject, as_raw
+from amenable.stages.subjects import Answer, Choice, Kept, RemoteSubject, as_raw, open_subject
 from amenable.types import Messages, Prompt, Sampling, assistant, user
 from tests.openai_makers import SEEN, serving
 from tests.stage_makers import Toys, start, toys  # noqa: F401 - a fixture
@@ -82,6 +83,68 @@ def test_answers_are_kept_by_model_prompts_and_sampling(tmp_path: Path) -> None:
     subject.hash = "other weights"
     ask.answers("x", prompts, Sampling())
     assert subject.calls == 4
+
+
+class Failing(Scripted):
+    """A server that is busy at first: it fails on every second prompt, and then is well."""
+
+    def answer(self, prompts: list[Prompt], sampling: Sampling, seed: int, on_event: object) -> list[Answer]:
+        said = super().answer(prompts, sampling, seed, on_event)
+        fails = self.calls == 1
+        return [Answer(text="", failed="the server said 503") if fails and i % 2 else a for i, a in enumerate(said)]
+
+    def choose(self, asked: list, seed: int, on_event: object, *, lettered: bool = False) -> list[Choice]:
+        """It names none of the first's choices, ever; that is an answer, too."""
+        said = [Choice(picked=None), *super().choose(asked, seed, on_event)[1:]]
+        fails = self.calls == 1
+        return [Choice(picked=None, failed="503") if fails and i % 2 else c for i, c in enumerate(said)]
+
+
+def test_what_failed_is_asked_again_and_nothing_else(tmp_path: Path) -> None:
+    prompts = [Prompt(id=f"p{n}", messages=(user(f"Say {n}"),)) for n in range(4)]
+    subject = Failing()
+    ask = kept(tmp_path / "a", subject)
+    assert [bool(a.failed) for a in ask.answers("x", prompts, Sampling())] == [False, True, False, True]
+    for _ in range(2):
+        assert ask.answers("x", prompts, Sampling()) == [Answer(text=f"Say {n}") for n in range(4)]
+    assert subject.calls == 2
+    subject = Failing()
+    ask, asked = kept(tmp_path / "b", subject), [(p, ("one", "two")) for p in prompts]
+    for first, calls in ((True, 1), (False, 2), (False, 2)):
+        found = ask.choices("y", asked)
+        assert [c.picked for c in found] == ([None, None, 0, None] if first else [None, None, 0, 0])
+        assert [bool(c.failed) for c in found] == [first and n % 2 == 1 for n in range(4)]
+        assert subject.calls == calls
+
+
+def test_a_busy_server_is_asked_again(tmp_path: Path) -> None:
+    prompts = [Prompt(id="p", messages=(user("busy"),))]
+    with serving() as url:
+        ask = kept(tmp_path, RemoteSubject("far", OpenAIEngine(f"{url}#m", attempts=1)))
+        [said] = ask.answers("x", prompts, Sampling())
+        assert "503" in said.failed
+        assert [a.text for a in ask.answers("x", prompts, Sampling())] == ["BUSY"]
+
+
+def test_what_no_context_holds_fails_each_time(toys: Toys, tmp_path: Path) -> None:  # noqa: F811
+    workspace = init_workspace(tmp_path)
+    ask = Kept(open_subject(toys.sft, "sft", "", workspace, context=0, precision=None), workspace, 0)
+    long = [Prompt(id="p", messages=(user("Is the hat red? " * 40),))]
+    for _ in range(2):
+        [said], [chosen] = ask.answers("x", long, Sampling()), ask.choices("y", [(long[0], ("one", "two"))])
+        assert "longer than the context" in said.failed and said.failed == chosen.failed and chosen.picked is None
+
+
+def test_requests_that_could_not_be_asked_are_not_held_against_a_model(tmp_path: Path) -> None:
+    bench = Bench(BenchSettings(limit=6), 0)
+    [found] = instructions(kept(tmp_path / "a", Failing()), bench)
+    assert found.interval.count == 3 and found.left_out == 3 and found.data.startswith("3 requests")
+
+    class Down(Failing):
+        def answer(self, prompts: list[Prompt], sampling: Sampling, seed: int, on_event: object) -> list[Answer]:
+            return [Answer(text="", failed="503") for _ in prompts]
+
+    assert instructions(kept(tmp_path / "b", Down()), bench) == []
 
 
 def test_truthfulqa_by_likelihood_and_by_letter(tmp_path: Path, mirror: Path) -> None:

@@ -12,16 +12,18 @@ import torch
 import transformers
 
 from amenable.chat.tokenizer import Tokenizer
-from amenable.data.example_rows import answer_tokens, example_units
+from amenable.data.example_rows import ExampleSettings, answer_tokens, example_units
 from amenable.data.examples import Example, read_examples
 from amenable.data.rejects import Rejects
 from amenable.errors import ConfigError, DataError, ModelError
 from amenable.evals.statistics import mean_interval, share_interval
-from amenable.stages.evaluate_tuned import interval_of
+from amenable.stages.build import make_actor, open_policy
+from amenable.stages.evaluate_tuned import evaluate_tuned, interval_of
 from amenable.stages.resume import replay
-from amenable.stages.tuned import About, figures, open_tuned
+from amenable.stages.tuned import KINDS, About, NotAsked, Tuned, figures, new_head, open_tuned
 from amenable.workspace import Workspace
 
+from .chat_makers import framed
 from .stage_makers import (
     COLOURS,
     THINGS,
@@ -222,16 +224,60 @@ def test_evaluate_gives_intervals_on_another_file(files, models, workspace):
     lines = ["text,label", '"The cat is red.",bright', '"The cat is black.",dark', '"The cat is blue.",purple']
     (workspace.root / "other.csv").write_text("\n".join(lines))
     mapping = {"models": [f"mine={run.model}"], "data": str(workspace.root / "other.csv")}
-    with pytest.raises(DataError, match="'purple' is none of bright, dark"):
-        start("evaluate", mapping, workspace)
-    (workspace.root / "other.csv").write_text("\n".join(lines[:3]))
     found = start("evaluate", mapping, workspace)
     (row,) = found.details["tuned"]
+    assert row["unread"] == 1 and "1 of 3 rows rejected: 1 the label 'purple' is none of bright, dark" in found.text
     assert row["model"] == "mine" and row["examples"] == 2 and row["low"] <= row["figures"]["accuracy"] <= row["high"]
     saved = [json.loads(line) for line in Path(found.files["answers"]).read_text().splitlines()]
     assert [line["right"] for line in saved] == ["bright", "dark"]
     with pytest.raises(ConfigError, match="some of the models"):
         start("evaluate", {**mapping, "models": [run.model, models["decoder"]]}, workspace)
+
+
+def untrained(task, toys, workspace):
+    """A model with a new head for a task, as it is before it has learned anything."""
+    policy, about = open_policy(toys.sft, workspace), About(task=task, context=64, max_tokens=4, labels=("a", "b"))
+    head = new_head(about, policy.model.hidden_size, 0)
+    return Tuned(policy, make_actor(policy.model, KINDS[task], head).eval(), about)
+
+
+LONG = "The hat is red. " * 40
+
+
+def test_an_answer_that_is_cut_off_leaves_a_question_all_the_same(toys, workspace):
+    cut = Example(id="1", text=f"A lamp. {LONG}", second="What?", answers=("lamp",), start=2)
+    whole = Example(id="2", text="A cat.", second="Who?", answers=("cat",))
+    said = untrained("extraction", toys, workspace).say([cut, whole])
+    assert all(isinstance(one, str) for one in said) and said[0] in LONG and said[1] in "A cat."
+
+
+def test_what_does_not_fit_is_no_empty_answer(toys, workspace):
+    long, short = Example(id="1", text=LONG, answers=("x",)), Example(id="2", text="Is the hat red?", answers=("Yes.",))
+    tuned = untrained("target", toys, workspace)
+    first, second = tuned.say_or_why_not([long, short])
+    assert isinstance(first, NotAsked) and "leaves no room" in first.why and isinstance(second, str)
+    with pytest.raises(DataError, match="1 of 2 examples cannot be read"):
+        tuned.say([long, short])
+    words = [Example(id=str(n), words=("hat",) * n, tags=("a",) * n) for n in (200, 2)]
+    first, second = untrained("tokens", toys, workspace).say_or_why_not(words)
+    assert first == NotAsked("longer than the context") and len(second) == 2
+
+
+def test_what_cannot_be_asked_or_read_is_counted_and_told(toys, workspace):
+    """Data of which most rows are none of the task's, as fairytaleqa for extraction: finetune may learn from them, too."""
+    lines = [{"source": f"Is the {t} red?", "target": "Yes."} for t in THINGS[:3]] + [{"source": LONG, "target": "No."}]
+    file = write(workspace.root / "t.jsonl", lines + [{"source": f"{n}", "target": ""} for n in range(6)])
+    how = {"split": None, "held_out_share": 0.25, "limit": 100, "seed": 0, "config_toml": "", "workspace": workspace}
+    tuned = untrained("target", toys, workspace)
+    found = evaluate_tuned([("mine", tuned)], file, **how, name=None, on_event=lambda event: None)
+    (row,) = found.details["tuned"]
+    assert (row["examples"], row["left_out"], row["unread"]) == (3, 1, 6)
+    assert "1 more could not be asked: the prompt has" in found.text
+    assert "6 of 10 rows rejected: 6 there is no answer" in found.text
+    assert len(Path(found.files["answers"]).read_text().splitlines()) == 3
+    with pytest.raises(DataError, match="mine cannot be asked any"):
+        only = write(workspace.root / "long.jsonl", lines[3:])
+        evaluate_tuned([("mine", tuned)], only, **how, name=None, on_event=lambda event: None)
 
 
 def test_shares_means_and_other_figures_have_intervals_of_their_own():
@@ -286,6 +332,22 @@ def test_an_encoder_has_no_words_to_write(files, models, workspace):
         start("finetune", recipe(files, models, "target", "encoder"), workspace, "wrong")
 
 
+def test_an_encoder_decoder_reads_texts_in_its_tokenizers_frame():
+    tokenizer = framed({"bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>"}, "<s> $A </s>")
+    begin, end = tokenizer.inner.token_to_id("<s>"), tokenizer.inner.token_to_id("</s>")
+    red, cat = tokenizer.encode("The quick brown fox"), tokenizer.encode("cat")
+    one = Example(id="e", text="The quick brown fox", second="cat", label="1")
+    settings = ExampleSettings(task="classification", context=99, model_kind="seq2seq", labels=("0", "1"))
+    ((row,),), _ = example_units([one], tokenizer, settings)
+    assert row.source.tolist() == [begin, *red, end, *cat, end]
+    words = Example(id="w", words=("The", "cat"), tags=("O", "X"))
+    settings = ExampleSettings(task="tokens", context=99, model_kind="seq2seq", labels=("O", "X"))
+    ((row,),), _ = example_units([words], tokenizer, settings)
+    ids = [*tokenizer.encode("The"), *tokenizer.encode(" cat")]
+    assert row.source.tolist() == [begin, *ids, end] and row.tokens.tolist() == [end, *ids]
+    assert row.columns["class"][row.trained].tolist() == [0, 1] and row.columns["class"].sum() == 1
+
+
 def test_one_class_alone_is_refused(files, models, workspace):
     file = write(workspace.root / "one.jsonl", [{"text": f"{n}", "label": "a"} for n in range(20)])
     with pytest.raises(DataError, match="one class only"):
@@ -333,6 +395,11 @@ def test_a_side_is_known_by_its_usual_names(tmp_path):
     rows = [{"text": name, "label": "x", "split": name} for name in ("train", "val", "valid", "dev", "test")]
     found = read_examples(write(tmp_path / "a.jsonl", rows), "classification", columns={}, rejects=Rejects())
     assert [e.split for e in found] == ["train", "validation", "validation", "validation", "test"]
+    rows = [{"text": name, "label": "x", "split": name} for name in ("Training", "eval", "Test_matched", "part 7")]
+    rejects = Rejects()
+    found = read_examples(write(tmp_path / "b.jsonl", rows), "classification", columns={}, rejects=rejects)
+    assert [e.split for e in found] == ["train", "validation", "test", None]
+    assert rejects.unused == ["split ('part 7' names no side)"]
 
 
 def test_a_missing_column_suggests_one_that_is_free(tmp_path):

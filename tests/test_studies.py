@@ -16,11 +16,13 @@ from amenable.config.folder import WorkspaceFolder, init_workspace
 from amenable.config.settings import parse, undocumented
 from amenable.errors import ConfigError
 from amenable.evals.statistics import Interval
+from amenable.rewards.length import LengthReward
 from amenable.splitting import prompt_key
 from amenable.stages.events import Event
-from amenable.studies import catalog, reward_data
+from amenable.studies import catalog, reward_data, study
 from amenable.studies.findings import Findings, Line, Panel, shown, table, write
-from amenable.studies.study import run
+from amenable.studies.study import Study, run
+from amenable.types import Rollout
 from tests.stage_makers import comparisons, rankings, start, write_rows
 
 STUDIES = ("kl", "ladder", "lora", "overoptimisation", "reward-data", "roads")
@@ -154,6 +156,26 @@ def test_reward_data_learns_from_what_people_judged_too(models: Models, tmp_path
         assert held_out and not learned & {prompt_key(pair) for pair in held_out}
     with pytest.raises(ConfigError, match="go together"):
         parse(catalog.find("reward-data")[0], settings | {"set_sizes": []}, where="test")
+
+
+def test_best_of_n_is_compared_with_none_of_its_candidates(
+    models: Models, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.set_num_threads(1)
+    groups: list[list[Rollout]] = []
+
+    def first(reward: object, drawn: list[list[Rollout]]) -> list[Rollout]:
+        groups.extend(drawn)
+        return [group[0] for group in drawn]
+
+    monkeypatch.setattr(study, "best_of", first)
+    monkeypatch.setattr(study.RewardModel, "load", lambda folder: LengthReward())
+    config: Any = parse(catalog.find("roads")[0], quick("roads", models), where="test")
+    found = Study.of("roads", config, init_workspace(tmp_path), lambda event: None)
+    found.measure(models["assistant"], 0, reward="any", best_of_n=3)
+    candidates = {rollout.seed for group in groups for rollout in group}
+    assert len(candidates) == 3 * len(found.prompts(0))
+    assert not candidates & {rollout.seed for rollout in found.reference_answers(0)}
 
 
 @pytest.mark.slow

@@ -26,17 +26,19 @@ def instructions(kept: Kept, bench: Bench) -> list[Figure]:
         request = f"Write about {draw.choice(TOPICS)}. " + " ".join(one.text for one in wanted[-1])
         prompts.append(Prompt(id=f"instructions-{bench.seed}-{number}", messages=(user(request),)))
     answers = kept.answers("instructions", prompts, bench.sampling())
-    said = [a.text for a in answers]
-    met = [float(all(one.check(t) for one in w)) for t, w in zip(said, wanted, strict=True)]
-    other = [float(all(one.check(t) for one in w)) for t, w in zip(said[1:] + said[:1], wanted, strict=True)]
+    told = [(w, a.text) for w, a in zip(wanted, answers, strict=True) if not a.failed]
+    said = [t for _, t in told]
+    met = [float(all(one.check(t) for one in w)) for w, t in told]
+    other = [float(all(one.check(t) for one in w)) for (w, _), t in zip(told, said[1:] + said[:1], strict=True)]
     sheet = Sheet(
-        kept, bench, "helpful", f"{len(prompts)} requests of the package's own generator, one or two demands each"
-    )
+        kept, bench, "helpful", f"{len(told)} requests of the package's own generator, one or two demands each",
+        left_out=len(answers) - len(told),
+    )  # fmt: skip
     return sheet.share(
         "simple demands followed",
         met,
         limits="checked by a program: the form only, not whether the text is any good",
-        ruler=(("the same answers held against another request", statistics.fmean(other)),),
+        ruler=(("the same answers held against another request", statistics.fmean(other)),) if other else (),
     )
 
 

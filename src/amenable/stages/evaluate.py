@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Annotated, Any
 
 import msgspec
@@ -17,18 +18,20 @@ from msgspec import Meta
 
 from amenable.config.folder import WorkspaceFolder, new_run, resolve_model, whole_or_gone, write_atomic
 from amenable.config.settings import dump_toml
-from amenable.data.source import load
+from amenable.data.source import LoadedData, load, sample
 from amenable.errors import ConfigError, DataError
 from amenable.evals.report.page import write_report
 from amenable.evals.report.records import DataSource, Report
 from amenable.models.folder import read_metadata
 from amenable.rewards.load import load_reward
+from amenable.splitting import prompt_key
 from amenable.stages.build import Compute, Policy, asked_with, open_policy, set_up
 from amenable.stages.evaluate_tuned import evaluate_tuned
 from amenable.stages.events import Event, OnEvent, RunResult, ignore
 from amenable.stages.ladder import (
     Climb,
     Rung,
+    asked_ids,
     climb,
     frontier_points,
     highlights,
@@ -50,6 +53,10 @@ SHOWCASE = (
     "Explain the moon landing to a six-year-old.",
     "How do I apply for a job?",
 )
+ROOM_FOR_ANSWER = 16
+"""Tokens that a prompt must leave free in a model's context, where answers may be as long."""
+MOST_DOCUMENTS = 200
+NOTHING_HELD_OUT = "none of it is held out by its hash: all of it is measured, what models learned from as well"
 
 
 class Config(Record, frozen=True):
@@ -120,10 +127,10 @@ def run(
     compute = set_up(TrainConfig(seed=config.seed))
     rungs = _rungs(config, workspace, compute)
     against = config.against or rungs[0].name
-    prompts, about = _prompts(config, rungs, workspace)
-    documents = (
-        load(config.documents, "documents", limit=200, database=workspace.database).records if config.documents else ()
-    )
+    chosen, about = _prompts(config, workspace)
+    rungs = _with_shots(config, rungs, chosen, workspace)
+    prompts, about = _fitting(config, rungs, chosen, about)
+    documents, sources = _documents(config, workspace)
     judge, judge_name = _judge(config, workspace)
     with whole_or_gone(new_run(workspace, "evaluate", name)) as folder:
         on_event(
@@ -144,7 +151,7 @@ def run(
             precision=compute.half,
             on_event=on_event,
         )
-        report = _report(config, found, against, judge_name, about, time.perf_counter() - started)
+        report = _report(config, found, against, judge_name, (about, *sources), time.perf_counter() - started)
         report = report.replace(environment=environment(compute.paths, device=compute.device))
         write_atomic(folder / "config.toml", ('stage = "evaluate"\n' + dump_toml(config)).encode())
         write_report(folder, report)
@@ -154,7 +161,7 @@ def run(
         run=folder.name,
         folder=str(folder),
         seconds=time.perf_counter() - started,
-        text=" ".join(report.sentences),
+        text=" ".join((*report.sentences, *report.notes)),
         files={"report": str(folder / "report.html"), "figures": str(folder / "report.json")},
         details={**report.summary(), "comparisons": {n: msgspec.to_builtins(w) for n, w in found.comparisons.items()}},
     )
@@ -275,7 +282,6 @@ def _rungs(config: Config, workspace: WorkspaceFolder, compute: Compute) -> list
                 label or spec,
                 policy,
                 raw=how in ("raw", "few-shot"),
-                shots=_shots(config, workspace) if how == "few-shot" else (),
                 best_of=int(best.group(1)) if best else 1,
                 reward=load_reward(str(config.reward), lambda r: resolve_model(r, workspace), options={})
                 if best
@@ -292,9 +298,20 @@ def _run_and_how(reference: str) -> tuple[str, str, str]:
     return (head, "@", tail) if head and not tail.isdigit() else (reference, "", "")
 
 
-def _shots(config: Config, workspace: WorkspaceFolder) -> tuple[Any, ...]:
+def _with_shots(config: Config, rungs: list[Rung], asked: Sequence[Prompt], workspace: WorkspaceFolder) -> list[Rung]:
+    """The models that are asked with examples, with examples."""
+    ways = [_named(spec)[2] for spec in config.models]
+    if "few-shot" not in ways:
+        return rungs
+    shots = _shots(config, asked, workspace)
+    return [replace(r, shots=shots) if how == "few-shot" else r for r, how in zip(rungs, ways, strict=True)]
+
+
+def _shots(config: Config, asked: Sequence[Prompt], workspace: WorkspaceFolder) -> tuple[Any, ...]:
+    """Examples for few-shot, short ones; none of the prompts that are asked is among them, whatever its side."""
+    source = config.shots or str(config.data)
     try:
-        found = load(config.shots or str(config.data), "demonstrations", database=workspace.database).records
+        found = load(source, "demonstrations", database=workspace.database).records
     except DataError as error:
         if config.shots:
             raise
@@ -302,14 +319,20 @@ def _shots(config: Config, workspace: WorkspaceFolder) -> tuple[Any, ...]:
         raise DataError(f"there are no examples for few-shot: {error.what}", where=config.data, mend=mend) from error
     if not config.shots:
         found = [r for r in _divided(config, found) if r.split == "train"] or found
+    measured = {prompt_key(prompt) for prompt in asked}
+    found = [r for r in found if prompt_key(r) not in measured]
+    if not found:
+        raise DataError(
+            "there are no examples for few-shot: all of them are among the prompts that are measured",
+            where=source,
+            mend="name other demonstrations in `shots`, or lower `limit`",
+        )
     short = sorted(found, key=lambda d: len(d.messages[-1].content) + len(d.messages[0].content))
     return tuple(short[len(short) // 4 :: max(1, len(short) // (2 * config.num_shots))][: config.num_shots])
 
 
-def _prompts(config: Config, rungs: list[Rung], workspace: WorkspaceFolder) -> tuple[list[Prompt], DataSource]:
-    """Prompts of the data that leave room for an answer in every model's context."""
-    from amenable.data.source import sample
-
+def _prompts(config: Config, workspace: WorkspaceFolder) -> tuple[list[Prompt], DataSource]:
+    """Held-out prompts of the data, as many as the limit says."""
     assert config.data is not None
     loaded = load(config.data, "prompts", database=workspace.database)
     divided = _divided(config, loaded.records)
@@ -323,31 +346,53 @@ def _prompts(config: Config, rungs: list[Rung], workspace: WorkspaceFolder) -> t
             f"it holds no prompts of the split {config.split}", where=config.data, mend="take another split"
         )
     chosen: list[Prompt] = sample(held_out or loaded.records, config.limit)  # type: ignore[assignment]
-    room = min(r.policy.model.context for r in rungs) - 8
-    fitting = [
-        p for p in chosen if all(len(r.policy.tokenizer.encode(p.messages[-1].content)) < room - 16 for r in rungs)
-    ]
-    notes = (
-        []
-        if held_out
-        else ["none of it is held out by its hash: all of it is measured, what models learned from as well"]
-    )
-    if len(fitting) < len(chosen):
-        notes.append(f"{len(chosen) - len(fitting)} prompts are longer than a model's context and left out")
+    return chosen, _source(config.data, "prompts", "evaluation", loaded, len(chosen), held_out=bool(held_out))
+
+
+def _fitting(
+    config: Config, rungs: list[Rung], chosen: list[Prompt], about: DataSource
+) -> tuple[list[Prompt], DataSource]:
+    """The prompts that leave room for an answer in every model's context."""
+
+    def fits(rung: Rung, prompt: Prompt) -> bool:
+        context, apart = rung.policy.model.context, rung.policy.model.kind == "seq2seq"
+        room = 0 if apart else min(ROOM_FOR_ANSWER, config.sampling.max_tokens, context // 4)
+        return len(asked_ids(rung, prompt, config.sampling, config.seed)) <= context - room
+
+    fitting = [p for p in chosen if all(fits(r, p) for r in rungs)]
     if len(fitting) < 2:
         raise ConfigError(
             "fewer than two prompts are left", where=config.data, mend="take other data or models with a longer context"
         )
-    about = DataSource(
-        name=config.data,
-        kind="prompts",
-        records=len(fitting),
-        used_for="evaluation",
+    if len(fitting) < len(chosen):
+        left_out = f"{len(chosen) - len(fitting)} prompts are longer than a model's context and left out"
+        about = about.replace(records=len(fitting), note="; ".join(filter(None, (about.note, left_out))))
+    return fitting, about
+
+
+def _documents(config: Config, workspace: WorkspaceFolder) -> tuple[list[Any], tuple[DataSource, ...]]:
+    """Held-out texts for bits per byte, and their line of the data card."""
+    if config.documents is None:
+        return [], ()
+    loaded = load(config.documents, "documents", database=workspace.database)
+    held_out = [d for d in _divided(config, loaded.records) if d.split != "train"]
+    chosen = sample(held_out or loaded.records, MOST_DOCUMENTS)
+    return chosen, (
+        _source(config.documents, "documents", "bits per byte", loaded, len(chosen), held_out=bool(held_out)),
+    )
+
+
+def _source(name: str, kind: str, used_for: str, loaded: LoadedData, records: int, *, held_out: bool) -> DataSource:
+    notes = (loaded.warning, "" if held_out else NOTHING_HELD_OUT)
+    return DataSource(
+        name=name,
+        kind=kind,
+        records=records,
+        used_for=used_for,
         licence=loaded.licence,
         sha256=loaded.sha256,
-        note="; ".join(notes) or loaded.warning,
+        note="; ".join(filter(None, notes)),
     )
-    return fitting, about
 
 
 def _divided(config: Config, records: list[AnyRecord]) -> list[AnyRecord]:
@@ -365,7 +410,9 @@ def _judge(config: Config, workspace: WorkspaceFolder) -> tuple[Any, str]:
     return reward, f"the reward {reward.name}"
 
 
-def _report(config: Config, found: Climb, against: str, judge: str, about: DataSource, seconds: float) -> Report:
+def _report(
+    config: Config, found: Climb, against: str, judge: str, sources: tuple[DataSource, ...], seconds: float
+) -> Report:
     last = found.rungs[-1].name
     best, worst = highlights(found, last)
     showcase = [Prompt(id=f"showcase-{i}", messages=(user(t),)) for i, t in enumerate(config.showcase)]
@@ -383,6 +430,7 @@ def _report(config: Config, found: Climb, against: str, judge: str, about: DataS
         texts=text_rows(found),
         frontier=frontier_points(found, config.seed),
         frontier_reward="mean score by the judge",
-        data=(about,),
+        data=sources,
+        notes=tuple(found.notes),
         settings=msgspec.to_builtins(config),
     )

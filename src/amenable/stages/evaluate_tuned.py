@@ -14,19 +14,22 @@ from amenable.config.folder import WorkspaceFolder, new_run, whole_or_gone, writ
 from amenable.data.examples import Example, read_examples, side_of
 from amenable.data.rejects import Rejects
 from amenable.data.source import fingerprint
-from amenable.errors import ConfigError
+from amenable.errors import ConfigError, DataError
 from amenable.evals.statistics import Interval, bootstrap, mean_interval, share_interval
 from amenable.evals.task_metrics import CHOOSE_BY, by_example
 from amenable.models.folder import read_metadata
 from amenable.stages.events import Event, OnEvent, RunResult
-from amenable.stages.tuned import About, Tuned, figures, right_of
+from amenable.stages.tuned import About, NotAsked, Said, Tuned, figures, right_of
 from amenable.types import Record, Split
 
 RESAMPLES = 500
 
 
 class TunedRow(Record, frozen=True):
-    """One model on one set of examples; the interval is that of the task's own figure (`by`), over examples, at 95 %."""
+    """One model on one set of examples; the interval is that of the task's own figure (`by`), over examples, at 95 %.
+
+    left_out: examples that the model could not be asked. unread: rows of the data that are no examples. notes: why, in words.
+    """
 
     model: str
     task: str
@@ -37,11 +40,15 @@ class TunedRow(Record, frozen=True):
     low: float
     high: float
     figures: dict[str, float]
+    left_out: int = 0
+    unread: int = 0
+    notes: tuple[str, ...] = ()
 
     def sentence(self) -> str:
         """In words, for the terminal and the report."""
         shown = ", ".join(f"{name} {value:.3f}" for name, value in self.figures.items())
-        return f"{self.model} on {self.examples} examples of {self.data} ({self.part}): {shown}; {self.by} lies in {self.low:.3f} to {self.high:.3f}."
+        told = f"{self.model} on {self.examples} examples of {self.data} ({self.part}): {shown}; {self.by} lies in {self.low:.3f} to {self.high:.3f}."
+        return " ".join((told, *self.notes))
 
 
 def evaluate_tuned(
@@ -62,10 +69,17 @@ def evaluate_tuned(
     rows: list[TunedRow] = []
     answers: list[dict[str, Any]] = []
     for label, tuned in models:
-        examples, part = chosen(tuned, spec, split=split, held_out_share=held_out_share, limit=limit)
+        rejects = Rejects(limit_share=1.0)  # finetune may have learned from data that hold few examples of the task
+        examples, part = chosen(tuned, spec, rejects, split=split, held_out_share=held_out_share, limit=limit)
         on_event(Event(stage="evaluate", kind="message", text=f"{label} on {len(examples)} examples ({part})"))
-        said = tuned.say(examples)
-        rows.append(measured(label, tuned, spec, part, examples, said, seed))
+        examples, said, left_out = _ask(tuned, examples)
+        if not said:
+            why = f"{label} cannot be asked any of the examples: {left_out[0]}"
+            raise DataError(why, where=spec, mend="name data with shorter texts")
+        notes = [f"{len(left_out)} more could not be asked: {left_out[0]}."] if left_out else []
+        notes += [f"{rejects.summary()}."] if rejects.rejected else []
+        row = measured(label, tuned, spec, part, examples, said, seed)
+        rows.append(row.replace(left_out=len(left_out), unread=rejects.rejected, notes=tuple(notes)))
         for example, one in zip(examples, said, strict=True):
             asked = {k: v for k in ("text", "second", "words") if (v := getattr(example, k))}
             answers.append({"model": label, **asked, "said": one, "right": right_of(tuned.about.task, example)})
@@ -87,14 +101,14 @@ def evaluate_tuned(
 
 
 def chosen(
-    tuned: Tuned, spec: str, *, split: Split | None, held_out_share: float, limit: int
+    tuned: Tuned, spec: str, rejects: Rejects, *, split: Split | None, held_out_share: float, limit: int
 ) -> tuple[list[Example], str]:
     """The examples to measure on, and which part of the data they are.
 
     Of data that the model learned from, and of data that have parts: what was held out. Of all other data: all.
     """
     about = tuned.about
-    found = read_examples(spec, about.task, columns=about.columns, labels=about.labels, rejects=Rejects())
+    found = read_examples(spec, about.task, columns=about.columns, labels=about.labels, rejects=rejects)
     data = read_metadata(tuned.policy.folder).get("data", {})
     learned = {name: known for name, known in data.items() if isinstance(known, dict) and "units" in known}
     same = spec in learned or fingerprint(found) in {known.get("sha256") for known in learned.values()}
@@ -110,6 +124,13 @@ def chosen(
         )
     by_id = sorted(found, key=lambda e: e.id)[:limit]  # the ids are hashes: a fair sample
     return by_id, part
+
+
+def _ask(tuned: Tuned, examples: Sequence[Example]) -> tuple[list[Example], list[Said], list[str]]:
+    """The examples that could be asked, what was said of each, and why each of the others could not."""
+    pairs = list(zip(examples, tuned.say_or_why_not(examples), strict=True))
+    asked = [(example, one) for example, one in pairs if not isinstance(one, NotAsked)]
+    return [e for e, _ in asked], [one for _, one in asked], [one.why for _, one in pairs if isinstance(one, NotAsked)]
 
 
 def measured(

@@ -234,7 +234,7 @@ def _load(config: Config, job: Job) -> Loaded:
         found = read_examples(
             spec, config.task, columns=config.columns, labels=labels, rejects=rejects, limit=config.data.limit
         )
-        if rejects.rejected or rejects.duplicates:
+        if rejects.anything:
             notes.append(f"{spec}: {rejects.summary()}")
         return found, {"sha256": fingerprint(found), "records": len(found), "rejects": rejects.rejected}
 

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from amenable.batch import Batch
+from amenable.chat.render import render_prompt, render_source
 from amenable.data.rows import collate, rollout_rows, tokenise_documents
 from amenable.errors import DataError
 from amenable.evals.frontier import FrontierPoint, best_of_n_kl, exact
@@ -31,7 +32,7 @@ from amenable.rollout.inprocess import device_of
 from amenable.stages.build import Policy
 from amenable.stages.events import OnEvent, ignore
 from amenable.stages.generate import best_of, generate
-from amenable.train.sources import scored
+from amenable.train.sources import response_seed, scored
 from amenable.train.split import split
 from amenable.types import Demonstration, Document, Prompt, Rollout, Sampling
 
@@ -41,7 +42,8 @@ class Rung:
     """A model and the way it is asked.
 
     raw: the prompt as plain text, outside any chat template. shots: examples put before it as question and answer.
-    best_of: responses drawn of which `reward` picks one.
+    best_of: responses drawn of which `reward` picks one. None of them is what the model says where it is asked once, so that
+    best-of-n is never compared with one of its own candidates.
     """
 
     name: str
@@ -63,6 +65,7 @@ class Climb:
     kl: dict[str, Interval | None] = field(default_factory=dict)
     bits_per_byte: dict[str, float | None] = field(default_factory=dict)
     comparisons: dict[str, WinRate] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
 
 
 def climb(
@@ -80,7 +83,8 @@ def climb(
     """Ask every rung every prompt and compare each with the rung named `against`.
 
     judge: has `score`, and `compare` too where it judges pairs (the simulated labeler). KL is measured for rungs that are asked as
-    `against` is (same tokenizer, not raw), in nats per response; for best-of-n it is log n - (n - 1) / n.
+    `against` is (same tokenizer, not raw), in nats per response; for best-of-n it is log n - (n - 1) / n. Where it cannot be
+    measured, a note says why (`why_no_kl`).
     Failed responses stay out of the comparison, with an error if there is one: a prompt must fit every rung.
     """
     found = Climb(list(rungs), list(prompts))
@@ -96,6 +100,8 @@ def climb(
         found.bits_per_byte[rung.name] = None
         if documents and rung.best_of == 1 and not rung.shots:
             found.bits_per_byte[rung.name] = bits_per_byte(rung.policy, documents, seed)
+    if (why := why_no_kl(base, sampling)) and any(_is_to_measure(rung, base) for rung in rungs):
+        found.notes.append(f"KL is not measured: {why}.")
     for rung in rungs:
         if rung.name != against:
             found.comparisons[rung.name] = compare(
@@ -120,19 +126,15 @@ def ask(
     on_event: OnEvent = ignore,
 ) -> list[Rollout]:
     """One response of a rung to each prompt. Raises DataError if one could not be generated."""
-    ids, how = None, sampling
-    if rung.raw or rung.shots:
-        ids = [_raw_ids(rung, prompt, sampling, seed) for prompt in prompts]
-        if rung.shots:
-            how = sampling.replace(stop=(*sampling.stop, "\n"))
+    how = sampling.replace(stop=(*sampling.stop, "\n")) if rung.shots else sampling
     groups = generate(
         rung.policy,
         prompts,
         how,
-        seed=seed,
+        seed=candidates_seed(seed, rung.best_of),
         responses_per_prompt=rung.best_of,
         precision=precision,
-        prompt_ids=ids,
+        prompt_ids=[asked_ids(rung, prompt, sampling, seed) for prompt in prompts],
         on_event=on_event,
         label=f"{rung.name} answers",
     )
@@ -145,6 +147,19 @@ def ask(
                 mend="leave out prompts that are longer than the context",
             )
     return rollouts
+
+
+def candidates_seed(seed: int, best_of: int) -> int:
+    """The seed of best-of-n's candidates: a stream of its own for each n, apart from that of single responses (n = 1)."""
+    return seed if best_of == 1 else response_seed(seed, "best-of", best_of)
+
+
+def asked_ids(rung: Rung, prompt: Prompt, sampling: Sampling, seed: int) -> list[int]:
+    """What a rung reads of a prompt: all turns by its chat template, or as plain text."""
+    if rung.raw or rung.shots:
+        return _raw_ids(rung, prompt, sampling, seed)
+    render = render_source if rung.policy.model.kind == "seq2seq" else render_prompt
+    return render(prompt.messages, rung.policy.tokenizer)
 
 
 def bits_per_byte(policy: Policy, documents: Sequence[Document], seed: int) -> float:
@@ -293,19 +308,50 @@ def _scores(judge: Any, rollouts: Sequence[Rollout]) -> list[float]:
     return judge.score([scored(r) for r in rollouts])
 
 
+def why_no_kl(base: Rung, sampling: Sampling) -> str:
+    """Why the KL to a rung cannot be measured on answers that are drawn so, in words; "" where it can.
+
+    Log-probs are of the whole vocabulary, before penalty and filters: of answers drawn otherwise their difference is no KL.
+
+    >>> why_no_kl(Rung("SFT", None), Sampling(top_k=5))
+    'answers are drawn with top_k, and log-probabilities are those without'
+    """
+    if base.best_of > 1:
+        return f"nobody knows how likely an answer is to be the best of {base.best_of}, as {base.name}'s are"
+    if sampling.greedy:
+        return "answers are drawn greedily, and log-probabilities are those of temperature 1"
+    off = {"top_k": 0, "top_p": 1.0, "min_p": 0.0, "repetition_penalty": 1.0}
+    given = " and ".join(name for name, value in off.items() if getattr(sampling, name) != value)
+    return f"answers are drawn with {given}, and log-probabilities are those without" if given else ""
+
+
 def _kl(rung: Rung, base: Rung, rollouts: Sequence[Rollout], sampling: Sampling, seed: int) -> Interval | None:
-    if rung.best_of > 1 and rung.policy is base.policy:
-        return exact(best_of_n_kl(rung.best_of))
-    same = rung.policy.tokenizer.fingerprint == base.policy.tokenizer.fingerprint
-    if rung.raw or rung.shots or rung.best_of > 1 or not same or base.raw:
-        return None
-    if rung.policy is base.policy:
-        return exact(0.0)
+    if not _is_to_measure(rung, base) or why_no_kl(base, sampling):
+        return _exact_kl(rung, base)
     return measured_kl(base.policy, rollouts, sampling, seed).k1
 
 
+def _exact_kl(rung: Rung, base: Rung) -> Interval | None:
+    """The KL of the base's own model, asked as the base is: 0, or the bound of best-of-n; None of all else."""
+    if rung.policy is not base.policy or rung.raw or base.raw:
+        return None
+    if rung is base:
+        return exact(0.0)
+    return None if base.best_of > 1 else exact(best_of_n_kl(rung.best_of))
+
+
+def _is_to_measure(rung: Rung, base: Rung) -> bool:
+    """Whether a rung reads what the base reads, answers once, and has a KL that is not known without its answers."""
+    same = rung.policy.tokenizer.fingerprint == base.policy.tokenizer.fingerprint
+    alike = same and rung.best_of == 1 and not (rung.raw or rung.shots or base.raw or base.shots)
+    return alike and _exact_kl(rung, base) is None
+
+
 def measured_kl(reference: Policy, rollouts: Sequence[Rollout], sampling: Sampling, seed: int) -> Any:
-    """KL per response of the policy that drew the rollouts to a reference, at the sampling temperature."""
+    """KL per response of the policy that drew the rollouts to a reference, at the sampling temperature.
+
+    sampling: neither greedy nor with filters or a penalty, see `why_no_kl`.
+    """
     start = reference.tokenizer.decoder_start if reference.model.kind == "seq2seq" else None
     batch: Batch = collate(rollout_rows(rollouts, list(range(len(rollouts))), decoder_start=start))
     actor = Actor(reference.model, "lm")

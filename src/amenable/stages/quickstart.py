@@ -17,7 +17,7 @@ from typing import Annotated, Any
 
 from msgspec import Meta
 
-from amenable.config.folder import WorkspaceFolder, write_atomic
+from amenable.config.folder import WorkspaceFolder, check_name, new_run, write_atomic
 from amenable.config.settings import dump_toml, load_toml
 from amenable.errors import ConfigError
 from amenable.evals.curves import read_curves, thin
@@ -51,6 +51,7 @@ from amenable.types import Ranking, Record
 
 PROJECT = "quickstart"
 TIE = 0.5  # rating points within which the labeler calls it a tie
+STAGES = ("pretrain", "sft", "reward", "ppo")
 
 
 class Config(Record, frozen=True):
@@ -91,7 +92,10 @@ class Config(Record, frozen=True):
 def run(
     config: Config, *, workspace: WorkspaceFolder, name: str | None = None, on_event: OnEvent = ignore
 ) -> RunResult:
-    """Walk the road; write report.html and report.json to runs/<name>/. Raises ConfigError for sft without model."""
+    """Walk the road; write report.html and report.json to runs/<name>/.
+
+    Raises ConfigError for sft without model, and for a name that other runs have.
+    """
     if config.sft and not config.model:
         raise ConfigError(
             "sft without model", where="quickstart", mend="name the base model, too: model=starter sft=assistant"
@@ -287,21 +291,38 @@ def ground_of(config: Config) -> Ground:
 
 
 def _open(config: Config, workspace: WorkspaceFolder, name: str | None) -> Path:
-    """The folder of a new quickstart, or of the newest unfinished one with the same settings."""
+    """The folder of a new quickstart, of the newest unfinished one with the same settings, or of this same one by its name."""
     text = 'stage = "quickstart"\n' + dump_toml(config)
-    names = [
+    if name is not None:
+        check_name(name)
+    numbered = [
         n for n in workspace.run_names() if n.startswith(f"{PROJECT}-") and n.removeprefix(f"{PROJECT}-").isdigit()
     ]
-    for known in [name] if name else reversed(names):
+    for known in [name] if name else reversed(numbered):
         folder = workspace.runs / str(known)
         file = folder / "config.toml"
-        if file.exists() and file.read_text() == text and not (folder / "report.json").exists():
+        if file.exists() and file.read_text() == text and (name or not (folder / "report.json").exists()):
             return folder
-    number = 1 + max((int(n.removeprefix(f"{PROJECT}-")) for n in names), default=0)
-    folder = workspace.runs / (name or f"{PROJECT}-{number}")
-    folder.mkdir(parents=True, exist_ok=True)
+    if name is not None:
+        _require_free(name, workspace)
+    folder = new_run(workspace, PROJECT, name)
     write_atomic(folder / "config.toml", text.encode())
     return folder
+
+
+def _require_free(name: str, workspace: WorkspaceFolder) -> None:
+    """Raise ConfigError if others have the name of the quickstart, of one of its runs or of its preferences."""
+    taken = {name, *(f"{name}-{stage}" for stage in STAGES)} & set(workspace.run_names())
+    if taken:
+        raise ConfigError(
+            f"there is already a run named {min(taken)!r}, of another kind or with other settings",
+            where=str(workspace.runs),
+            mend="choose another name",
+        )
+    with Store.open(workspace.database) as store:
+        if name in store.projects():
+            where = f"the feedback project {name}"
+            raise ConfigError(f"{name!r} is a project already", where=where, mend="choose another name")
 
 
 def _curves(folder: Path) -> CurveGroup:

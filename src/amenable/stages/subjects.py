@@ -2,7 +2,8 @@
 
 Both answer prompts. A model of this workspace tells how likely each of several choices is; of one behind a URL only its
 words are known, so it is shown the choices by letters and asked for one. What was answered is kept in the workspace's cache
-under the model's hash (a URL's name: what a server runs behind it may change) and all that decides it.
+under the model's hash (a URL's name: what a server runs behind it may change) and all that decides it; what failed is asked
+again, for a server may be well by then.
 """
 
 from __future__ import annotations
@@ -43,11 +44,15 @@ class Answer(Record, frozen=True):
 
 
 class Choice(Record, frozen=True):
-    """What a model chose. logprobs: of each choice, natural log, and their tokens, where they can be known; None: failed."""
+    """What a model chose. logprobs: of each choice, natural log, and their tokens, where they can be known.
+
+    picked: None if it named none, or could not be asked. failed: why it could not.
+    """
 
     picked: int | None
     logprobs: tuple[float, ...] = ()
     tokens: tuple[int, ...] = ()
+    failed: str = ""
 
 
 class Subject(Protocol):
@@ -142,7 +147,7 @@ class LocalSubject:
             self.asked.policy, shown, sampling, seed=seed, precision=self.precision, on_event=on_event, label=self.name
         )
         said = iter(groups)
-        too_long = Answer(text="", failed=f"longer than the context of {self.context} tokens")
+        too_long = Answer(text="", failed=self._too_long)
         return [_answer(next(said)[0]) if fit else too_long for fit in fits]
 
     def choose(
@@ -163,13 +168,17 @@ class LocalSubject:
             )
             for fit in fits:
                 if not fit:
-                    found.append(Choice(picked=None))
+                    found.append(Choice(picked=None, failed=self._too_long))
                     continue
                 nats, counts = next(scores)
                 best = max(range(len(nats)), key=lambda i: (nats[i], -i))
                 found.append(Choice(picked=best, logprobs=tuple(nats), tokens=tuple(counts)))
             on_event(Event(stage=self.name, done=float(len(found)), total=float(len(asked)), unit="choices"))
         return found
+
+    @property
+    def _too_long(self) -> str:
+        return f"longer than the context of {self.context} tokens"
 
     def _form(self, messages: Messages) -> Messages:
         return as_raw(messages) if self.asked.raw else messages
@@ -223,7 +232,9 @@ class RemoteSubject:
             for (p, choices), order in zip(asked, orders, strict=True)
         ]
         said = self.answer(shown, Sampling(temperature=0.0, max_tokens=ANSWER_TOKENS), seed, on_event)
-        return [Choice(picked=picked_letter(a.text, order)) for a, order in zip(said, orders, strict=True)]
+        return [
+            Choice(picked=picked_letter(a.text, order), failed=a.failed) for a, order in zip(said, orders, strict=True)
+        ]
 
 
 def open_subject(
@@ -240,7 +251,7 @@ def open_subject(
 
 @dataclass
 class Kept:
-    """A subject whose answers are kept: asked for again, nothing is computed."""
+    """A subject whose answers are kept: asked for again, nothing is computed but what failed before."""
 
     subject: Subject
     workspace: WorkspaceFolder
@@ -254,7 +265,9 @@ class Kept:
     def answers(self, about: str, prompts: Sequence[Prompt], sampling: Sampling) -> list[Answer]:
         """One answer to each prompt. about: which measure asks."""
         key = [about, msgspec.to_builtins(sampling), [(p.id, msgspec.to_builtins(p.messages)) for p in prompts]]
-        return self._kept(key, list[Answer], lambda: self.subject.answer(prompts, sampling, self.seed, self.on_event))
+        return self._kept(
+            key, list[Answer], prompts, lambda some: self.subject.answer(some, sampling, self.seed, self.on_event)
+        )
 
     def choices(
         self, about: str, asked: Sequence[tuple[Prompt, Sequence[str]]], *, lettered: bool = False
@@ -262,17 +275,26 @@ class Kept:
         """One choice for each prompt."""
         key = [about, lettered, [(p.id, msgspec.to_builtins(p.messages), list(c)) for p, c in asked]]
         return self._kept(
-            key, list[Choice], lambda: self.subject.choose(asked, self.seed, self.on_event, lettered=lettered)
+            key,
+            list[Choice],
+            asked,
+            lambda some: self.subject.choose(some, self.seed, self.on_event, lettered=lettered),
         )
 
-    def _kept(self, key: list[Any], kind: Any, make: Callable[[], list[Any]]) -> list[Any]:
-        whole = json.dumps([1, self.subject.hash, self.seed, key], sort_keys=True).encode()
+    def _kept(
+        self, key: list[Any], kind: Any, asked: Sequence[Any], make: Callable[[Sequence[Any]], list[Any]]
+    ) -> list[Any]:
+        whole = json.dumps([2, self.subject.hash, self.seed, key], sort_keys=True).encode()
         path = self.workspace.root / "cache" / "assess" / f"{hashlib.sha256(whole).hexdigest()}.json"
+        found: list[Any] = [None] * len(asked)
         if path.is_file():
-            return list(msgspec.json.decode(path.read_bytes(), type=kind))
-        found = make()
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(path, msgspec.json.encode(found))
+            found = msgspec.json.decode(path.read_bytes(), type=kind)
+        missing = [i for i, one in enumerate(found) if one is None or one.failed]
+        if missing:
+            for i, one in zip(missing, make([asked[i] for i in missing]), strict=True):
+                found[i] = one
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_atomic(path, msgspec.json.encode(found))
         return found
 
 

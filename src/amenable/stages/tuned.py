@@ -22,7 +22,7 @@ from amenable.models.heads import ClassHead, Head, ScalarHead
 from amenable.stages.build import ON_CPU, Compute, Policy, make_actor, open_policy
 from amenable.stages.generate import generate
 from amenable.train.split import split
-from amenable.types import Demonstration, Messages, Prompt, Record, Sampling, assistant, user
+from amenable.types import Demonstration, Messages, Prompt, Record, Rollout, Sampling, assistant, user
 
 HEAD = "finetune"
 KINDS: dict[str, str] = {
@@ -45,6 +45,12 @@ EVALUATION_TOKENS = 8192
 Said = str | float | tuple[str, ...]
 """What a model says of one example: a class, a number, tags, an answer or a text."""
 Evaluate = Callable[[Batch, tuple[str, ...]], Outputs]
+
+
+class NotAsked(Record, frozen=True):
+    """In place of what a model says of an example that it cannot be asked: why, as one longer than its context."""
+
+    why: str
 
 
 class About(Record, frozen=True):
@@ -76,20 +82,37 @@ class Tuned:
     actor: Actor
     about: About
 
-    @torch.no_grad()
     def say(self, examples: Sequence[Example]) -> list[Said]:
-        """What the model says of each example; of one that is too long, what it says of its end."""
-        if self.about.task == "target":
-            return list(written(self.policy, examples, self.about))
-        settings = self.about.settings(self.policy.model.kind, "truncate_left_prompt")
-        units, report = example_units(examples, self.policy.tokenizer, settings)
-        if report.rejected:
+        """What the model says of each example; of a text that is too long, what it says of its end.
+
+        Raises DataError if an example cannot be asked: words to tag, or a text to answer with another, are never cut.
+        """
+        found = self.say_or_why_not(examples)
+        said = [one for one in found if not isinstance(one, NotAsked)]
+        if len(said) < len(found):
+            why = next(one.why for one in found if isinstance(one, NotAsked))
             raise DataError(
-                f"{report.rejected} of {len(examples)} examples cannot be read: {', '.join(report.reasons)}",
+                f"{len(found) - len(said)} of {len(found)} examples cannot be read: {why}",
                 where="examples",
                 mend="shorten them",
             )
-        return foretold(units, self.about, self.policy.tokenizer, self._evaluate)
+        return said
+
+    @torch.no_grad()
+    def say_or_why_not(self, examples: Sequence[Example]) -> list[Said | NotAsked]:
+        """As `say`, and in the place of an example that cannot be asked the reason."""
+        if self.about.task == "target":
+            rollouts = _rollouts(self.policy, examples, self.about)
+            return [NotAsked(r.failure or "failed") if r.finish == "failed" else r.text for r in rollouts]
+        settings = self.about.settings(self.policy.model.kind, "truncate_left_prompt")
+        units: list[Unit] = []
+        found: list[Said | NotAsked | None] = []
+        for example in examples:  # without its answers: one that is cut off leaves a question all the same
+            own, report = example_units([example.replace(answers=())], self.policy.tokenizer, settings)
+            units += own
+            found.append(None if own else NotAsked(", ".join(report.reasons)))
+        said = iter(foretold(units, self.about, self.policy.tokenizer, self._evaluate) if units else ())
+        return [next(said) if one is None else one for one in found]
 
     def _evaluate(self, batch: Batch, wants: tuple[str, ...]) -> Outputs:
         device = next(self.actor.parameters()).device
@@ -181,10 +204,14 @@ def _answer(example: Example, logits_NC: torch.Tensor, tokenizer: Tokenizer) -> 
 
 
 def written(policy: Policy, examples: Sequence[Example], about: About) -> list[str]:
-    """What a model writes for each example, the likeliest token at every step."""
+    """What a model writes for each example, the likeliest token at every step; "" for one that it cannot be asked."""
+    return [rollout.text for rollout in _rollouts(policy, examples, about)]
+
+
+def _rollouts(policy: Policy, examples: Sequence[Example], about: About) -> list[Rollout]:
     prompts = [Prompt(id=e.id, messages=asked(e)) for e in examples]
     sampling = Sampling(temperature=0.0, max_tokens=about.max_tokens)
-    return [group[0].text for group in generate(policy, prompts, sampling, seed=0, label="answers")]
+    return [group[0] for group in generate(policy, prompts, sampling, seed=0, label="answers")]
 
 
 def figures(about: About, said: Sequence[Any], examples: Sequence[Example]) -> dict[str, float]:

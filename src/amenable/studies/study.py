@@ -35,7 +35,7 @@ from amenable.stages.build import Policy, open_policy, set_up
 from amenable.stages.events import Event, OnEvent, RunResult, ignore
 from amenable.stages.generate import best_of, generate
 from amenable.stages.grounds import World
-from amenable.stages.ladder import measured_kl
+from amenable.stages.ladder import candidates_seed, measured_kl
 from amenable.stages.steps import make_run
 from amenable.stages.verdict import LabelerVerdict
 from amenable.studies import catalog
@@ -246,22 +246,24 @@ class Study(Grid):
         """Held-out prompts of a seed."""
         return _prompts(seed + 301, self.ground.prompts, "test")
 
-    def answers(self, model: str, seed: int, *, responses: int = 1) -> list[list[Rollout]]:
-        """Responses of a model to the held-out prompts of a seed."""
+    def answers(
+        self, model: str, seed: int, *, responses: int = 1, drawn_with: int | None = None
+    ) -> list[list[Rollout]]:
+        """Responses of a model to the held-out prompts of a seed. drawn_with: a seed of their own, of best-of-n's candidates."""
         half = set_up(TrainConfig(seed=seed)).half
         policy, prompts = self.open_model(model), self.prompts(seed)
         return generate(
             policy,
             prompts,
             self.sampling,
-            seed=seed,
+            seed=seed if drawn_with is None else drawn_with,
             responses_per_prompt=responses,
             precision=half,
             on_event=self.on_event,
         )
 
     def reference_answers(self, seed: int) -> list[Rollout]:
-        """One response of the SFT model to each held-out prompt, to compare with; other draws than `answers` gives."""
+        """One response of the SFT model to each held-out prompt, to compare with; other draws than `measure` compares."""
         key = (self.assistant(), seed)
         if key not in self._answers:
             self._answers[key] = [group[1] for group in self.answers(key[0], seed, responses=2)]
@@ -289,7 +291,7 @@ class Study(Grid):
         best_of_n: responses drawn of which the reward picks one; KL is then not measured. kl: off for a model that does not
         come from the SFT model and may read other tokens.
         """
-        groups = self.answers(model, seed, responses=best_of_n)
+        groups = self.answers(model, seed, responses=best_of_n, drawn_with=candidates_seed(seed, best_of_n))
         scorer = RewardModel.load(reward) if reward else None
         rollouts = best_of(scorer, groups) if best_of_n > 1 else [group[0] for group in groups]
         items, judge = [scored(r) for r in rollouts], LabelerVerdict()
