@@ -215,6 +215,49 @@ def test_rejection_sampling_keeps_the_best() -> None:
     assert at(algorithm, ready, 0.0)[0] == {"demonstration": 4.0}
 
 
+# In an environment, whose rewards stand on the tokens: no reward model, every score 0
+
+EARNED = (1.0, -3.0, 0.0, -9.0, -5.0)
+
+
+def played(name: str, **settings: Any) -> tuple[Batch, dict[str, float]]:
+    earned_BT = torch.zeros(5, 4, dtype=torch.float64)
+    earned_BT[:, 1] = torch.tensor(EARNED)
+    columns = {"token_rewards": earned_BT, "reward.scores": torch.zeros(5, dtype=torch.float64)}
+    algorithm = contract.build(name, contract.find(name).__dict__["Config"](**settings))
+    return algorithm.prepare(batch().with_columns(columns), algorithm.initial_state())
+
+
+def test_rejection_sampling_ranks_by_what_an_environment_gave() -> None:
+    ready, metrics = played("rejection_sampling")
+    assert ready["token_rewards"].sum(1).tolist() == [1.0, -5.0]  # 0 was cut short
+    assert metrics["score_kept"] == -2.0 and metrics["score_in_force"] == metrics["score"] == sum(EARNED) / 5
+    ready, _ = played("rejection_sampling", truncated="score", keep=2)
+    assert ready["token_rewards"].sum(1).tolist() == [1.0, 0.0, -9.0, -5.0]
+
+
+def test_online_dpo_pairs_by_what_an_environment_gave() -> None:
+    ready, metrics = played("online_dpo", truncated="mask", labels="soft")
+    assert ready["token_rewards"].sum(1).tolist() == [1.0, -3.0, -5.0, -9.0] and metrics["ties"] == 0
+    assert ready["win"].tolist() == pytest.approx([1 / (1 + math.exp(-4))] * 4)
+
+
+def test_being_cut_pays_in_no_environment() -> None:
+    """Finished rows earned 1, -3, -9 and -5: -4 on average, with a deviation of the square root of 13."""
+    fixed = -4 - 13**0.5
+    settings = {"kl_coef": 0.0, "truncated": "penalty"}
+    ready, metrics = played("grpo", normalise=False, **settings)
+    assert ready["rewards"].sum(1).tolist() == pytest.approx([1, -3, fixed, -9, -5])
+    mean = (1 - 3 + fixed) / 3
+    assert per_row(ready) == pytest.approx([1 - mean, -3 - mean, fixed - mean, -2, 2])
+    assert metrics["return"] == metrics["score_in_force"] == pytest.approx((fixed - 16) / 5)
+    assert metrics["score_spread"] == pytest.approx(torch.tensor(EARNED).std(correction=0).item())
+    ready, _ = played("rloo", truncated_score=-2.0, **settings)  # a score that was set comes on top of what was earned
+    assert ready["rewards"].sum(1).tolist() == pytest.approx([1, -3, -2, -9, -5])
+    ready, _ = played("online_dpo")
+    assert ready["token_rewards"].sum(1).tolist() == [1.0, 0.0, -5.0, -9.0]  # the cut one is the worst of its prompt
+
+
 @pytest.mark.parametrize("name", ["grpo", "rloo", "reinforce", "online_dpo", "rejection_sampling"])
 def test_max_kl_stops_the_run(name: str) -> None:
     algorithm = contract.build(name, contract.find(name).__dict__["Config"](max_kl=2.0))

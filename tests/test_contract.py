@@ -11,11 +11,13 @@ import torch
 
 from amenable.batch import concatenate
 from amenable.errors import ConfigError
+from amenable.stages.build import make_algorithm
+from amenable.stages.episodes import NoScore
 from amenable.train import contract
 from amenable.train.loop import accumulate, learn, prepare_batches
-from amenable.train.split import split
+from amenable.train.split import divide, micro_batches, split
 
-from .contract import batches_of, gradients, make, progress_of, untrained
+from .contract import batches_of, gradients, make, progress_of, rows, untrained
 
 VARIANTS = {
     "ppo": [
@@ -225,6 +227,34 @@ def test_ppo_stops_at_max_kl_and_leaves_updates_out():
     assert module.enough({"update_kl": 0.02}, config) and not module.enough({"update_kl": 0.005}, config)
 
 
+def test_ppo_gives_an_episode_that_is_cut_the_fixed_score_as_a_whole():
+    """Rows earned -1 and -2 by turns; the six finished ones -1.5 on average, with a deviation of 0.5."""
+    algorithm, learner, scorers = build("ppo", {"kl_coef": 0.0, "whiten_advantages": False})
+    batch = batches_of(algorithm)["rollouts"]
+    earned_BT = torch.zeros(batch.tokens_BT.shape, dtype=torch.float64)
+    earned_BT[torch.arange(8), torch.tensor([3, 2, 4, 3, 2, 5, 4, 1])] = torch.tensor([-1.0, -2] * 4).double()
+    scorers["reward"] = NoScore()
+    batch = batch.with_columns({"token_rewards": earned_BT})
+    ready, metrics = prepare_batches(algorithm, learner, {"rollouts": batch}, progress_of(algorithm), scorers)
+    fixed = -(1 + 2 + 2 + 1 + 1 + 2) / 6 - 0.5  # rows 2 and 5 are cut
+    whole = ready["rollouts"]["rewards"].sum(1).tolist()
+    assert whole == pytest.approx([-1, -2, fixed, -2, -1, fixed, -1, -2])
+    assert metrics["score_in_force"] == pytest.approx(sum(whole) / 8)
+    assert metrics["score"] == pytest.approx(-1.5) and metrics["score_spread"] == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"name": "ppo", "kl_target": 0.0}, "kl_target"),
+        ({"name": "dpo", "variant": "hinge", "label_smoothing": 0.1}, "no labels to smooth"),
+    ],
+)
+def test_settings_that_no_loss_can_be_made_of_are_refused(settings, words):
+    with pytest.raises(ConfigError, match=words):
+        make_algorithm(settings, settings["name"], given=("reference", "reward"))
+
+
 def test_ppo_refuses_k1_in_the_loss():
     with pytest.raises(ConfigError, match="expected gradient of zero"):
         contract.find("ppo").Config(kl_in="loss", kl_estimator="k1")
@@ -252,6 +282,67 @@ def test_kto_zero_point_by_hand():
     assert batches["labels"].num_rows == 8
 
 
+@pytest.mark.parametrize(
+    ("name", "minibatches"), [("rejection_sampling", 1), ("rejection_sampling", 4), ("online_dpo", 4)]
+)
+def test_a_step_that_keeps_no_row_changes_nothing(name, minibatches):
+    """Every response was cut at the limit, and cut ones are left out. The step before has given AdamW its momentum."""
+    algorithm, learner, progress, batches, _ = prepared(name, {"truncated": "mask"})
+    learner.config = learner.config.replace(minibatches=minibatches)
+    learn(algorithm, learner, batches, progress, rate=1.0)
+    assert any(optimizer.state for optimizer in learner.optimizers)
+    before, version = {key: p.detach().clone() for key, p in learner.parameters()}, learner.version
+    cut = {s: b.with_columns({"finished": torch.zeros(b.num_rows)}) for s, b in batches_of(algorithm).items()}
+    scorers = build(name, {})[2]
+    kept, _ = prepare_batches(algorithm, learner, cut, progress, scorers)
+    assert kept["rollouts"].num_rows == 0
+    metrics = learn(algorithm, learner, kept, progress, rate=1.0)
+    assert metrics == {"loss": 0.0, "skipped": 0.0, "updates": 0.0}
+    assert learner.version == version and all(torch.equal(p, before[key]) for key, p in learner.parameters())
+
+
+def test_a_step_of_rows_that_do_not_count_changes_nothing():
+    algorithm, learner, progress, batches, _ = prepared("grpo", {"truncated": "mask"})
+    learn(algorithm, learner, batches, progress, rate=1.0)
+    before = {key: p.detach().clone() for key, p in learner.parameters()}
+    metrics = learn(algorithm, learner, {s: untrained(b) for s, b in batches.items()}, progress, rate=1.0)
+    assert metrics["updates"] == metrics["loss"] == 0.0
+    assert all(torch.equal(p, before[key]) and p.grad is None for key, p in learner.parameters())
+
+
+def test_a_batch_without_rows_is_one_minibatch_and_no_micro_batch():
+    empty = rows([3], [1], [0], "rollouts", {}).select([])
+    assert [part.num_rows for part in divide(empty, 4, torch.Generator())] == [0]
+    assert micro_batches(empty, max_tokens=9) == []
+
+
+def test_the_pretraining_mix_is_learned_at_temperature_1():
+    """Ouyang et al. 2022, eq. 2: log pi(x) of the text, whatever the temperature that responses are drawn at."""
+    found = {}
+    for temperature in (1.0, 0.5):
+        _, learner, _, batches, _ = prepared("ppo", {"ptx_weight": 0.5})
+        learner.temperature = temperature
+        seen = {stream: learner.forward(batch)["policy"].logprobs_BT for stream, batch in batches.items()}
+        known = {s: learner.evaluate("policy", batch, ("logprobs",)).logprobs_BT for s, batch in batches.items()}
+        for stream, logprobs_BT in seen.items():
+            torch.testing.assert_close(known[stream], logprobs_BT)
+        found[temperature] = seen
+    torch.testing.assert_close(found[0.5]["ptx"], found[1.0]["ptx"])
+    assert (found[0.5]["rollouts"] - found[1.0]["rollouts"]).abs().max() > 1e-3
+
+
+def test_kto_mismatched_rows_are_no_longer_than_the_longest_row():
+    """A prompt of 10 tokens before a response of 10, where rows are of 12: its first token and its last stay."""
+    algorithm, _, _ = make("kto")
+    source = rows([12, 12], [10, 2], [0, 1], "labels", {"label": [1, 0]})
+    long, short = algorithm.arrange(source, torch.Generator().manual_seed(1)).select([2, 3]).tokens_BT.tolist()
+    (one, other), arranged = source.tokens_BT.tolist(), algorithm.arrange(source, torch.Generator().manual_seed(1))
+    assert long == [one[0], one[9], *other[2:]]
+    assert short[:4] == [*other[:2], *one[10:]] and arranged.length_B.tolist() == [12, 12, 12, 4]
+    assert [int(row.long().argmax()) for row in arranged.trained_BT] == [10, 2, 2, 2]
+    assert arranged.trained_BT.sum(1).tolist() == [2, 10, 10, 2]
+
+
 def test_kto_mismatched_rows_keep_their_prompt_and_take_another_response():
     algorithm, _, _ = make("kto")
     source = batches_of(algorithm)["labels"]
@@ -260,8 +351,10 @@ def test_kto_mismatched_rows_keep_their_prompt_and_take_another_response():
     responses = [source.tokens_BT[i, s:][source.valid_BT[i, s:]].tolist() for i, s in enumerate(starts)]
     for i in range(8):
         row = arranged.tokens_BT[8 + i][arranged.valid_BT[8 + i]].tolist()
-        assert row[: starts[i]] == source.tokens_BT[i, : starts[i]].tolist()
-        assert row[starts[i] :] in responses and row[starts[i] :] != responses[i]
+        given = next(r for r in responses if r == row[len(row) - len(r) :] and r != responses[i])
+        prompt, kept = source.tokens_BT[i, : starts[i]].tolist(), len(row) - len(given)
+        assert row[:kept] == (prompt if kept == starts[i] else [prompt[0], *prompt[starts[i] - kept + 1 :]])
+        assert kept == min(starts[i], source.tokens_BT.shape[1] - len(given))
 
 
 def test_reward_pairwise_first_loss_is_ln_2_with_equal_scores():

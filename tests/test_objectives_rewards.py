@@ -66,3 +66,17 @@ def test_being_cut_never_pays(shift: float) -> None:
     assert torch.equal(given[finished], scores[finished])
     assert (given[~finished] < scores[finished].mean() - 0.5).all() and (given[~finished] <= -1).all()
     assert replace_unfinished(scores, torch.zeros(64, dtype=torch.bool)).tolist() == [-1.0] * 64
+
+
+@pytest.mark.parametrize("shift", [-100.0, 0.0, 3.0])
+def test_being_cut_never_pays_in_an_environment(shift: float) -> None:
+    """The same of scores and what was earned beside them together; a score that is set is of the scores alone."""
+    g = torch.Generator().manual_seed(0)
+    scores, earned = torch.randn(64, generator=g), torch.randn(64, generator=g) + shift
+    finished = torch.arange(64) % 4 > 0
+    given = replace_unfinished(scores, finished, earned_B=earned)
+    whole = scores + earned
+    assert torch.equal(given[finished], scores[finished])
+    fixed = min(-1.0, float(whole[finished].mean() - whole[finished].std(correction=0)))
+    torch.testing.assert_close((given + earned)[~finished], torch.full((16,), fixed))
+    assert replace_unfinished(scores, finished, -2.0, earned_B=earned)[~finished].tolist() == [-2.0] * 16

@@ -14,7 +14,7 @@ from amenable.feedback.database import reading, writing
 from amenable.feedback.forms import Answered, Form
 from amenable.feedback.store import Store
 from amenable.rewards.load import People, load_reward
-from amenable.rewards.people import Config, PeopleReward
+from amenable.rewards.people import Config, PeopleReward, _groups
 from amenable.stages.resume import resume
 from amenable.types import Scored, user
 
@@ -64,7 +64,10 @@ ITEMS = [Scored(prompt=p, response=r) for p, r in ((HI, "a"), (BYE, "four"), (HI
 
 @pytest.mark.parametrize(
     ("ask", "scores", "tasks"),
-    [("label", [0.0, 1.0, 0.0, 0.0, 1.0], 4), ("rank", [1 / 3, 0.0, 1.0, 0.0, 2 / 3], 1)],
+    [
+        ("label", [0.0, 1.0, 0.0, 0.0, 1.0], 4),
+        ("rank", [1 / 3, 0.5, 1.0, 0.0, 2 / 3], 1),
+    ],  # the one response to "Bye" is alone
 )
 def test_scores_are_what_was_said(workspace: WorkspaceFolder, ask: str, scores: list[float], tasks: int) -> None:
     with opened(workspace) as store:
@@ -169,6 +172,22 @@ def test_what_cannot_be_ranked_is_all_equal(workspace: WorkspaceFolder) -> None:
             row = queue.own_assignment(connection, number or 0, 1)
             submissions.submit(connection, row, Form(cannot_rank="both are nonsense"), 1.0)
         assert people.score([ITEMS[0], ITEMS[2]]) == [0.5, 0.5]
+
+
+def test_nobody_is_left_alone_of_several() -> None:
+    for number in range(2, 40):
+        found = list(_groups([Scored(prompt=HI, response=str(i)) for i in range(number)], together=True))
+        sizes = [len(group) for group in found]
+        assert [spot for group in found for spot in group] == list(range(number)) and len(sizes) == -(-number // 9)
+        assert min(sizes) >= 2 and max(sizes) <= min(9, min(sizes) + 1)
+
+
+def test_one_alone_cannot_be_ranked(workspace: WorkspaceFolder, toys: Toys) -> None:
+    opened(workspace).close()
+    assert reward(workspace, ask="rank").score([ITEMS[0], ITEMS[1].replace(response=" ")]) == [0.5, 0.0]
+    mapping = toys.mapping("ppo", "reward=people:judges", "reward_options.ask=rank")
+    with pytest.raises(ConfigError, match="cannot rank a single response"):
+        start("ppo", mapping, workspace, "alone")
 
 
 def test_more_people_may_be_asked_later(workspace: WorkspaceFolder) -> None:

@@ -291,11 +291,21 @@ def test_the_alarm_is_raised_once_and_only_where_scores_stay_beyond() -> None:
     # the means of five from step 5 on: 0.48, 0.48, 0.48, 0.48, 0.68; of the first three 0.67, which does not count
     shares = [0.0, 1.0, 1.0, 0.0, 0.4, 0.0, 1.0, 1.0, 1.0, 1.0]
     for step, share in enumerate(shares, start=1):
-        rows_B = torch.tensor([1.0] * round(10 * share) + [0.0] * round(10 - 10 * share))
-        drift.see(step, batch_of(["a"] * 10).with_columns({"score_beyond": rows_B}))
+        drift.see(step, {"score_beyond": share, "score": 1.0})
         assert bool(told) == (step >= 9)
     assert len(told) == 1 and told[0].startswith("warning: over-optimisation: at step 9, 68%")
-    drift.see(11, batch_of(["a"]))  # no column, no word
+    drift.see(11, {"score": 1.0})  # no figure, no word
+
+
+def test_the_alarm_looks_at_all_responses_and_not_at_the_best_of_them(
+    toys: Toys, workspace: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[float] = []
+    monkeypatch.setattr(Drift, "see", lambda self, step, metrics: seen.append(metrics["score_beyond"]))
+    settings = ("algorithm.name=rejection_sampling", "algorithm.truncated=score", "responses_per_prompt=4")
+    run = start("ppo", toys.mapping("ppo", *settings, "train.steps=3"), workspace, "best")
+    assert seen == [row["score_beyond"] for row in rows(run.path)]
+    assert all(row["num_responses"] == 32 and row["responses_kept"] == 0.25 for row in rows(run.path))
 
 
 @pytest.mark.parametrize("algorithm", ["ppo", "rloo"])

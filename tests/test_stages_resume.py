@@ -17,6 +17,7 @@ from amenable.errors import CheckpointError, ResumeError
 from amenable.stages.ctrl_c import Interrupted
 from amenable.stages.events import Event
 from amenable.stages.resume import resume
+from amenable.train import checkpoint
 from amenable.train.run_folder import hold
 
 from .stage_makers import (
@@ -143,6 +144,37 @@ def test_ctrl_c_writes_a_checkpoint_that_goes_on_just_so(toys, workspace):
     again = resume(run)
     assert_same_run(again.path, whole.path)
     assert json.loads((run / "status.json").read_text())["status"] == "finished"
+
+
+def test_a_model_that_is_to_be_kept_is_kept_whenever_the_run_stops(toys, workspace):
+    """Ctrl-C at the very step, and a kill as soon as the step's checkpoint is there."""
+    mapping = toys.mapping("sft", "train.keep_models_every=2", "train.save_every=1")
+    whole = start("sft", mapping, workspace, "whole")
+
+    def press(event):
+        if event.kind == "progress" and event.stage == "sft" and event.done == 2:
+            signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(Interrupted):
+        start("sft", mapping, workspace, "stopped", press)
+    resume(workspace.run("stopped"))
+    real = checkpoint.save
+    with pytest.MonkeyPatch.context() as patch:
+
+        def killed(folder, learner, source, progress, **given):
+            real(folder, learner, source, progress, **given)
+            if progress.step == 4:
+                raise Broken
+
+        patch.setattr(checkpoint, "save", killed)
+        with pytest.raises(Broken):
+            start("sft", mapping, workspace, "killed")
+    resume(workspace.run("killed"))
+    for name in ("stopped", "killed"):
+        assert list(workspace.kept_models(name)) == [2, 4, 6]
+        for step, folder in workspace.kept_models(name).items():
+            assert_same_weights(folder, workspace.kept_models("whole")[step])
+        assert_same_run(workspace.run(name), whole.path)
 
 
 def broken_run(toys, workspace, stage="sft", *overrides):

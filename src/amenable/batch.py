@@ -259,7 +259,8 @@ def metric(values: Tensor, mask: Tensor | None = None) -> tuple[float, float]:
     >>> metric(torch.tensor([1.0, 3.0]), torch.tensor([True, False]))
     (1.0, 1.0)
     """
-    values = values.detach().double()
+    values = values.detach().cpu().double()  # first off the device: Apple's has no float64
     if mask is None:
         return float(values.sum()), float(values.numel())
+    mask = mask.cpu()
     return float((values * mask).sum()), float(mask.sum())

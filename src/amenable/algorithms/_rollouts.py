@@ -27,12 +27,16 @@ ONLINE_NEEDS = ("policy.logprobs", "reference.logprobs", "reward.scores")
 def scores_in_force(
     batch: Batch, *, truncated: Truncated, truncated_score: float | None, score_clip: float | None = None
 ) -> Tensor:
-    """scores_B as they are learned from: clipped, and fixed for responses cut at the limit under "penalty"."""
+    """scores_B as they are learned from: clipped, and fixed for responses cut at the limit under "penalty".
+
+    An environment's rewards stand on their tokens and come beside: see `total`.
+    """
     scores_B = batch["reward.scores"].to(batch["policy.logprobs"].dtype)
     if score_clip is not None:
         scores_B = clip_scores(scores_B, score_clip)
     if truncated == "penalty":
-        scores_B = replace_unfinished(scores_B, batch["finished"] > 0, truncated_score)
+        earned_B = total(batch, torch.zeros_like(scores_B))
+        scores_B = replace_unfinished(scores_B, batch["finished"] > 0, truncated_score, earned_B=earned_B)
     return scores_B
 
 
@@ -69,8 +73,8 @@ def measure(batch: Batch, scores_B: Tensor, returns_B: Tensor) -> dict[str, floa
     kl_B = masked_sum(batch["policy.logprobs"] - batch["reference.logprobs"], mask_BT, 1)
     return {
         "score": float(earned(batch).double().mean()),
-        "score_in_force": float(scores_B.double().mean()),
-        "score_spread": float(batch["reward.scores"].double().std(correction=0)),
+        "score_in_force": float(total(batch, scores_B).double().mean()),
+        "score_spread": float(earned(batch).double().std(correction=0)),
         "kl": float(kl_B.double().mean()),
         "return": float(returns_B.double().mean()),
         "response_tokens": float(mask_BT.sum(1).double().mean()),
@@ -81,7 +85,11 @@ def measure(batch: Batch, scores_B: Tensor, returns_B: Tensor) -> dict[str, floa
 
 def earned(batch: Batch) -> Tensor:
     """score_B as it was given: the reward's, and what an environment gave on the way; no penalty of ours."""
-    scores_B = batch["reward.scores"]
+    return total(batch, batch["reward.scores"])
+
+
+def total(batch: Batch, scores_B: Tensor) -> Tensor:
+    """scores_B, and what an environment gave on the way."""
     return scores_B + batch["token_rewards"].sum(1) if "token_rewards" in batch.columns else scores_B
 
 

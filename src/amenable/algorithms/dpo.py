@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta
 
 from amenable.batch import Batch, LossTerms, Outputs, metric
+from amenable.errors import ConfigError
 from amenable.objectives import preference
 from amenable.types import Record
 
@@ -32,6 +33,14 @@ class Config(Record, frozen=True):
             description="weight of -log p(chosen) per token, which keeps chosen responses likely (Pang et al. 2024)",
         ),
     ] = 0.0
+
+    def __post_init__(self) -> None:
+        if self.label_smoothing and self.variant == "hinge":
+            raise ConfigError(
+                "the hinge has no labels to smooth",
+                where="algorithm.label_smoothing",
+                mend="leave it out, or set algorithm.variant to 'sigmoid' or 'robust'",
+            )
 
 
 def counts(batch: Batch, config: Config) -> dict[str, float]:
@@ -65,7 +74,7 @@ def loss(outputs: dict[str, Outputs], batch: Batch, config: Config, state: Any) 
     return LossTerms(
         terms=terms,
         metrics={
-            "accuracy": metric((gap_P > 0).double()),
+            "accuracy": metric(gap_P > 0),
             "gap": metric(gap_P),
             "reward_chosen": metric(reward_B[is_chosen_B]),
             "reward_rejected": metric(reward_B[~is_chosen_B]),

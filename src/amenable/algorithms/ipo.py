@@ -46,7 +46,7 @@ def loss(outputs: dict[str, Outputs], batch: Batch, config: Config, state: Any) 
     return LossTerms(
         terms={"preference": loss_P.sum()},
         metrics={
-            "accuracy": metric((gap_P > 0).double()),
+            "accuracy": metric(gap_P > 0),
             "gap": metric(gap_P),
             "reward_chosen": metric(reward_B[is_chosen_B]),
             "reward_rejected": metric(reward_B[~is_chosen_B]),

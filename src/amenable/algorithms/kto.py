@@ -2,7 +2,8 @@
 
 The reference point z0 is the batch's estimate of KL(policy || reference), from mismatched rows: each prompt with the
 response of the next row. `arrange` builds them, the policy and the reference score them without gradient, `prepare`
-takes max(0, mean log-ratio) over the whole global batch and drops them again.
+takes max(0, mean log-ratio) over the whole global batch and drops them again. None of them is longer than the batch's
+longest row, which fits the context: a prompt loses what is too much behind its first token, then a response its end.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import Annotated, Any
 
 import torch
 from msgspec import Meta
+from torch import Tensor
 
 from amenable.batch import Batch, LossTerms, Outputs, concatenate, metric, pad
 from amenable.objectives import preference
@@ -29,14 +31,15 @@ class Config(Record, frozen=True):
 
 def arrange(batch: Batch, config: Config, generator: torch.Generator) -> Batch:
     """Append, for each row, its prompt with the response of another row (a cyclic shift by a random distance)."""
-    size = batch.num_rows
+    size, width = batch.tokens_BT.shape
     distance = int(torch.randint(1, max(size, 2), (1,), generator=generator))
     tokens, trained = [], []
     for row in range(size):
         own, other = row, (row + distance) % size
         starts = _response_start(batch, own), _response_start(batch, other)
-        prompt = batch.tokens_BT[own, : starts[0]]
         response = batch.tokens_BT[other, starts[1] : int(batch.valid_BT[other].sum())]
+        prompt = _cut_left(batch.tokens_BT[own, : starts[0]], width - len(response))
+        response = response[: width - len(prompt)]
         tokens.append(torch.cat([prompt, response]))
         trained.append(
             torch.cat(
@@ -92,6 +95,16 @@ def loss(outputs: dict[str, Outputs], batch: Batch, config: Config, state: Any) 
             "reward_undesirable": metric(reward_B, ~desirable_B),
         },
     )
+
+
+def _cut_left(prompt_T: Tensor, most: int) -> Tensor:
+    """The first token, and of those behind it the last ones: `most` in all, at least one.
+
+    >>> _cut_left(torch.tensor([1, 2, 3, 4]), 2).tolist(), _cut_left(torch.tensor([1, 2]), -3).tolist()
+    ([1, 4], [1])
+    """
+    excess = max(len(prompt_T) - max(most, 1), 0)
+    return torch.cat([prompt_T[:1], prompt_T[1 + excess :]])
 
 
 def _response_start(batch: Batch, row: int) -> int:

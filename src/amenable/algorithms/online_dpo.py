@@ -47,11 +47,15 @@ class Config(Record, frozen=True):
 
 
 def prepare(batch: Batch, config: Config, state: Any) -> tuple[Batch, dict[str, float]]:
-    """Keep each prompt's best and worst response, with columns "chosen" and "win" (probability that it wins)."""
-    scores_B = _rollouts.scores_in_force(
+    """Keep each prompt's best and worst response, with columns "chosen" and "win" (probability that it wins).
+
+    An environment's rewards count into a response's score.
+    """
+    own_B = _rollouts.scores_in_force(
         batch, truncated=config.truncated, truncated_score=config.truncated_score, score_clip=config.score_clip
     )
-    metrics = _rollouts.measure(batch, scores_B, scores_B)
+    scores_B = _rollouts.total(batch, own_B)
+    metrics = _rollouts.measure(batch, own_B, scores_B)
     kept_B = _rollouts.in_force(batch, config.truncated)
     pairs = _pairs(scores_B, batch.unit_B, kept_B)
     metrics["ties"] = 1 - len(pairs) / batch.num_units
@@ -81,7 +85,7 @@ def loss(outputs: dict[str, Outputs], batch: Batch, config: Config, state: Any) 
     return LossTerms(
         terms={"preference": (win_P * right_P + (1 - win_P) * wrong_P).sum()},
         metrics={
-            "accuracy": metric((gap_P > 0).double()),
+            "accuracy": metric(gap_P > 0),
             "gap": metric(gap_P),
             "entropy": metric(entropy_BT, batch.trained_BT),
         },

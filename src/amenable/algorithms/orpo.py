@@ -39,7 +39,7 @@ def loss(outputs: dict[str, Outputs], batch: Batch, config: Config, state: Any) 
             "preference": config.weight * preference.orpo(chosen_P, rejected_P).sum(),
         },
         metrics={
-            "accuracy": metric((chosen_P > rejected_P).double()),
+            "accuracy": metric(chosen_P > rejected_P),
             "logprob_chosen": metric(chosen_P),
             "logprob_rejected": metric(rejected_P),
         },

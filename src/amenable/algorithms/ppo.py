@@ -24,7 +24,6 @@ from amenable.objectives.advantages import gae
 from amenable.objectives.masked import whiten
 from amenable.objectives.policy import clip_fraction, ppo_clip
 from amenable.objectives.rewards import (
-    clip_scores,
     credit_own,
     kl_shaped_rewards,
     last_true,
@@ -44,7 +43,7 @@ class Config(Record, frozen=True):
     ] = "k1"
     kl_in: Annotated[Literal["reward", "loss"], Meta(description="where the KL penalty stands")] = "reward"
     kl_target: Annotated[
-        float | None,
+        Annotated[float, Meta(gt=0)] | None,
         Meta(description="nats per response to steer towards by adapting kl_coef; null: kl_coef stays fixed"),
     ] = None
     kl_horizon: Annotated[
@@ -260,14 +259,11 @@ def _exact(config: Config) -> bool:
 
 
 def _scores(batch: Batch, finished_B: torch.Tensor, config: Config) -> torch.Tensor:
-    scores_B = batch["reward.scores"].to(batch["policy.logprobs"].dtype)
-    if config.score_clip is not None:
-        scores_B = clip_scores(scores_B, config.score_clip)
-    if config.truncated == "penalty":
-        return replace_unfinished(scores_B, finished_B, config.truncated_score)
-    if config.truncated == "bootstrap":
-        return replace_unfinished(scores_B, finished_B, 0.0)
-    return scores_B
+    truncated = "score" if config.truncated == "bootstrap" else config.truncated
+    scores_B = _rollouts.scores_in_force(
+        batch, truncated=truncated, truncated_score=config.truncated_score, score_clip=config.score_clip
+    )
+    return replace_unfinished(scores_B, finished_B, 0.0) if config.truncated == "bootstrap" else scores_B
 
 
 def _measure(
@@ -280,8 +276,8 @@ def _measure(
     mask_BT = batch.trained_BT
     return {
         "score": float(_rollouts.earned(batch).float().mean()),
-        "score_in_force": float(scores_B.float().mean()),
-        "score_spread": float(batch["reward.scores"].float().std(correction=0)),
+        "score_in_force": float(_rollouts.total(batch, scores_B).float().mean()),
+        "score_spread": float(_rollouts.earned(batch).float().std(correction=0)),
         "kl": float(log_ratio_BT.sum(1).float().mean()),
         "return": float(rewards_BT.sum(1).float().mean()),
         "response_tokens": float(mask_BT.sum(1).float().mean()),

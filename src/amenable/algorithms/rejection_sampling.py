@@ -45,9 +45,10 @@ class Config(Record, frozen=True):
 
 
 def prepare(batch: Batch, config: Config, state: Any) -> tuple[Batch, dict[str, float]]:
-    """Keep the best responses of each prompt; the others leave the batch."""
-    scores_B = _rollouts.scores_in_force(batch, truncated=config.truncated, truncated_score=config.truncated_score)
-    metrics = _rollouts.measure(batch, scores_B, scores_B)
+    """Keep the best responses of each prompt, an environment's rewards counted in; the others leave the batch."""
+    own_B = _rollouts.scores_in_force(batch, truncated=config.truncated, truncated_score=config.truncated_score)
+    scores_B = _rollouts.total(batch, own_B)
+    metrics = _rollouts.measure(batch, own_B, scores_B)
     rows = _best(scores_B, batch.unit_B, _rollouts.in_force(batch, config.truncated), config.keep)
     metrics["responses_kept"] = len(rows) / batch.num_rows
     metrics["score_kept"] = float(scores_B[rows].double().mean()) if rows else float("nan")

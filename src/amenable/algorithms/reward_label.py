@@ -26,5 +26,5 @@ def loss(outputs: dict[str, Outputs], batch: Batch, config: Config, state: Any) 
     right_B = (scores_B > 0) == (label_B > 0.5)
     return LossTerms(
         terms={"label": preference.label(scores_B, label_B).sum()},
-        metrics={"accuracy": metric(right_B.double()), "positive_share": metric(label_B)},
+        metrics={"accuracy": metric(right_B), "positive_share": metric(label_B)},
     )

@@ -45,5 +45,5 @@ def loss(outputs: dict[str, Outputs], batch: Batch, config: Config, state: Any) 
         terms["centering"] = config.centering * (chosen_P + rejected_P).square().sum()
     return LossTerms(
         terms=terms,
-        metrics={"accuracy": metric((gap_P > 0).double()), "gap": metric(gap_P), "score": metric(scores_B)},
+        metrics={"accuracy": metric(gap_P > 0), "gap": metric(gap_P), "score": metric(scores_B)},
     )

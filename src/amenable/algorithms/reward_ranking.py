@@ -63,7 +63,7 @@ def loss(outputs: dict[str, Outputs], batch: Batch, config: Config, state: Any) 
     total = total + 0.0 * scores_B.sum()  # live gradients where every ranking is a tie
     return LossTerms(
         terms={"ranking": total},
-        metrics={"accuracy": metric((gap_P > 0).double(), ~tied_P), "score": metric(scores_B)},
+        metrics={"accuracy": metric(gap_P > 0, ~tied_P), "score": metric(scores_B)},
     )
 
 

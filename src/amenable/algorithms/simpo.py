@@ -38,7 +38,7 @@ def loss(outputs: dict[str, Outputs], batch: Batch, config: Config, state: Any) 
     return LossTerms(
         terms={"preference": loss_P.sum()},
         metrics={
-            "accuracy": metric((gap_P > 0).double()),
+            "accuracy": metric(gap_P > 0),
             "gap": metric(gap_P),
             "logprob_chosen": metric(chosen_P),
             "logprob_rejected": metric(rejected_P),

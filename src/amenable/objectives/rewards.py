@@ -61,19 +61,27 @@ def clip_scores(scores_B: Tensor, limit: float) -> Tensor:
     return scores_B.clamp(-limit, limit)
 
 
-def replace_unfinished(scores_B: Tensor, finished_B: Tensor, score: float | None = None) -> Tensor:
+def replace_unfinished(
+    scores_B: Tensor, finished_B: Tensor, score: float | None = None, *, earned_B: Tensor | None = None
+) -> Tensor:
     """scores_B with a fixed score for each response cut before its stop token.
 
     score: that score; None: −1, as in Stiennon et al. 2020, whose reward is 0 on demonstrations, or one standard
     deviation below the mean of the finished responses where that is lower. A reward model with another zero, or a
     policy that scores below −1, would otherwise reward being cut.
+    earned_B: what rows earn beside their scores, None: nothing. Where score is None, all of the above is of both
+    together: a cut row's score is what brings its whole reward down (or up) to the fixed one.
 
     >>> replace_unfinished(torch.tensor([2.0, 3.0]), torch.tensor([True, False]), -1.0).tolist()
     [2.0, -1.0]
     >>> replace_unfinished(torch.tensor([-2.0, -4.0, 0.5]), torch.tensor([True, True, False])).tolist()
     [-2.0, -4.0, -4.0]
+    >>> replace_unfinished(torch.zeros(2), torch.tensor([True, False]), earned_B=torch.tensor([-5.0, 2.0])).tolist()
+    [0.0, -7.0]
     """
-    if score is None:
-        finished = scores_B[finished_B].double()
-        score = min(-1.0, float(finished.mean() - finished.std(correction=0))) if len(finished) else -1.0
-    return scores_B.masked_fill(~finished_B, score)
+    if score is not None:
+        return scores_B.masked_fill(~finished_B, score)
+    earned_B = torch.zeros_like(scores_B) if earned_B is None else earned_B.to(scores_B.dtype)
+    finished = (scores_B + earned_B)[finished_B].double()
+    fixed = min(-1.0, float(finished.mean() - finished.std(correction=0))) if len(finished) else -1.0
+    return torch.where(finished_B, scores_B, fixed - earned_B)

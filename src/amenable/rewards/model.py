@@ -112,7 +112,7 @@ class RewardModel:
         with torch.inference_mode(), arithmetic:
             scores_B = outputs_of(self.actor, batch, ("scores",)).scores_B
         assert scores_B is not None
-        return scores_B.double().tolist()
+        return scores_B.cpu().double().tolist()
 
     def _row(self, item: Scored) -> _Row:
         context, bos = self.actor.model.context, self.tokenizer.bos_id

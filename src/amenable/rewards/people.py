@@ -1,19 +1,21 @@
 """People as the reward: each batch of responses becomes tasks of a feedback project, and the scores are what was said.
 
     ask     one task per response      label: 0 or 1      rate: the overall rating, 1 to 7
-            one task per prompt        rank: the share of the other responses that it is not below, ties counting half
+            one task per prompt        rank: the share of the other responses that it is not below, ties counting half;
+                                       needs several responses to a prompt; of ten or more it makes several tasks
 
 Several people's answers are averaged; what cannot be ranked is all equal. The run waits within the step until all is
 said: an answer that a reviewer rejects is asked for again, and one by which a reviewer settles a task is enough. Nothing
 but the database holds the state: a run that is killed meanwhile draws the same responses again when it is resumed (bit for
 bit from its last checkpoint), finds the tasks that it made for them, and goes on. An empty response is the worst without
-anybody asked.
+anybody asked, and one that is alone where a rank is asked for is in the middle.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
 from statistics import fmean
 from typing import Annotated, Literal
 
@@ -31,6 +33,7 @@ from amenable.types import Prompt as NewPrompt
 
 OVERALL = "overall"
 LOWEST = {"label": 0.0, "rate": 1.0, "rank": 0.0}
+UNRANKED = 0.5
 
 
 class Config(Record, frozen=True):
@@ -65,7 +68,7 @@ class PeopleReward:
     def score(self, items: Sequence[Scored]) -> list[float]:
         """One score per item. Raises StoreError if there is no such project, ParkedError where the wait is over."""
         groups = list(_groups(items, together=self.config.ask == "rank"))
-        scores = [LOWEST[self.config.ask]] * len(items)
+        scores = [self._unasked(item) for item in items]
         with Store.open(self.database) as store:
             tasks = self._put_up(store, items, groups)
             told = self._await(store, [task for task in tasks if task is not None])
@@ -74,6 +77,10 @@ class PeopleReward:
                     for spot, value in zip(spots, _values(self.config.ask, told[task], len(spots)), strict=True):
                         scores[spot] = value
         return scores
+
+    def _unasked(self, item: Scored) -> float:
+        """The score of a response that nobody is asked about: it is empty, or alone where a rank is asked for."""
+        return UNRANKED if self.config.ask == "rank" and item.response.strip() else LOWEST[self.config.ask]
 
     def _put_up(self, store: Store, items: Sequence[Scored], groups: Sequence[Sequence[int]]) -> list[int | None]:
         """The task of each group, found or made; None where there is nothing to ask."""
@@ -153,13 +160,19 @@ class PeopleReward:
 
 
 def _groups(items: Sequence[Scored], *, together: bool) -> Iterator[list[int]]:
-    """Items that are asked about in one task: each alone, or up to nine of a prompt."""
+    """Items that are asked about in one task: each alone, or those of a prompt in as few tasks of up to nine as can be.
+
+    >>> items = [Scored(prompt=(), response=str(number)) for number in range(10)]
+    >>> list(_groups(items, together=True))
+    [[0, 1, 2, 3, 4], [5, 6, 7, 8, 9]]
+    """
     by_prompt: dict[Messages | int, list[int]] = {}
     for spot, item in enumerate(items):
         by_prompt.setdefault(item.prompt if together else spot, []).append(spot)
     for spots in by_prompt.values():
-        for start in range(0, len(spots), 9):
-            yield spots[start : start + 9]
+        num_tasks = -(-len(spots) // queue.RESPONSES["rank"][1])
+        edges = [len(spots) * task // num_tasks for task in range(num_tasks + 1)]
+        yield from (spots[start:end] for start, end in pairwise(edges))
 
 
 def _prompt(connection: sa.Connection, project: int, messages: Messages) -> int:
@@ -197,5 +210,5 @@ def _place(tiers: Sequence[int | None], spot: int) -> float:
     """Share of the other responses that one is above, ties and unranked ones counting half."""
     own, others = tiers[spot], [tier for i, tier in enumerate(tiers) if i != spot]
     if own is None:
-        return 0.5
+        return UNRANKED
     return fmean(0.5 if tier is None or tier == own else float(own < tier) for tier in others)

@@ -346,11 +346,11 @@ def to_be_checkpointed(learner: Learner, free_bytes: int | None) -> bool:
 
 
 def make_actor(model: Any, kind: str, head: torch.nn.Module | None = None) -> Actor:
-    """A model with the head of its role: a given one, or a fresh one that starts at zero."""
+    """A model with the head of its role, on the model's device: a given one, or a fresh one that starts at zero."""
     if kind in ("lm", "mlm", "seq2seq"):
         return Actor(model, kind)
     fresh = ScalarHead(model.hidden_size) if kind == "scalar" else ValueHead(model.hidden_size)
-    return Actor(model, kind, head if head is not None else fresh)
+    return Actor(model, kind, head if head is not None else fresh).to(next(model.parameters()).device)
 
 
 def policy_learner(actor: Actor, train: TrainConfig, compute: Compute) -> Learner:

@@ -7,10 +7,8 @@ its held-out ones, the scores say more of the reward model's gaps than of the re
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from statistics import fmean
-
-from amenable.batch import Batch
 
 LIMIT = 0.5  # share of responses beyond; the rule of evals/diagnose.py
 STEPS = 5  # that it is averaged over
@@ -24,11 +22,14 @@ class Drift:
         self._say = say
         self._last: deque[float] = deque(maxlen=STEPS)
 
-    def see(self, step: int, batch: Batch) -> None:
-        """Take in a step's responses; a reward without held-out scores gives no column and no alarm."""
-        if "score_beyond" not in batch.columns:
+    def see(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Take in a step's share of all responses; a reward without held-out scores gives no figure and no alarm.
+
+        Of all, since the best that an algorithm keeps score beyond what is usual wherever the policy stands.
+        """
+        if "score_beyond" not in metrics:
             return
-        self._last.append(float(batch["score_beyond"].double().mean()))
+        self._last.append(metrics["score_beyond"])
         share = fmean(self._last)
         if not self.alarm and len(self._last) == STEPS and share >= LIMIT:
             self.alarm = (

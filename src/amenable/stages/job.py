@@ -32,7 +32,7 @@ from amenable.stages.lineage import note_model, note_run
 from amenable.stages.resources import check_resources, free_memory_bytes
 from amenable.stages.trial import TrialOver, forecast
 from amenable.train import checkpoint
-from amenable.train.contract import Algorithm
+from amenable.train.contract import Algorithm, Metrics
 from amenable.train.dump import dump_batches, load_batches
 from amenable.train.learner import Learner, schedule
 from amenable.train.loop import NonFiniteError, Progress, Scorer, Source, learn, train
@@ -151,7 +151,7 @@ class Job:
         steps: int,
         scorers: Mapping[str, Scorer] | None = None,
         validate: Callable[[], dict[str, float]] | None = None,
-        on_batch: Callable[[int, dict[str, Batch]], None] | None = None,
+        on_batch: Callable[[int, dict[str, Batch], Metrics], None] | None = None,
         watch: Callable[[int], None] | None = None,
         watch_every: int | None = None,
         save_model: SaveModel,
@@ -207,11 +207,11 @@ class Job:
         def dump(step: int, batches: dict[str, Batch]) -> None:
             dump_batches(self.folder.dumps, step, batches, learner, progress, algorithm)
 
-        def see(step: int, batches: dict[str, Batch]) -> None:
+        def see(step: int, batches: dict[str, Batch], metrics: Metrics) -> None:
             if config.dump_batches:
                 dump(step, batches)
             if on_batch:
-                on_batch(step, batches)
+                on_batch(step, batches, metrics)
 
         loop = train(
             algorithm,
@@ -233,13 +233,14 @@ class Job:
                     last = self._report(last, steps, validate, trackers, learner)
                     if watch and (last.step % watch_every == 0 or last.step == steps or last.stop):
                         watch(last.step)
+                    # a kept model first: behind the step's checkpoint, a kill between the two would lose it for good
+                    if config.keep_models_every and last.step % config.keep_models_every == 0:
+                        self._require_finite(learner, last.step)
+                        save_model(self.folder.kept_model(last.step), self._about(last), True)
                     if pressed.is_set():
                         self._interrupt(learner, source, progress)
                     if config.save_every and last.step % config.save_every == 0 and last.step < steps:
                         self._save(learner, source, progress)
-                    if config.keep_models_every and last.step % config.keep_models_every == 0:
-                        self._require_finite(learner, last.step)
-                        save_model(self.folder.kept_model(last.step), self._about(last), True)
                     if last.step == self._first + 3:
                         self._expect(last, steps, looped)
                 return self._finish(learner, source, progress, last, started, save_model)

@@ -19,7 +19,7 @@ from amenable.errors import ConfigError, ModelError
 from amenable.models.folder import load_heads, load_model, model_hash
 from amenable.models.forward import Actor
 from amenable.models.heads import ValueHead
-from amenable.rewards.load import People, load_reward, names_model
+from amenable.rewards.load import PEOPLE, People, load_reward, names_model
 from amenable.rollout.engine import Engine, OnProgress, Request
 from amenable.rollout.environments.load import load_environment
 from amenable.rollout.slow import make_engine
@@ -43,7 +43,7 @@ from amenable.stages.job import NEW, Job
 from amenable.stages.sft import ensure_template
 from amenable.stages.watched import MOST, measurer, watcher, write_samples
 from amenable.train.ahead import Ahead
-from amenable.train.contract import Algorithm
+from amenable.train.contract import Algorithm, Metrics
 from amenable.train.learner import Learner
 from amenable.train.loop import Scorer
 from amenable.train.policy_scorer import PolicyScorer
@@ -243,8 +243,8 @@ def _run(config: Config, workspace: WorkspaceFolder, job: Job) -> RunResult:
     def draw_held_out() -> list[Rollout]:
         return [rollout for group in source.draw(DRAW, held_out) for rollout in group]
 
-    def on_batch(step: int, batches: dict[str, Batch]) -> None:
-        drift.see(step, batches["rollouts"])
+    def on_batch(step: int, batches: dict[str, Batch], metrics: Metrics) -> None:
+        drift.see(step, metrics)
         if config.sample_every and (step == 1 or step % config.sample_every == 0):
             write_samples(job.folder, step, batches["rollouts"], policy.tokenizer)
             watch(step)
@@ -303,6 +303,16 @@ def _prompts(config: Config, policy: Policy, job: Job, workspace: WorkspaceFolde
 def _reward(config: Config, workspace: WorkspaceFolder, compute: Compute, job: Job) -> Scorer:
     if config.reward is None:
         return NoScore()
+    if (
+        config.reward.startswith(PEOPLE)
+        and config.reward_options.get("ask") == "rank"
+        and config.responses_per_prompt == 1
+    ):
+        raise ConfigError(
+            "people cannot rank a single response to a prompt",
+            where="responses_per_prompt, reward_options.ask",
+            mend="set responses_per_prompt to 2 or more, or ask for a label",
+        )
     read: dict[str, Path] = {}
     reward = load_reward(
         config.reward,

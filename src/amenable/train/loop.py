@@ -70,12 +70,13 @@ def train(
     progress: Progress,
     scorers: Mapping[str, Scorer] | None = None,
     on_bad_batch: Callable[[int, dict[str, Batch]], None] | None = None,
-    on_batch: Callable[[int, dict[str, Batch]], None] | None = None,
+    on_batch: Callable[[int, dict[str, Batch], Metrics], None] | None = None,
 ) -> Iterator[StepReport]:
     """Train from progress.step + 1 to `steps`.
 
-    on_batch: sees each prepared global batch before it is learned from (samples, dumps). on_bad_batch: sees the batch
-    of a skipped step. Raises NonFiniteError after config.max_skipped skipped steps in a row.
+    on_batch: sees each prepared global batch before it is learned from (samples, dumps), and the metrics so far, which are
+    of all rows, also of those that the algorithm did not keep. on_bad_batch: sees the batch of a skipped step. Raises
+    NonFiniteError after config.max_skipped skipped steps in a row.
     """
     config = learner.config
     if progress.algorithm_state is None:
@@ -87,7 +88,7 @@ def train(
         batches, prepared = prepare_batches(algorithm, learner, batches, progress, scorers or {})
         metrics.update(prepared)
         if on_batch:
-            on_batch(step, batches)
+            on_batch(step, batches, metrics)
         metrics.update(learn(algorithm, learner, batches, progress, rate=schedule(config.optimizer, step, steps)))
         skipped = metrics.pop("skipped") > 0
         progress.skipped_in_a_row = progress.skipped_in_a_row + 1 if skipped else 0
@@ -165,7 +166,10 @@ def _weigh(algorithm: Algorithm, batch: Batch) -> Batch:
 def learn(
     algorithm: Algorithm, learner: Learner, batches: Mapping[str, Batch], progress: Progress, *, rate: float
 ) -> Metrics:
-    """All inner updates on one step's batches. Returns the metrics' means over all of them."""
+    """All inner updates on one step's batches. Returns the metrics' means over all of them.
+
+    Where nothing counts, as where an algorithm kept no row, there is no update: momentum and decay would move the weights.
+    """
     config = learner.config
     sums: dict[str, list[float]] = {}
     means: dict[str, list[float]] = {}
@@ -175,9 +179,14 @@ def learn(
         for i in range(max(len(p) for p in parts.values())):
             minibatch = [p[i] for p in parts.values() if i < len(p)]
             loss, found, counts = accumulate(algorithm, learner, minibatch, progress.algorithm_state)
-            for name, value in learner.step(rate=rate, loss=loss).items():
+            done = {"skipped": 0.0}
+            if any(counts.values()):
+                done = learner.step(rate=rate, loss=loss)
+                updates += 1
+            else:
+                learner.clear_gradients()
+            for name, value in done.items():
                 means.setdefault(name, []).append(value)
-            updates += 1
             this: Metrics = {}
             for name, (total, count) in found.items():
                 if name.startswith("loss/"):

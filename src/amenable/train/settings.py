@@ -41,7 +41,11 @@ class OptimizerConfig(Record, frozen=True):
     weight_decay: Annotated[float, Meta(ge=0, description="on matrices only, never on norms and biases")] = 0.01
     max_grad_norm: Annotated[float, Meta(gt=0, description="each role's gradient is scaled down to this L2 norm")] = 1.0
     critic_learning_rate: Annotated[
-        float | None, Meta(description="step size of a role named critic; null: learning_rate")
+        Annotated[float, Meta(ge=0)] | None,
+        Meta(
+            description="step size of a critic that is a model of its own (ppo with critic = own), else not used; null: "
+            "learning_rate; 0: it stays as it is"
+        ),
     ] = None
 
 

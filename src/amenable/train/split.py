@@ -29,10 +29,13 @@ def split(batch: Batch, *, max_tokens: int) -> list[Batch]:
 
 
 def micro_batches(batch: Batch, *, max_tokens: int) -> list[Batch]:
-    """As split, the units with the longest rows first: rows of one length side by side pack tightly and attend to little else."""
+    """As split, the units with the longest rows first: rows of one length side by side pack tightly and attend to little else.
+
+    A batch without rows gives none.
+    """
     lengths = batch.length_B.tolist()
     if sum(lengths) <= max_tokens:
-        return [batch]
+        return [batch] if lengths else []
     units = batch.unit_B.tolist()
     longest: dict[int, int] = {}
     for unit, length in zip(units, lengths, strict=True):
@@ -42,8 +45,11 @@ def micro_batches(batch: Batch, *, max_tokens: int) -> list[Batch]:
 
 
 def divide(batch: Batch, parts: int, generator: torch.Generator) -> list[Batch]:
-    """`parts` minibatches of whole units, drawn without replacement in an order from the generator."""
-    if parts == 1:
+    """`parts` minibatches of whole units, at most one per unit, drawn without replacement in an order from the generator.
+
+    A batch without rows, of which an algorithm kept none, is one minibatch.
+    """
+    if parts == 1 or batch.num_rows == 0:
         return [batch]
     unit_ids = torch.unique(batch.unit_B)
     order = unit_ids[torch.randperm(len(unit_ids), generator=generator)]
