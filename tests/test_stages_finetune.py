@@ -154,7 +154,7 @@ def test_what_was_kept_is_what_was_measured(files, models, workspace):
         found = start("evaluate", {"models": [run.model], "data": files[task], "held_out_share": 0.25}, workspace)
         (row,) = found.details["tuned"]
         for name, value in run.metrics.items():
-            assert row["figures"][name] == pytest.approx(value, abs=1e-5), (task, name)
+            assert row["figures"][name] == pytest.approx(value, abs=1e-4), (task, name)
 
 
 @pytest.mark.slow

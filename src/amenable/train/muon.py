@@ -26,7 +26,7 @@ class Muon(torch.optim.Optimizer):
         self.precision = precision
 
     @torch.no_grad()
-    def step(self, closure: Any = None) -> None:
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]  # no closure is ever given
         """One update of every matrix that has a gradient, with Nesterov's look ahead."""
         for group in self.param_groups:
             rate, momentum = group["lr"], group["momentum"]
