@@ -157,7 +157,7 @@ void attend_head(const Attention& a, int64_t document, int64_t kv_head) {
                 for (int64_t key = low; key < high; key += LANES) {
                     const Vec s = within(load(x + key), key, begin, end);
                     store(x + key, s);
-                    most = s > most ? s : most;
+                    most = larger(s, most);
                 }
                 const float top = largest(most);
                 for (int64_t key = low; key < high; key += LANES) {

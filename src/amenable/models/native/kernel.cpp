@@ -138,7 +138,7 @@ void attend(const float* query, const Kept* keys, const Kept* values, int64_t be
     Vec most = load(scores + first * LANES), total{};
     for (b = first + 1; b < last; b++) {
         Vec x = load(scores + b * LANES);
-        most = x > most ? x : most;
+        most = larger(x, most);
     }
     const float top = largest(most);
     for (b = first; b < last; b++) {
@@ -297,7 +297,7 @@ void draw_row(const float* logits, int64_t size, float scale, bool greedy, float
     bool finite = true;
     for (; i + LANES <= size; i += LANES) {
         Vec x = load(logits + i);
-        most = x > most ? x : most;
+        most = larger(x, most);
     }
     float top = largest(most);
     for (; i < size; i++) top = std::max(top, logits[i]);

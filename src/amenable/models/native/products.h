@@ -13,26 +13,50 @@
 namespace {
 
 constexpr int BLOCK = 32;
+
+// Sums of a tile of up to ROWS tokens take up to 24 of 32 registers, or 12 of 16: of many tokens for half a block at a time.
 #ifdef __AVX512F__
-constexpr int ROWS = 12;  // 24 of 32 registers hold sums
+constexpr int ROWS = 12, FULL = 12;
 #else
-constexpr int ROWS = 3;
+constexpr int ROWS = 6, FULL = 3;  // FULL: tokens up to which a whole block is summed at once
 #endif
 constexpr int64_t SLAB = 4 * 12;  // tokens per unit of work: their inputs stay in the second-level cache
+
+template <int R>
+constexpr int REGS = (R <= FULL ? BLOCK : BLOCK / 2) / REGISTER;  // of a row of R
+template <int R>
+using Sums = Reg[R][REGS<R>];
+
+#define EACH_REGISTER _Pragma("GCC unroll 8") for (int i = 0; i < REGS<R>; i++)
+#define EACH_OF_ROWS _Pragma("GCC unroll 12") for (int r = 0; r < R; r++)
+
+inline Reg weights(const float* at) { return *(const RegAt*)at; }
+inline Reg weights(const int8_t* at) {
+#if defined(__AVX512F__)
+    return load(at);
+#elif defined(__AVX2__)
+    return (Reg)_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i*)at)));
+#else
+    Reg out;
+    for (int i = 0; i < REGISTER; i++) out[i] = at[i];
+    return out;
+#endif
+}
 
 template <class W>
 struct Plain {
     using In = float;
     using Weight = W;
     using Kept = float;
+    static constexpr int64_t UNIT = 1;  // inputs that lie side by side
     template <int R>
-    static void tile(const In* x, int64_t stride, int64_t inner, const Weight* w, Vec (&s)[R][2]) {
+    static void tile(const In* x, int64_t stride, int64_t inner, const Weight* w, Sums<R>& s) {
         for (int64_t k = 0; k < inner; k++, w += BLOCK) {
-            Vec a = load(w), b = load(w + LANES);
-            for (int r = 0; r < R; r++) {
-                Vec v = all(x[r * stride + k]);
-                s[r][0] += v * a;
-                s[r][1] += v * b;
+            Reg a[REGS<R>];
+            EACH_REGISTER a[i] = weights(w + i * REGISTER);
+            EACH_OF_ROWS {
+                const Reg v = x[r * stride + k] - Reg{};
+                EACH_REGISTER s[r][i] += v * a[i];
             }
         }
     }
@@ -45,23 +69,23 @@ struct Half {
     using In = uint16_t;
     using Weight = uint16_t;
     using Kept = uint16_t;
+    static constexpr int64_t UNIT = 2;
     template <int R>
-    static void tile(const In* x, int64_t stride, int64_t inner, const Weight* w, Vec (&s)[R][2]) {
+    static void tile(const In* x, int64_t stride, int64_t inner, const Weight* w, Sums<R>& s) {
         for (int64_t k = 0; k < inner; k += 2, w += 2 * BLOCK) {
-            Bits a = *(const BitsAt*)w, b = *(const BitsAt*)(w + BLOCK);
-            for (int r = 0; r < R; r++) {
+            RegBits a[REGS<R>];
+            EACH_REGISTER a[i] = *(const RegBitsAt*)(w + 2 * i * REGISTER);
+            EACH_OF_ROWS {
                 uint32_t pair;
                 std::memcpy(&pair, x + r * stride + k, 4);
+                const RegBits v = RegBits{} + pair;
 #ifdef __AVX512BF16__
-                __m512bh v = (__m512bh)_mm512_set1_epi32((int)pair);
-                s[r][0] = (Vec)_mm512_dpbf16_ps((__m512)s[r][0], v, (__m512bh)a);
-                s[r][1] = (Vec)_mm512_dpbf16_ps((__m512)s[r][1], v, (__m512bh)b);
+                EACH_REGISTER s[r][i] = (Reg)_mm512_dpbf16_ps((__m512)s[r][i], (__m512bh)v, (__m512bh)a[i]);
 #else
-                Vec even = all(from_half((uint16_t)pair)), odd = all(from_half((uint16_t)(pair >> 16)));
-                s[r][0] += even * (Vec)(a << 16);
-                s[r][1] += even * (Vec)(b << 16);
-                s[r][0] += odd * (Vec)(a & 0xffff0000u);
-                s[r][1] += odd * (Vec)(b & 0xffff0000u);
+                EACH_REGISTER {
+                    s[r][i] += (Reg)(v << 16) * (Reg)(a[i] << 16);
+                    s[r][i] += (Reg)(v & 0xffff0000u) * (Reg)(a[i] & 0xffff0000u);
+                }
 #endif
             }
         }
@@ -71,11 +95,10 @@ struct Half {
 // a (R x 32) tile of x @ w, written to out
 template <class T, int R>
 void tile_to(const typename T::In* x, int64_t stride, int64_t inner, const typename T::Weight* w, float* out) {
-    Vec s[R][2] = {};
-    T::template tile<R>(x, stride, inner, w, s);
-    for (int r = 0; r < R; r++) {
-        store(out + r * BLOCK, s[r][0]);
-        store(out + r * BLOCK + LANES, s[r][1]);
+    for (int at = 0; at < BLOCK; at += REGS<R> * REGISTER) {
+        Sums<R> s = {};
+        T::template tile<R>(x, stride, inner, w + at * T::UNIT, s);
+        EACH_OF_ROWS EACH_REGISTER std::memcpy(out + r * BLOCK + at + i * REGISTER, &s[r][i], sizeof(Reg));
     }
 }
 

@@ -5,6 +5,7 @@
 
 #pragma once
 
+#include <utility>
 #include <vector>
 
 #include "vectors.h"
@@ -14,7 +15,7 @@ namespace {
 #ifdef __AVX512F__
 constexpr int TILE = 12;  // rows of a tile: with two vectors of sums each, 24 of 32 registers
 #else
-constexpr int TILE = 4;
+constexpr int TILE = 6;  // a half of its columns at a time: 12 of 16 registers, or 24 of 32 narrow ones
 #endif
 constexpr int WIDE = 2 * LANES;  // columns of a tile
 
@@ -58,7 +59,9 @@ inline void copy(T* to, const T* from, int64_t left) {
 inline Vec within(Vec x, int64_t at, int64_t begin, int64_t end) {
     if (at >= begin && at + LANES <= end) return x;
     const Ints place = Ints{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15} + (int32_t)at;
-    return ((place >= (int32_t)begin) & (place < (int32_t)end)) ? x : all(-INFINITY);
+    return by_register([=](Reg x, Reg at) {
+        return (((RegInts)at >= (int32_t)begin) & ((RegInts)at < (int32_t)end)) ? x : Reg{} - INFINITY;
+    }, x, (Vec)place);
 }
 
 // e^x to about 1e-7, in half the time of `exponential` where there is AVX-512: a polynomial on [-ln2/2, ln2/2], fitted for the
@@ -91,40 +94,38 @@ inline float total_of(Vec x) {
     return (four[0] + four[2]) + (four[1] + four[3]);
 }
 
-// lane i of a where from[i] < 16, else lane from[i] - 16 of b
-inline Bits picked(Bits a, Bits b, Bits from) {
-#ifdef __clang__
-    Bits out;
-    for (int i = 0; i < LANES; i++) out[i] = from[i] < LANES ? a[from[i]] : b[from[i] - LANES];
-    return out;
-#else
-    return __builtin_shuffle(a, b, from);
-#endif
-}
-
-// Rows become columns: of each four numbers in a square with side 2 s, the outer two change places.
+// Rows become columns.
+#if defined(__AVX512F__) && !defined(__clang__)
 template <int S = LANES / 2>
-inline void turn_over(Bits (&x)[LANES]) {
+inline void turn_over(Bits (&x)[LANES]) {  // of each four numbers in a square with side 2 s, the outer two change places
     const Bits lane = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
     const Bits upper = (lane & S) ? lane + LANES - S : lane, lower = (lane & S) ? lane + LANES : lane + S;
     for (int i = 0; i < LANES; i++)
         if (!(i & S)) {
             const Bits a = x[i], b = x[i + S];
-            x[i] = picked(a, b, upper), x[i + S] = picked(a, b, lower);
+            x[i] = __builtin_shuffle(a, b, upper), x[i + S] = __builtin_shuffle(a, b, lower);
         }
     if constexpr (S > 1) turn_over<S / 2>(x);
 }
+#else
+inline void turn_over(Bits (&x)[LANES]) {
+    Word* at = (Word*)x;
+    for (int i = 0; i < LANES; i++)
+        for (int j = 0; j < i; j++) std::swap(at[i * LANES + j], at[j * LANES + i]);
+}
+#endif
 
 inline Vec rounded(Vec x) {  // to bfloat16, nearest even; NaN stays NaN
-    const Bits bits = (Bits)x;
-    const Bits up = (bits + 0x7fff + ((bits >> 16) & 1)) & 0xffff0000u;
-    return x == x ? (Vec)up : x;
+    return by_register([](Reg x) {
+        const RegBits bits = (RegBits)x, up = (bits + 0x7fff + ((bits >> 16) & 1)) & 0xffff0000u;
+        return x == x ? (Reg)up : x;
+    }, x);
 }
 
 struct FloatTile {
     using Act = float;
     static constexpr int UNIT = 1;  // numbers of a word
-    static void step(Vec& sum, Word word, Bits right) { sum += (Vec)(Bits{} + word) * (Vec)right; }
+    static void step(Reg& sum, Word word, RegBits right) { sum += (Reg)(RegBits{} + word) * (Reg)right; }
     // Of two rows of a matrix whose rows are summed over: their words, written and read.
     static void put_rows(Word* at, int64_t stride, Vec a, Vec b) {
         *(BitsAt*)at = (Bits)a, *(BitsAt*)(at + stride) = (Bits)b;
@@ -135,13 +136,13 @@ struct FloatTile {
 struct HalfTile {
     using Act = uint16_t;
     static constexpr int UNIT = 2;
-    static void step(Vec& sum, Word word, Bits right) {
+    static void step(Reg& sum, Word word, RegBits right) {
+        const RegBits left = RegBits{} + word;
 #ifdef __AVX512BF16__
-        sum = (Vec)_mm512_dpbf16_ps((__m512)sum, (__m512bh)(Bits{} + word), (__m512bh)right);
+        sum = (Reg)_mm512_dpbf16_ps((__m512)sum, (__m512bh)left, (__m512bh)right);
 #else
-        const Bits left = Bits{} + word;
-        sum += (Vec)(left << 16) * (Vec)(right << 16);
-        sum += (Vec)(left & 0xffff0000u) * (Vec)(right & 0xffff0000u);
+        sum += (Reg)(left << 16) * (Reg)(right << 16);
+        sum += (Reg)(left & 0xffff0000u) * (Reg)(right & 0xffff0000u);
 #endif
     }
     static void put_rows(Word* at, int64_t, Vec a, Vec b) {
@@ -168,14 +169,21 @@ void each(int64_t total, int64_t threads, const Work& work) {
 // TILE x 32 sums of left @ right. stride: words from one row of `left` to the next; step: to the next word of a row.
 template <class T>
 inline void multiply(const Word* left, int64_t stride, int64_t step, int64_t words, const Word* right,
-                     Vec (&s)[TILE][2]) {
-    for (int64_t k = 0; k < words; k++, left += step, right += WIDE) {
-        const Bits a = *(const BitsAt*)right, b = *(const BitsAt*)(right + LANES);
-        EACH_ROW {
-            T::step(s[r][0], left[r * stride], a);
-            T::step(s[r][1], left[r * stride], b);
+                     Vec (&sums)[TILE][2]) {
+    constexpr int REGS = (REGISTER == LANES ? WIDE : LANES) / REGISTER;  // of a row that are summed at once
+#define EACH_REG _Pragma("GCC unroll 4") for (int i = 0; i < REGS; i++)
+    for (int from = 0; from < WIDE; from += REGS * REGISTER) {
+        Reg s[TILE][REGS];
+        EACH_ROW EACH_REG std::memcpy(&s[r][i], (float*)&sums[r] + from + i * REGISTER, sizeof(Reg));
+        const Word *l = left, *at = right + from;
+        for (int64_t k = 0; k < words; k++, l += step, at += WIDE) {
+            RegBits b[REGS];
+            EACH_REG b[i] = *(const RegBitsAt*)(at + i * REGISTER);
+            EACH_ROW EACH_REG T::step(s[r][i], l[r * stride], b[i]);
         }
+        EACH_ROW EACH_REG std::memcpy((float*)&sums[r] + from + i * REGISTER, &s[r][i], sizeof(Reg));
     }
+#undef EACH_REG
 }
 
 }  // namespace

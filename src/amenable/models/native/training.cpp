@@ -141,7 +141,7 @@ void head_row(const Head& a, int64_t row, float* e) {  // e: room for a row
     Vec most = all(-INFINITY);
     for (int64_t i = 0; i < size; i += LANES) {
         const Vec x = within(scaled(i), i, 0, size);
-        most = most > x ? most : x;  // NaN goes through
+        most = larger(most, x);  // NaN goes through
     }
     const float top = largest(most);
     const int64_t target = a.targets[row];
@@ -151,7 +151,7 @@ void head_row(const Head& a, int64_t row, float* e) {  // e: room for a row
         const Vec power = within(scaled(i), i, 0, size) - top, x = to_e(power);
         store(e + i, x);
         total += x;
-        if (a.entropies) weighted += x > 0.0f ? x * power : Vec{};
+        if (a.entropies) weighted += by_register([](Reg x, Reg y) { return x > 0.0f ? x * y : Reg{}; }, x, power);
     }
     const float mass = total_of(total), log_mass = std::log(mass);
     a.logprobs[row] = own - top - log_mass;

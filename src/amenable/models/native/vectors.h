@@ -9,13 +9,23 @@
 #include <cmath>
 #include <cstdint>
 #include <cstring>
-#ifdef __AVX512F__
+#ifdef __AVX2__
 #include <immintrin.h>
 #endif
 
 namespace {
 
 constexpr int LANES = 16;
+
+// What one register of the processor holds, for sums that must stay in registers: of a Vec of sixteen that takes several,
+// compilers keep a loop's sums in memory.
+#if defined(__AVX512F__)
+constexpr int REGISTER = 16;
+#elif defined(__AVX__)
+constexpr int REGISTER = 8;
+#else
+constexpr int REGISTER = 4;
+#endif
 
 inline int64_t blocks(int64_t x, int64_t unit) { return (x + unit - 1) / unit; }
 inline int64_t up_to(int64_t x, int64_t unit) { return blocks(x, unit) * unit; }
@@ -25,6 +35,12 @@ typedef int32_t Ints __attribute__((vector_size(64)));
 typedef uint32_t Bits __attribute__((vector_size(64)));
 typedef float VecAt __attribute__((vector_size(64), aligned(4), may_alias));
 typedef uint32_t BitsAt __attribute__((vector_size(64), aligned(2), may_alias));
+
+typedef float Reg __attribute__((vector_size(4 * REGISTER)));
+typedef int32_t RegInts __attribute__((vector_size(4 * REGISTER)));
+typedef uint32_t RegBits __attribute__((vector_size(4 * REGISTER)));
+typedef float RegAt __attribute__((vector_size(4 * REGISTER), aligned(4), may_alias));
+typedef uint32_t RegBitsAt __attribute__((vector_size(4 * REGISTER), aligned(2), may_alias));
 
 inline Vec load(const float* at) { return *(const VecAt*)at; }
 #ifdef __AVX512F__
@@ -48,6 +64,29 @@ inline Vec load(const int8_t* at) {
 #endif
 inline void store(float* at, Vec x) { *(VecAt*)at = x; }
 inline Vec all(float x) { return x - Vec{}; }
+
+inline Reg part(const Vec& x, int i) {
+    Reg out;
+    std::memcpy(&out, (const char*)&x + i * sizeof(Reg), sizeof(Reg));
+    return out;
+}
+
+// work on each register of what x are. Whatever chooses between numbers goes this way: over several registers GCC compares
+// and chooses one number at a time.
+template <class Work, class... X>
+inline Vec by_register(const Work& work, const X&... x) {
+    Vec out;
+    for (int i = 0; i < LANES / REGISTER; i++) {
+        const Reg got = work(part(x, i)...);
+        std::memcpy((char*)&out + i * sizeof(Reg), &got, sizeof(Reg));
+    }
+    return out;
+}
+
+// x > y ? x : y; y where x is NaN
+inline Vec larger(const Vec& x, const Vec& y) {
+    return by_register([](Reg x, Reg y) { return x > y ? x : y; }, x, y);
+}
 
 inline float sum(Vec x) {
     float out = 0;
@@ -87,30 +126,32 @@ inline void put(float* at, float x) { *at = x; }
 inline void put(uint16_t* at, float x) { *at = to_half(x); }
 
 // e^x to about 1e-7: 2^n times a polynomial on [-ln2/2, ln2/2] (Cephes, Moshier 1992)
-inline Vec exponential(Vec x) {
-    x = x > 88.0f ? all(88.0f) : x;
-    Vec small = x < -87.0f ? all(-87.0f) : x;
-    Vec n = small * 1.44269504f + 12582912.0f;  // the addition rounds to an integer
+inline Reg power_of_e(Reg x) {
+    const Reg zero{}, highest = zero + 88.0f, lowest = zero - 87.0f;
+    x = x > highest ? highest : x;
+    Reg small = x < lowest ? lowest : x;
+    Reg n = small * 1.44269504f + 12582912.0f;  // the addition rounds to an integer
     n -= 12582912.0f;
-    Vec r = small - n * 0.693359375f + n * 2.12194440e-4f;
-    Vec p = all(1.9875691500e-4f);
+    Reg r = small - n * 0.693359375f + n * 2.12194440e-4f;
+    Reg p = zero + 1.9875691500e-4f;
     p = p * r + 1.3981999507e-3f;
     p = p * r + 8.3334519073e-3f;
     p = p * r + 4.1665795894e-2f;
     p = p * r + 1.6666665459e-1f;
     p = p * r + 5.0000001201e-1f;
     p = p * r * r + r + 1.0f;
-    Ints power = (__builtin_convertvector(n, Ints) + 127) << 23;
-    Vec out = p * (Vec)power;
-    return x < -87.0f ? Vec{} : (x == x ? out : x);
+    RegInts power = (__builtin_convertvector(n, RegInts) + 127) << 23;
+    Reg out = p * (Reg)power;
+    return x < lowest ? zero : (x == x ? out : x);
 }
+inline Vec exponential(const Vec& x) { return by_register(power_of_e, x); }
 
 enum Activation { SILU, GELU, GELU_TANH, RELU };
 
 inline Vec activate(Vec x, int64_t kind) {
     if (kind == SILU) return x / (1.0f + exponential(-x));
     if (kind == GELU_TANH) return x / (1.0f + exponential(-1.5957691216f * (x + 0.044715f * x * x * x)));
-    if (kind == RELU) return x > 0.0f ? x : Vec{};
+    if (kind == RELU) return larger(x, Vec{});
     Vec out;
     for (int i = 0; i < LANES; i++) out[i] = 0.5f * x[i] * (1.0f + std::erf(x[i] * 0.70710678f));
     return out;
