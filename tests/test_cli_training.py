@@ -72,6 +72,18 @@ def test_a_recipe_and_overrides_become_the_config(here: Path, capsys: pytest.Cap
     assert "walk: 4/4 steps" in seen.err and "loss 0.25" in seen.err and "warning: mind the gap" in seen.err
 
 
+def test_a_setting_may_name_a_recipe_and_a_recipe_may_have_a_sign_in_its_name(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (here / "r.toml").write_text('model = "base"\n')
+    (here / "good.toml").write_text('model = "other"\n')
+    assert run(["sft", "r.toml", "model=good.toml"]) == 0
+    assert "learned from good.toml" in capsys.readouterr().out
+    (here / "model=good.toml").write_text('model = "third"\n')
+    assert run(["sft", "model=good.toml"]) == 0
+    assert "learned from third" in capsys.readouterr().out
+
+
 def test_quiet_shows_warnings_only(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     capsys.readouterr()
     assert run(["sft", "model=base", "--quiet"]) == 0

@@ -89,7 +89,8 @@ def _read(
     from amenable.errors import ConfigError
     from amenable.workspace import overlay
 
-    recipes = [word for word in given if "=" not in word or word.endswith(".toml")]
+    # reward=good.toml is a setting, unless there is a recipe of that name, as runs/lr=0.1.toml
+    recipes = [word for word in given if "=" not in word or (word.endswith(".toml") and Path(word).is_file())]
     if len(recipes) > 1:
         mend = "give one file; write settings as key=value"
         raise ConfigError(f"two recipes: {recipes[0]!r} and {recipes[1]!r}", where="command line", mend=mend)
