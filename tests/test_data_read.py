@@ -561,6 +561,14 @@ def test_a_header_with_a_bare_carriage_return_is_refused(tmp_path):
         list(read(tmp_path / "x.csv", "demonstrations", rejects=Rejects()))
 
 
+def test_a_header_that_is_not_utf8_is_refused_with_its_place(tmp_path: Path) -> None:
+    for header, place in ((b"pr\xe9nom,completion\n", 1), (b'"a\nb\xe9",completion\n', 2)):
+        (tmp_path / "x.csv").write_bytes(header + b"a,b\n")
+        with pytest.raises(DataError, match="columns are not UTF-8") as error:
+            list(read(tmp_path / "x.csv", "demonstrations", rejects=Rejects(1.0)))
+        assert error.value.where == f"{tmp_path / 'x.csv'}:{place}" and "iconv" in str(error.value.mend)
+
+
 @settings(max_examples=150, deadline=None)
 @given(st.binary(max_size=400), st.sampled_from([".jsonl", ".json", ".csv", ".txt", ".jsonl.gz", ".parquet"]))
 def test_no_bytes_whatsoever_give_anything_but_records_and_data_errors(

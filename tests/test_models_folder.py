@@ -17,6 +17,7 @@ from amenable.models.config import from_hf
 from amenable.models.decoder import Decoder, DecoderConfig
 from amenable.models.folder import load_heads, load_model, model_hash, new_model, read_metadata, save_model
 from amenable.models.heads import ClassHead, ScalarHead, ValueHead
+from amenable.models.weights import read_json, write_json
 
 SHAPE = dict(
     vocab_size=61,
@@ -251,3 +252,10 @@ def test_a_folder_without_config_is_a_clear_error(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps([1]))
     with pytest.raises(ModelError, match="object"):
         load_model(tmp_path)
+
+
+def test_metadata_may_hold_names_that_were_not_utf8(tmp_path: Path) -> None:
+    written = {"classes": ["ja", "n\udce9"]}
+    write_json(written, tmp_path / "amenable.json")
+    assert read_json(tmp_path / "amenable.json") == written
+    assert '"n\\udce9"' in (tmp_path / "amenable.json").read_text("utf-8")

@@ -346,6 +346,12 @@ def _csv(
             where=str(file),
             mend="end lines by LF or CRLF, close each quote, and double those within quotes",
         ) from error
+    if bad := next((line for line in taken if line.bad is not None), None):
+        raise DataError(
+            f"the names of the columns are not UTF-8 (byte {bad.bad:,} of the file)",
+            where=str(Where(str(file), bad.number)),
+            mend=f"iconv -f WINDOWS-1252 -t UTF-8 {file.name} (or from whatever encoding it was written in)",
+        )
     if not any(header) or len(set(header)) != len(header):
         raise DataError(f"the first line must name the columns, each once: {header}", where=str(file))
     while True:

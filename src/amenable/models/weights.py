@@ -98,7 +98,8 @@ def write_json(value: Mapping[str, object], path: Path) -> None:
     """Write a JSON object so that the file is whole or not there."""
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        part.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", "utf-8")
+        # A lone surrogate (of a name that was not UTF-8) becomes \udcNN, which in JSON means itself.
+        part.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", "utf-8", "backslashreplace")
         replace(part, path)
     except OSError as error:
         raise full_disk(error, path) from error
