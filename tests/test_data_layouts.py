@@ -71,6 +71,18 @@ def test_an_instructions_input_stands_under_it(tmp_path: Path) -> None:
         {"chosen": [*HI, HELLO], "rejected": [*HI, {"role": "assistant", "content": "What?"}], "score_chosen": 7},
         {"id": "", "prompt": HI, "chosen": "Hello!", "rejected": "What?"},
         {"chosen": "\n\nHuman: Hi\n\nAssistant: Hello!", "rejected": "\n\nHuman: Hi\n\nAssistant: What?"},
+        {
+            "chosen": "\r\n\r\nHuman: Hi\r\n\r\nAssistant: Hello!",
+            "rejected": " Human: Hi\r\n\r\nAssistant: What?\r\n",
+        },
+        {
+            "prompt": "\n\nHuman: Hi\n\nAssistant:",
+            "chosen": "\n\nHuman: Hi\n\nAssistant: Hello!",
+            "rejected": "\n\nHuman: Hi\n\nAssistant: What?",
+        },
+        {"prompt": "Hi", "chosen": "Human: Hi\n\nAssistant: Hello!", "rejected": "Human: Hi\n\nAssistant: What?"},
+        {"prompt": "Human: Hi\n\nAssistant:", "chosen": "Hello!", "rejected": "What?"},
+        {"prompt": "\r\n\r\nHuman: Hi\r\n\r\nAssistant:", "chosen": "Hello!", "rejected": "What?"},
         {"prompt": "Hi", "responses": {"a": "What?", "b": "Hello!"}, "ranking": ["b", "a"]},
         {"prompt": "Hi", "responses": ["What?", "Hello!"], "ranks": [2, 1]},
     ],
@@ -298,6 +310,35 @@ def test_dialogues_that_differ_before_the_last_turn_are_rejected(tmp_path: Path)
     found = rows(tmp_path, "comparisons", *({"chosen": c, "rejected": r} for c, r in (good, bad)), rejects=rejects)
     assert [talk(c.prompt)[-1] for c in found] == ["user: Tea: hot?"]
     assert rejects.first[0].reason == "the two dialogues differ before the last turn"
+
+
+OTHER = {"prompt": "Ho", "chosen": "Human: Hi\n\nAssistant: a", "rejected": "Human: Hi\n\nAssistant: b"}
+RUN_ON = {"chosen": "Human: Hi\nAssistant: a", "rejected": "Human: Hi\nAssistant: b"}
+
+
+@pytest.mark.parametrize(
+    "row, reason",
+    [
+        (OTHER, "chosen is a dialogue that does not repeat the prompt"),
+        (RUN_ON, "the dialogue has no empty line before a turn of Assistant"),
+        (
+            {"prompt": "Human: Hi\nAssistant:", "chosen": "a", "rejected": "b"},
+            "the dialogue has no empty line before a turn of Assistant",
+        ),
+    ],
+)
+def test_dialogues_that_cannot_be_taken_apart_are_rejected(tmp_path: Path, row: dict[str, Any], reason: str) -> None:
+    rejects = Rejects(limit_share=1.0)
+    with pytest.raises(DataError, match="no row"):
+        rows(tmp_path, "comparisons", row, rejects=rejects)
+    assert [r.reason for r in rejects.first] == [reason]
+
+
+def test_a_prompt_or_one_response_may_speak_of_humans(tmp_path: Path) -> None:
+    written = "Human: Hi\n\nAssistant: Hello!"
+    row = {"prompt": "Human: a film. Who made it?", "chosen": written, "rejected": "What?"}
+    (found,) = rows(tmp_path, "comparisons", row)
+    assert (talk(found.prompt), found.chosen) == (["user: Human: a film. Who made it?"], written)
 
 
 def test_rankings_keep_ties_and_give_all_pairs(tmp_path: Path) -> None:

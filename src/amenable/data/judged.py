@@ -9,24 +9,20 @@ from typing import Any
 from amenable.data import exports
 from amenable.data.rejects import BadRow
 from amenable.data.row_fields import Fields, about, asked, led_by_system, question
-from amenable.data.turns import dialogue, messages_of, text_of
+from amenable.data.turns import dialogue, is_dialogue, messages_of, text_of
 from amenable.types import AnyRecord, Comparison, Document, Label, Ranking, Rating
 
 # Preferences ----------------------------------------------------------------------------------------------------------
 
 
-def _is_dialogue(value: Any) -> bool:
-    return isinstance(value, str) and value.lstrip("\n").startswith("Human:") and "Assistant:" in value
-
-
 def hh_kinds(row: Fields) -> frozenset[str]:
-    fits = "prompt" not in row and _is_dialogue(row.get("chosen")) and _is_dialogue(row.get("rejected"))
+    fits = "prompt" not in row and is_dialogue(row.get("chosen")) and is_dialogue(row.get("rejected"))
     return frozenset({"comparisons"}) if fits else frozenset()
 
 
 def hh(row: Fields, kind: str) -> Iterator[AnyRecord]:
     """Two whole dialogues that must differ in the last turn only."""
-    chosen, rejected = dialogue(_led(row["chosen"])), dialogue(_led(row["rejected"]))
+    chosen, rejected = dialogue(row["chosen"]), dialogue(row["rejected"])
     if chosen[:-1] != rejected[:-1]:
         raise BadRow("the two dialogues differ before the last turn")
     if chosen[-1].role != "assistant" or rejected[-1].role != "assistant":
@@ -34,22 +30,22 @@ def hh(row: Fields, kind: str) -> Iterator[AnyRecord]:
     yield Comparison(prompt=chosen[:-1], chosen=chosen[-1].content, rejected=rejected[-1].content, **about(row))
 
 
-def _led(value: str) -> str:
-    return "\n\n" + value.lstrip("\n")
-
-
 def preference(row: Fields, kind: str) -> Iterator[AnyRecord]:
-    """chosen and rejected as texts, or as lists of messages that may repeat the prompt."""
+    """chosen and rejected as texts, as lists of messages that may repeat the prompt, or as dialogues that must."""
     prompt = asked(row, question(row) or ("input" if "input" in row else None))
     sides = []
+    whole = is_dialogue(row["chosen"]) and is_dialogue(row["rejected"])
     for name in ("chosen", "rejected"):
-        if isinstance(row[name], str):
+        if isinstance(row[name], str) and not whole:
             sides.append((prompt, row[name]))
             continue
         turns = messages_of(row[name], name)
         if not turns or turns[-1].role != "assistant":
             raise BadRow(f"{name} does not end with the assistant")
-        sides.append((led_by_system(row, turns[:-1]) or prompt, turns[-1].content))
+        before = led_by_system(row, turns[:-1])
+        if whole and prompt and before != prompt:
+            raise BadRow(f"{name} is a dialogue that does not repeat the prompt")
+        sides.append((before or prompt, turns[-1].content))
     if sides[0][0] != sides[1][0]:
         raise BadRow("chosen and rejected answer different prompts")
     margin = row.get("margin")

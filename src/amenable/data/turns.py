@@ -40,7 +40,7 @@ def messages_of(value: Any, name: str = "messages") -> Messages:
     ['user', 'assistant']
     """
     if isinstance(value, str):
-        return dialogue(value) if value.startswith("\n\nHuman:") else (user(value),)
+        return dialogue(value) if is_dialogue(value) else (user(value),)
     if not isinstance(value, list | tuple):
         raise BadRow(f"{name} must be a text or a list of messages, not {type(value).__name__}")
     return tuple(_message(item) for item in value)
@@ -69,6 +69,22 @@ def content_text(content: Any) -> str:
     raise BadRow("a message's content is no text")
 
 
+def is_dialogue(value: Any) -> bool:
+    """Whether a text is a conversation in one, as Anthropic's HH has them, whatever space stands before it.
+
+    >>> is_dialogue("Human: Hi\\r\\n\\r\\nAssistant:"), is_dialogue("Human: a film of 2019")
+    (True, False)
+    """
+    if not isinstance(value, str) or not value.lstrip().startswith("Human:"):
+        return False
+    return "Assistant:" in value or value.startswith(("\n\n", "\r\n\r\n"))
+
+
+def _led(text: str) -> str:
+    """The text with line ends of one kind, and one empty line before its first turn."""
+    return "\n\n" + text.replace("\r\n", "\n").lstrip()
+
+
 def dialogue(text: str) -> Messages:
     r"""The turns of a text that marks them with "\n\nHuman:" and "\n\nAssistant:". Raises BadRow.
 
@@ -77,9 +93,11 @@ def dialogue(text: str) -> Messages:
     >>> [(m.role, m.content) for m in dialogue("\n\nHuman: Hi\n\nAssistant: Hello")]
     [('user', 'Hi'), ('assistant', 'Hello')]
     """
-    before, *rest = _TURN.split(text)
+    before, *rest = _TURN.split(_led(text))
     if before.strip() or not rest:
         raise BadRow("the dialogue does not start with a turn of Human or Assistant")
+    if "Assistant" not in rest[::2] and "Assistant:" in text:
+        raise BadRow("the dialogue has no empty line before a turn of Assistant")
     turns = [
         Message(role="user" if who == "Human" else "assistant", content=said.strip())
         for who, said in zip(rest[::2], rest[1::2], strict=True)
