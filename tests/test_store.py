@@ -349,12 +349,12 @@ def test_a_known_id_with_other_content_is_refused(store: Store) -> None:
 def test_generations_keep_what_made_them(store: Store) -> None:
     prompt, _ = ask(store)
     made = NewGeneration(
-        text="d", model="m", model_hash="ff", sampling=Sampling(top_k=5), seed=3, logprob=-1.5, finish="length"
+        text="d", model="m", model_hash="ff", sampling=Sampling(top_k=5), seed=2**63 - 1, logprob=-1.5, finish="length"
     )
     [number] = store.add_generations(prompt, [made])
     with store._engine.connect() as connection:
         row = connection.execute(sa.select(Table.metadata.tables["generations"]).filter_by(id=number)).one()
-    assert (row.model, row.model_hash, row.seed, row.logprob, row.finish) == ("m", "ff", 3, -1.5, "length")
+    assert (row.model, row.model_hash, row.seed, row.logprob, row.finish) == ("m", "ff", 2**63 - 1, -1.5, "length")
     assert row.sampling["top_k"] == 5
 
 
@@ -449,10 +449,12 @@ def test_the_migrations_make_the_tables_that_the_code_names(store: Store) -> Non
     assert ScriptDirectory(str(folder)).get_heads() == [HEAD]
 
 
-@pytest.mark.parametrize("version", ["0002", "0003", "0004"])
+@pytest.mark.parametrize("version", ["0002", "0003", "0004", "0005"])
 def test_a_database_of_an_earlier_version_is_brought_up_to_date(store: Store, url: str, version: str) -> None:
     store.import_records("p", RECORDS)
-    undone = [f"ALTER TABLE turns DROP COLUMN {column}" for column in ("edits_id", "edit_annotation_id")]
+    undone = ["ALTER TABLE generations ALTER seed TYPE INTEGER"] if store.engine.dialect.name == "postgresql" else []
+    edits = ("edits_id", "edit_annotation_id") if version < "0005" else ()
+    undone += [f"ALTER TABLE turns DROP COLUMN {column}" for column in edits]
     undone += ["ALTER TABLE invitations DROP COLUMN renews_id"] if version < "0004" else []
     undone += [f"DROP TABLE {table}" for table in ("answer_choices", "answer_pairs") if version == "0002"]
     with database.writing(store.engine) as connection:

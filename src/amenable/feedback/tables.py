@@ -18,10 +18,12 @@ from typing import Any
 
 from sqlalchemy import (
     JSON,
+    BigInteger,
     DateTime,
     Dialect,
     ForeignKey,
     Index,
+    Integer,
     MetaData,
     String,
     Text,
@@ -30,7 +32,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-HEAD = "0005"
+HEAD = "0006"
 """The newest migration; a test holds it to migrations/versions."""
 
 KEPT = (
@@ -178,7 +180,7 @@ class Generation(Table):
     model: Mapped[str]  # "" where it is not known
     model_hash: Mapped[str] = mapped_column(String(64), index=True)
     sampling: Mapped[dict[str, Any]]
-    seed: Mapped[int | None]
+    seed: Mapped[int | None] = mapped_column(BigInteger().with_variant(Integer(), "sqlite"))  # 64 bits on both
     text: Mapped[str]
     finish: Mapped[str] = mapped_column(String(20))
     logprob: Mapped[float | None]  # of the whole response under the sampling distribution, nats

@@ -16,7 +16,21 @@ from amenable.feedback.accounts import Person
 from amenable.feedback.database import reading, writing
 from amenable.feedback.talk_tables import Conversation
 from amenable.server.access import AnyOne, Generating
-from amenable.server.bodies import Body, Drawing, Id, Json, Limit, Named, Number, Offset, Short, Text, Title, Words
+from amenable.server.bodies import (
+    LARGEST_SEED,
+    Body,
+    Drawing,
+    Id,
+    Json,
+    Limit,
+    Named,
+    Number,
+    Offset,
+    Short,
+    Text,
+    Title,
+    Words,
+)
 from amenable.server.errors import Conflict
 from amenable.server.generation import answers, as_json, ask_of, sse
 from amenable.server.models import Completion, model_folder
@@ -233,7 +247,9 @@ def _to_choose_from(drawn: Sequence[Completion]) -> bool:
 
 def _other(drawing: Drawing) -> Drawing:
     """The second of two answers is drawn with another seed."""
-    return drawing.model_copy(update={"seed": None if drawing.seed is None else drawing.seed + 1})
+    return drawing.model_copy(
+        update={"seed": None if drawing.seed is None else (drawing.seed + 1) % (LARGEST_SEED + 1)}
+    )
 
 
 # What is said of answers
