@@ -368,6 +368,35 @@ def test_answers_that_do_not_stand_in_the_passage_are_counted(tmp_path):
 
 
 @pytest.mark.parametrize(
+    "row, text, unused",
+    [
+        ({"instruction": "Translate to French.", "input": "dog"}, "Translate to French.\n\ndog", ""),
+        ({"instruction": "Name a dog.", "input": ""}, "Name a dog.", ""),
+        ({"context": "A dog barks.", "question": "Who barks?"}, "Who barks?\n\nA dog barks.", ""),
+        ({"system": "Be brief.", "prompt": "Who barks?", "history": []}, "Be brief.\n\nWho barks?", ""),
+        ({"prompt": [{"role": "user", "content": "Who?"}]}, "Who?", ""),
+        ({"source": "dog", "split": "train", "idx": 3, "by": "me"}, "dog", "columns not used: idx, by"),
+        ({"text": "A dog barks.", "question": "Who?"}, "Who?", "columns not used: text"),
+    ],
+)
+def test_a_text_to_answer_holds_all_that_is_asked(row, text, unused, tmp_path):
+    rejects = Rejects()
+    file = write(tmp_path / "a.jsonl", [{**row, "output": "chien"}])
+    (found,) = read_examples(file, "target", columns={}, rejects=rejects)
+    assert (found.text, found.answers, rejects.told_unused()) == (text, ("chien",), unused)
+
+
+def test_a_column_that_is_named_is_read_alone_and_a_conversation_is_no_text(tmp_path):
+    file = write(tmp_path / "a.jsonl", [{"instruction": "Translate.", "input": "dog", "output": "chien"}])
+    rejects = Rejects()
+    (found,) = read_examples(file, "target", columns={"text": "input"}, rejects=rejects)
+    assert found.text == "dog" and rejects.summary().endswith("columns not used: instruction")
+    row = {"prompt": "And?", "history": [["Who?", "The dog."]], "output": "It barks."}
+    with pytest.raises(DataError, match="several turns are asked"):
+        read_examples(write(tmp_path / "b.jsonl", [row]), "target", columns={}, rejects=Rejects())
+
+
+@pytest.mark.parametrize(
     "task, good, bad, words",
     [
         ("classification", {"text": "a", "label": 0}, {"text": "b", "label": None}, "the label is empty"),

@@ -19,9 +19,10 @@ from itertools import chain, islice
 from typing import Any, Literal
 
 from amenable.data.formats import Limits, Row, is_saved_dataset, rows, saved_dataset_rows
-from amenable.data.read import files_of
+from amenable.data.read import Watched, files_of
 from amenable.data.registry.entries import names as public_names
 from amenable.data.rejects import BadRow, Rejects, Where
+from amenable.data.row_fields import asked
 from amenable.data.source import load, paths_of
 from amenable.errors import ConfigError, DataError, nearest
 from amenable.splitting import plain, side_named, split_of
@@ -44,7 +45,7 @@ COLUMNS: dict[str, dict[str, tuple[str, ...]]] = {
     "tokens": {"words": ("words", "tokens"), "tags": ("tags", "ner_tags", "labels")},
     "extraction": {"text": ("context", "passage", "text"), "second": ("question",), "answers": ("answers", "answer")},
     "target": {
-        "text": ("source", "input", "text", "question", "prompt"),
+        "text": ("prompt", "instruction", "question", "source", "input", "text"),
         "answers": ("answers", "target", "output", "answer", "response", "completion", "summary"),
     },
 }
@@ -90,7 +91,11 @@ def read_examples(
     check_columns(task, columns)
     found: list[Example] = []
     seen: set[str] = set()
-    for where, row in _rows(spec, task, columns, rejects):
+    there: dict[str, None] = {}  # all columns, in their order
+    used: set[str] = set()
+    for where, fields in _rows(spec, task, columns, rejects):
+        there.update(dict.fromkeys(fields))
+        row = Watched(fields, used)
         rejects.tell_split(row.get("split"))
         try:
             example = _example(row, task, columns, set(labels))
@@ -104,6 +109,7 @@ def read_examples(
         rejects.keep()
         found.append(example)
     rejects.finish()
+    rejects.unused += [name for name in there if name and name not in used]
     if not found:
         raise DataError("there is no row to use", where=spec, mend=rejects.summary())
     if limit is not None and len(found) > limit:
@@ -132,7 +138,7 @@ def side_of(example: Example, held_out_share: float) -> Split:
 
 def _rows(
     spec: str, task: Task, columns: Mapping[str, str], rejects: Rejects
-) -> Iterator[tuple[Where, Mapping[str, Any]]]:
+) -> Iterator[tuple[Where, dict[str, Any]]]:
     if spec.partition(":")[0] in public_names():
         yield from _public(spec, task)
         return
@@ -184,7 +190,7 @@ def _check_named(row: dict[str, Any] | str, task: Task, columns: Mapping[str, st
             )
 
 
-def _public(spec: str, task: Task) -> Iterator[tuple[Where, Mapping[str, Any]]]:
+def _public(spec: str, task: Task) -> Iterator[tuple[Where, dict[str, Any]]]:
     """A public set's labels as classes; its demonstrations as a passage with a question, or as source and target."""
     if task == "classification":
         for n, label in enumerate(load(spec, "labels").records, 1):
@@ -219,7 +225,8 @@ def _example(row: Mapping[str, Any], task: Task, columns: Mapping[str, str], lab
             raise BadRow(f"{len(words)} words have {len(tags)} tags")
         _require_known(tags, labels)
         return _named(Example(id="", words=words, tags=tags, split=split))
-    text, second = _text(value["text"], "text"), _text(value.get("second") or "", "second")
+    text = _asked(row) if task == "target" and "text" not in columns else _text(value["text"], "text")
+    second = _text(value.get("second") or "", "second")
     if not text.strip():
         raise BadRow("the text is empty")
     if task == "classification":
@@ -257,6 +264,14 @@ def _value(row: Mapping[str, Any], named: str | None, known: Iterable[str], name
     if name in OPTIONAL:
         return ""
     raise BadRow(f"the row has no column {named or name!r}")
+
+
+def _asked(row: Mapping[str, Any]) -> str:
+    """What a row of `target` asks, as `amenable sft` reads it: with the passage or the input that stands beside its question."""
+    turns = asked(row, next(name for name in COLUMNS["target"]["text"] if name in row))
+    if any(turn.role == "assistant" for turn in turns):
+        raise BadRow("several turns are asked, and target answers one text (`amenable sft` learns conversations)")
+    return "\n\n".join(turn.content for turn in turns if turn.content)
 
 
 def _require_known(given: Sequence[str], labels: set[str]) -> None:

@@ -148,7 +148,7 @@ def _convert(
     for number, row in enumerate(chain(sample, found)):
         split = row.value.get("split") if isinstance(row.value, dict) else None
         if number < _SAMPLE_ROWS and isinstance(row.value, dict):
-            row = row._replace(value=_Watched(row.value, used))
+            row = row._replace(value=Watched(row.value, used))
         try:
             converted = list(records_of(row, kind, chosen))
         except BadRow as error:
@@ -167,7 +167,7 @@ def _convert(
     rejects.unused += [name for name in columns if name and name not in used and name not in rejects.unused]
 
 
-class _Watched(dict[str, Any]):
+class Watched(dict[str, Any]):
     """A row's fields that note which of them are read, so that columns nobody reads can be told of."""
 
     def __init__(self, fields: dict[str, Any], used: set[str]) -> None:
