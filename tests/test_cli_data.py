@@ -83,6 +83,29 @@ def test_show_finds_the_richest_kind_and_prints_people_readable_records(
     assert "assistant:" in out(capsys, "data", "show", "world:size=20", "--limit", "1")
 
 
+@pytest.mark.parametrize("source", ["parts/*.jsonl", "parts", "saved", "saved*"])
+def test_the_richest_kind_is_found_wherever_the_rows_are(
+    workspace: Path, capsys: pytest.CaptureFixture[str], source: str
+) -> None:
+    if source.startswith("saved"):
+        datasets = pytest.importorskip("datasets")
+        datasets.Dataset.from_list(ROWS).save_to_disk(workspace / "saved")
+    (workspace / "parts").mkdir()
+    (workspace / "parts" / "a.jsonl").write_text("")  # an empty file among others is a reject and no more
+    (workspace / "mine.jsonl").rename(workspace / "parts" / "b.jsonl")
+    capsys.readouterr()
+    args = ["data", "export", source, "out.jsonl", "--max-reject-share", "0.5"]
+    assert run(args) == 0, capsys.readouterr().err
+    found = [json.loads(line) for line in (workspace / "out.jsonl").read_text().splitlines()]
+    assert [r["rejected"] for r in found] == ["Dog.", "Red.", "Blue."]
+
+
+def test_an_empty_file_alone_is_an_error(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (workspace / "a.jsonl").write_text("")
+    assert run(["data", "show", "a.jsonl"]) == 1
+    assert "the file is empty" in capsys.readouterr().err
+
+
 def test_import_and_export_keep_the_records(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
     done = out_json(capsys, "data", "import", "mine.jsonl", "--project", "p")
     assert done == {"project": "p", "added": 3, "known": 0, "moved": 0, "rejected": 0, "rejects": None}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +27,7 @@ from amenable.cli.main import Subcommands
 
 if TYPE_CHECKING:
     from amenable.config.folder import WorkspaceFolder
+    from amenable.data.formats import Row
     from amenable.data.rejects import Rejects
     from amenable.data.source import LoadedData
     from amenable.types import AnyRecord, Split
@@ -392,8 +393,8 @@ def _richest_kind(source: str, database: str | None) -> str:
     from amenable.data.source import OWN
 
     head, _, part = source.partition(":")
-    if head == "feedback" and database is not None:
-        held = _kinds_of_project(database, part)
+    if head == "feedback" and part:
+        held = _kinds_of_project(database, part) if database is not None else set()
     elif head in OWN or head == "tasks":
         held = {"demonstrations"}
     else:
@@ -410,22 +411,41 @@ def _kinds_of_project(database: str, project: str) -> set[str]:
 
 
 def _kinds_of_files(source: str) -> set[str]:
-    """What the first row of the first file may be read as."""
-    from amenable.data.formats import TEXT_SUFFIXES, rows, suffix_of
-    from amenable.data.layouts import LAYOUTS, kinds_of
-    from amenable.data.read import DEFAULT_LIMITS, files_of
+    """What the first row of the first file with rows may be read as."""
+    from amenable.data.formats import TEXT_SUFFIXES, is_saved_dataset, saved_dataset_rows, suffix_of
+    from amenable.data.read import files_of
     from amenable.data.rejects import Rejects
+    from amenable.data.source import paths_of
 
-    path = Path(source)
-    if not path.exists():
-        return set()
-    for file in files_of(path, Rejects(limit_share=1.0)):
-        if suffix_of(file) in TEXT_SUFFIXES:
-            return {"documents"}
-        for row in rows(file, Rejects(limit_share=1.0), limits=DEFAULT_LIMITS):
-            fields = row.value
-            return set().union(*(kinds_of(la, fields) for la in LAYOUTS)) if isinstance(fields, dict) else set()
+    for path in paths_of(source):
+        saved = path.is_dir() and is_saved_dataset(path)
+        for file in [path] if saved else files_of(path, Rejects(limit_share=1.0)):
+            if not saved and suffix_of(file) in TEXT_SUFFIXES:
+                return {"documents"}
+            for row in saved_dataset_rows(file) if saved else _rows_if_any(file):
+                return _kinds_of_row(row)
     return set()
+
+
+def _rows_if_any(file: Path) -> Iterator[Row]:
+    """The rows of a file, none of an empty one: whether that is an error is for the reader to say."""
+    from amenable.data.formats import EMPTY, rows
+    from amenable.data.read import DEFAULT_LIMITS
+    from amenable.data.rejects import Rejects
+    from amenable.errors import DataError
+
+    try:
+        yield from rows(file, Rejects(limit_share=1.0), limits=DEFAULT_LIMITS)
+    except DataError as error:
+        if error.what != EMPTY:
+            raise
+
+
+def _kinds_of_row(row: Row) -> set[str]:
+    from amenable.data.layouts import LAYOUTS, kinds_of
+
+    fields = row.value
+    return set().union(*(kinds_of(la, fields) for la in LAYOUTS)) if isinstance(fields, dict) else set()
 
 
 def _projects(workspace: WorkspaceFolder | None) -> dict[str, dict[str, int]]:
