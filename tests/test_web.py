@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.web_texts import TASKS
+from tests.web_texts import QUESTIONS, TASKS, scale
 from tests.web_world import ORIGIN, World
 from tests.web_world import run as run_page
 
@@ -194,6 +194,24 @@ def test_other_kinds_by_keyboard(open_page: Any, kind: str, keys: str, said: dic
     press(page, keys)
     submitted(page)
     assert {key: world.done[0]["form"][key] for key in said} == said
+
+
+def test_whatever_must_be_answered_can_be(open_page: Any) -> None:
+    """A required flag is answered by leaving it down; a required scale about the prompt stands beside the prompt."""
+    flag = {"name": "unsafe", "text": "Unsafe", "kind": "yes_no", "scope": "response", "key": "u", "required": True}
+    hard = scale("hard", "How hard is the prompt?", "easy", "hard", required=True) | {"scope": "prompt"}
+    world = World(kind="rate", questions=[*QUESTIONS, flag, hard])
+    page = desk(open_page, world)
+    press(page, "6 2 u 5 1 Enter")
+    page.locator(".mantine-Notification-root").get_by_text("How hard is the prompt?").wait_for()
+    page.get_by_role("radiogroup", name="How hard is the prompt?").get_by_label("3").check(force=True)
+    press(page, "Enter")
+    submitted(page)
+    form = world.done[0]["form"]
+    rated = [{"response": i, "question": "overall", "value": value} for i, value in enumerate((6, 2, 5, 1))]
+    said = [{"response": 2, "question": "unsafe", "value": True}, {"response": None, "question": "hard", "value": 3}]
+    assert form["said_no"] is True
+    assert sorted(form["answers"], key=str) == sorted([*rated, *said], key=str)
 
 
 def test_skipping_and_what_cannot_be_ranked_need_a_reason(open_page: Any) -> None:

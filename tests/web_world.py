@@ -51,6 +51,7 @@ class World:
     draft: dict[str, Any] | None = None  # of a task that is opened by its number
     status: str = ""  # of every run, instead of its own
     steps: int = 132  # that a run's curves show
+    questions: list[dict[str, Any]] = field(default_factory=lambda: QUESTIONS)
     rival: int | None = None  # in the chat: the answer drawn together with the last one, to choose from
 
     # What the browser gets
@@ -124,7 +125,7 @@ class World:
             "prompt": {"messages": [{"role": "user", "content": self.name(task["prompt"])}]},
             "responses": [{"text": self.name(text), "finish": "stop"} for text in task["responses"][:num]],
             "guideline": {"version": 2, "markdown": GUIDELINE},
-            "questionnaire": {"version": 1, "questions": QUESTIONS},
+            "questionnaire": {"version": 1, "questions": self.questions},
             "label_question": "helpful",
             "draft": draft,
             "saved_at": None,
@@ -223,7 +224,7 @@ def project(world: World) -> dict[str, Any]:
 def whole_project(world: World, query: Any, body: Any, number: str) -> Answer:
     guideline = {"version": 2, "markdown": GUIDELINE}
     members = [{"user": 3, "name": "Amina"}, {"user": 4, "name": "Joonas"}, {"user": 5, "name": "Lucía"}]
-    questionnaire = {"version": 1, "questions": QUESTIONS}
+    questionnaire = {"version": 1, "questions": world.questions}
     return 200, project(world) | {"guideline": guideline, "questionnaire": questionnaire, "members": members}
 
 

@@ -1,7 +1,7 @@
 /** What a labeler says, as the desk keeps it: against a questionnaire of two scales, three flags and a question about the prompt. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { answerOf, contradictions, dense, flagKeys, isRated, kept, mainScale, obstacle, scalesInOrder, tiersByRating, toggled, toRank, toSubmit, withAnswer } from "../src/label/form";
+import { answerOf, contradictions, dense, flagKeys, isRated, kept, mainScale, missing, obstacle, scalesInOrder, tiersByRating, toggled, toRank, toSubmit, withAnswer } from "../src/label/form";
 import type { Form, Kind, Question, Work } from "../src/types";
 
 const scale = (name: string, required = false): Question => ({ name, text: name, kind: "scale", scope: "response", required });
@@ -48,6 +48,20 @@ test("a response is rated once every required question has an answer", () => {
   assert.equal(isRated(withAnswer({}, 0, "helpful", 7), 0, QUESTIONS), false);
   assert.equal(isRated(rated(1), 0, QUESTIONS), true);
   assert.equal(isRated(rated(1), 1, QUESTIONS), false);
+});
+
+test("a flag that is not raised answers no, required or not", () => {
+  const asked = [scale("overall", true), { ...flag("rude"), required: true }, { ...flag("ambiguous", "", "prompt"), required: true }];
+  assert.equal(isRated(rated(1), 0, asked), true);
+  assert.equal(obstacle(work("rate", asked), rated(5, 6, 7)), null);
+});
+
+test("what must be answered about the prompt is named until it is", () => {
+  const asked = [...QUESTIONS, { ...scale("hard", true), text: "How hard is it?", scope: "prompt" } satisfies Question];
+  const form = { ...rated(5, 6, 7), tiers: [2, 1, 0] };
+  assert.deepEqual(missing(form, null, asked).map((q) => q.name), ["hard"]);
+  assert.match(obstacle(work("rate", asked), form)!, /about the prompt: How hard is it\?/);
+  assert.equal(obstacle(work("rank", asked), withAnswer(form, null, "hard", 2)), null);
 });
 
 test("tiers follow the ratings: equal ones tie, and what has none is not ranked", () => {

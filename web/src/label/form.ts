@@ -36,9 +36,10 @@ export function scalesInOrder(questions: Question[]): Question[] {
   return main ? [main, ...scales(questions).filter((q) => q !== main)] : [];
 }
 
-/** Names of required questions about a response that have no answer yet. */
-export function missing(form: Form, response: number, questions: Question[]): Question[] {
-  return aboutResponse(questions).filter((q) => q.required && answerOf(form, response, q.name) === undefined);
+/** Required questions about a response, or (null) about the prompt, that have no answer yet. A flag that is not raised says no. */
+export function missing(form: Form, response: number | null, questions: Question[]): Question[] {
+  const asked = response === null ? aboutPrompt(questions) : aboutResponse(questions);
+  return asked.filter((q) => q.required && q.kind !== "yes_no" && answerOf(form, response, q.name) === undefined);
 }
 
 export function isRated(form: Form, response: number, questions: Question[]): boolean {
@@ -106,6 +107,8 @@ export function obstacle(work: Work, form: Form): string | null {
   if (work.kind === "rate" || work.kind === "rank") {
     const open = work.responses.findIndex((_, i) => !isRated(form, i, questions));
     if (open >= 0) return `Response ${String.fromCharCode(65 + open)} is not rated yet.`;
+    const [ofPrompt] = missing(form, null, questions);
+    if (ofPrompt) return `Not answered yet, about the prompt: ${ofPrompt.text}`;
   }
   if (work.kind === "rank" && (form.tiers ?? []).filter((t) => t !== null).length < 2) return "Rank at least two responses, or say that they cannot be ranked.";
   if (work.kind === "compare" && form.strength === undefined) return "Say which response is better, or that there is no difference.";

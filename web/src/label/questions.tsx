@@ -2,7 +2,7 @@
 import { Group, Radio, Stack, Text, Textarea } from "@mantine/core";
 import { useId } from "react";
 import type { Form, Question } from "../types";
-import { answerOf, scalesInOrder, toggled, withAnswer } from "./form";
+import { aboutPrompt, answerOf, scalesInOrder, toggled, withAnswer } from "./form";
 
 export function Scale({ question, value, here, onChange, name }: { question: Question; value: number | undefined; here: boolean; onChange: (value: number) => void; name: string }) {
   const [low, high] = [question.low ?? 1, question.high ?? 7];
@@ -58,6 +58,20 @@ export function OtherQuestions({ questions, form, response, onChange }: { questi
         <Textarea key={q.name} label={q.text} autosize minRows={1} maxLength={2000} value={(answerOf(form, response, q.name) as string) ?? ""} onChange={(e) => onChange(withAnswer(form, response, q.name, e.currentTarget.value || undefined))} />
       ))}
     </>
+  );
+}
+
+/** Scales by mouse or Tab: digits are for the responses. */
+export function PromptQuestions({ questions, keys, form, onChange }: { questions: Question[]; keys: Map<string, string>; form: Form; onChange: (form: Form) => void }) {
+  const asked = aboutPrompt(questions);
+  return (
+    <Stack gap="sm" mt="sm">
+      {asked.filter((q) => q.kind === "scale").map((q) => (
+        <Scale key={q.name} name={`prompt-${q.name}`} question={q} value={answerOf(form, null, q.name) as number | undefined} here={false} onChange={(value) => onChange(withAnswer(form, null, q.name, value))} />
+      ))}
+      <Flags questions={asked} keys={keys} form={form} response={null} onChange={onChange} label="About the prompt" />
+      <OtherQuestions questions={asked} form={form} response={null} onChange={onChange} />
+    </Stack>
   );
 }
 

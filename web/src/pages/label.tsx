@@ -7,7 +7,7 @@ import { Icon } from "../icons";
 import { CompareStep } from "../label/compare";
 import { KeysDialog, LessonPanel, SkipDialog, UnrankableDialog } from "../label/dialogs";
 import { aboutPrompt, flagKeys, isRated, tiersByRating, toRank } from "../label/form";
-import { Flags, OtherQuestions } from "../label/questions";
+import { PromptQuestions } from "../label/questions";
 import { RankStep } from "../label/rank";
 import { RateStep } from "../label/rate";
 import { useDesk, type Desk } from "../label/use-work";
@@ -88,9 +88,7 @@ function Task({ desk, onUnrankable }: { desk: Desk; onUnrankable: () => void }) 
     <Stack gap="md">
       <section className="response" aria-label="Prompt">
         <Messages messages={work.prompt.messages} />
-        {aboutPrompt(questions).length > 0 && work.kind !== "demonstrate" && work.kind !== "edit" && (
-          <Stack gap="sm" mt="sm"><Flags questions={aboutPrompt(questions)} keys={keys} form={form} response={null} onChange={change} label="About the prompt" /><OtherQuestions questions={aboutPrompt(questions)} form={form} response={null} onChange={change} /></Stack>
-        )}
+        {aboutPrompt(questions).length > 0 && work.kind !== "demonstrate" && work.kind !== "edit" && <PromptQuestions questions={questions} keys={keys} form={form} onChange={change} />}
       </section>
       {canRank && form.cannot_rank !== undefined && <Alert color="yellow" py="xs" role="status">You said that these cannot be ranked: {form.cannot_rank}. That is handed in unless you rank them.</Alert>}
       {(work.kind === "rate" || (work.kind === "rank" && !ranking)) && <RateStep work={work} form={form} keys={keys} at={at} onGo={setAt} onChange={reorder} onDone={work.kind === "rank" ? rankNow : submit} doneLabel={work.kind === "rank" ? "To the ranking" : "Submit"} />}

@@ -29,7 +29,8 @@ export function inWords(form: Form): string {
 
 function Annotation({ judged, task, onChanged }: { judged: Judged; task: WholeTask; onChanged: () => void }) {
   const form = kept(judged.form);
-  const scaled = [...new Set((form.answers ?? []).filter((a) => typeof a.value === "number").map((a) => a.question))];
+  const scaled = [...new Set((form.answers ?? []).filter((a) => typeof a.value === "number" && a.response !== null).map((a) => a.question))];
+  const ofPrompt = (form.answers ?? []).filter((a) => typeof a.value === "number" && a.response === null);
   const flags = (form.answers ?? []).filter((a) => a.value === true);
   const [rejecting, setRejecting] = useState(false);
   const [note, setNote] = useState("");
@@ -45,6 +46,7 @@ function Annotation({ judged, task, onChanged }: { judged: Judged; task: WholeTa
         <Table.ScrollContainer minWidth={260}><Table verticalSpacing={4} mb="xs"><Table.Thead><Table.Tr><Table.Th>Question</Table.Th>{task.responses.map((_, i) => <Table.Th key={i} ta="center">{letter(i)}</Table.Th>)}</Table.Tr></Table.Thead>
           <Table.Tbody>{scaled.map((q) => <Table.Tr key={q}><Table.Td>{q.replaceAll("_", " ")}</Table.Td>{task.responses.map((_, i) => <Table.Td key={i} ta="center" className="tabular">{String(answerOf(form, i, q) ?? "–")}</Table.Td>)}</Table.Tr>)}</Table.Tbody></Table></Table.ScrollContainer>
       )}
+      {ofPrompt.length > 0 && <Text size="sm" mb="xs">Of the prompt: {ofPrompt.map((a) => `${a.question.replaceAll("_", " ")} ${a.value}`).join(", ")}</Text>}
       {flags.length > 0 && <Group gap={6}>{flags.map((f) => <Badge key={`${f.response}-${f.question}`} color="orange.9" variant="filled" style={{ textTransform: "none" }}>{f.response === null ? "prompt" : letter(f.response)}: {f.question.replaceAll("_", " ")}</Badge>)}</Group>}
       {form.text && <Prose text={form.text} />}
       {form.remark && <Text size="sm" mt="xs">Remark: {form.remark}</Text>}
