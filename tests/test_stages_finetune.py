@@ -364,6 +364,8 @@ def test_answers_that_do_not_stand_in_the_passage_are_counted(tmp_path):
     assert rejects.summary() == "1 of 3 rows rejected: 1 no answer stands in the passage word for word"
     row = {"context": "A cat, a cat.", "question": "Who?", "answers": {"text": ["cat"], "answer_start": [9]}}
     (second,) = read_examples(write(tmp_path / "squad.jsonl", [row]), "extraction", columns={}, rejects=Rejects())
+    row["answers"] = {"text": "cat", "answer_start": 9}
+    assert read_examples(write(tmp_path / "one.jsonl", [row]), "extraction", columns={}, rejects=Rejects()) == [second]
     assert second.start == 9 and answer_tokens(second, [(0, 1), (1, 5), (5, 6), (6, 8), (8, 12), (12, 13)]) == (4, 4)
 
 
@@ -412,12 +414,33 @@ def test_a_column_that_is_named_is_read_alone_and_a_conversation_is_no_text(tmp_
             "one of the tags is NoneType",
         ),
         ("target", {"text": "a", "answers": ["b", "c"]}, {"text": "a", "answers": []}, "there is no answer"),
+        ("target", {"text": "a", "answer": "b"}, {"text": "a", "answer": None}, "there is no answer"),
+        (
+            "target",
+            {"text": "a", "answers": 2},
+            {"text": "a", "answers": [None]},
+            "an answer must be a text, not NoneType",
+        ),
+        (
+            "target",
+            {"text": 1, "answers": [2]},
+            {"text": "a", "answers": [["b"]]},
+            "an answer must be a text, not list",
+        ),
+        ("target", {"text": "a", "answers": "b"}, {"text": "a", "answers": True}, "an answer must be a text, not bool"),
+        (
+            "extraction",
+            {"context": "In 1066.", "question": "When?", "answers": {"text": 1066, "answer_start": 3}},
+            {"context": "In None.", "question": "When?", "answers": {"text": [None], "answer_start": [3]}},
+            "an answer must be a text, not NoneType",
+        ),
     ],
 )
 def test_values_that_are_none_are_no_values(task, good, bad, words, tmp_path):
     rejects = Rejects(limit_share=0.5)
     (found,) = read_examples(write(tmp_path / "a.jsonl", [good, bad]), task, columns={}, rejects=rejects)
     assert words in rejects.first[0].reason and "None" not in (found.label, *found.tags)
+    assert all(type(text) is str for text in (found.text, *found.answers))
 
 
 def test_a_side_is_known_by_its_usual_names(tmp_path):

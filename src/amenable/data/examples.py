@@ -24,6 +24,7 @@ from amenable.data.registry.entries import names as public_names
 from amenable.data.rejects import BadRow, Rejects, Where
 from amenable.data.row_fields import asked
 from amenable.data.source import load, paths_of
+from amenable.data.turns import text_of
 from amenable.errors import ConfigError, DataError, nearest
 from amenable.splitting import plain, side_named, split_of
 from amenable.types import Demonstration, Label, Record, Split
@@ -225,8 +226,8 @@ def _example(row: Mapping[str, Any], task: Task, columns: Mapping[str, str], lab
             raise BadRow(f"{len(words)} words have {len(tags)} tags")
         _require_known(tags, labels)
         return _named(Example(id="", words=words, tags=tags, split=split))
-    text = _asked(row) if task == "target" and "text" not in columns else _text(value["text"], "text")
-    second = _text(value.get("second") or "", "second")
+    text = _asked(row) if task == "target" and "text" not in columns else text_of(value["text"], "text")
+    second = "" if value.get("second") is None else text_of(value["second"], "second")
     if not text.strip():
         raise BadRow("the text is empty")
     if task == "classification":
@@ -280,12 +281,6 @@ def _require_known(given: Sequence[str], labels: set[str]) -> None:
         raise BadRow(f"the label {strange[0]!r} is none of {', '.join(sorted(labels)[:20])}")
 
 
-def _text(value: Any, name: str) -> str:
-    if not isinstance(value, str):
-        raise BadRow(f"{name} is {type(value).__name__}, not text")
-    return value
-
-
 def _list(value: Any, name: str) -> tuple[str, ...]:
     """A list, or words between spaces, as CSV has them."""
     if isinstance(value, str):
@@ -302,21 +297,24 @@ def _name(value: Any, what: str) -> str:
     return str(value)
 
 
-def _answers(value: Any) -> tuple[str, ...]:
-    """One text, a list, or SQuAD's {"text": [...], "answer_start": [...]}."""
-    if isinstance(value, Mapping):
-        value = value.get("text", [])
-    return (value,) if isinstance(value, str) else tuple(str(one) for one in value)
+def _answers(value: Any) -> list[str]:
+    """One text or number, a list of them, or SQuAD's {"text": [...], "answer_start": [...]}. Raises BadRow for others."""
+    said = value.get("text") if isinstance(value, Mapping) else value
+    return [text_of(one, "an answer") for one in _several(said)]
 
 
 def _start(value: Any, answer: str, text: str) -> int:
     """Where SQuAD's form says that an answer begins, if it does stand there; else -1."""
-    if not isinstance(value, Mapping) or answer not in value.get("text", ()):
+    if not isinstance(value, Mapping) or answer not in (answers := _answers(value)):
         return -1
-    starts = value.get("answer_start") or ()
-    place = list(value["text"]).index(answer)
-    start = int(starts[place]) if place < len(starts) else -1
+    starts, place = _several(value.get("answer_start")), answers.index(answer)
+    start = starts[place] if place < len(starts) and isinstance(starts[place], int) else -1
     return start if start >= 0 and text[start : start + len(answer)] == answer else -1
+
+
+def _several(value: Any) -> Sequence[Any]:
+    """A list as it is, nothing as an empty one, and anything else as a list of it alone."""
+    return value if isinstance(value, list | tuple) else () if value is None else (value,)
 
 
 def _named(example: Example) -> Example:

@@ -34,8 +34,9 @@ def asked(row: Fields, name: str | None) -> Messages:
     """
     if name is None or row[name] is None:
         return ()
-    turns = messages_of(row[name], name)
-    if isinstance(row[name], str) and len(turns) == 1 and turns[0].role == "user":
+    value = text_of(row[name], name) if isinstance(row[name], int | float) else row[name]
+    turns = messages_of(value, name)
+    if isinstance(value, str) and len(turns) == 1 and turns[0].role == "user":
         said = turns[0].content
         companions = ("context",) if name in ("prompt", "input") else ("input", "context")
         given = [g for g in (beside(row.get(c), c) for c in companions) if g and not _holds(said, g)]
