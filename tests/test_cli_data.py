@@ -302,6 +302,12 @@ def test_check_looks_words_up_if_told(workspace: Path, capsys: pytest.CaptureFix
     assert "Zorbinia" not in spelling("--words", "names.txt") and "thet" in spelling("--words", "names.txt")
 
 
+def test_words_that_are_not_utf8_are_named(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (workspace / "names.txt").write_bytes(b"Zorbinia\ncaf\xe9\n")
+    assert run(["data", "check", "mine.jsonl", "--words", "names.txt"]) == 1
+    assert "the file of words is not UTF-8 (byte 12)" in capsys.readouterr().err
+
+
 def test_check_of_the_primer_is_a_check_of_all_of_it(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
     found = out_json(capsys, "data", "check", "primer")
     names = {f["name"] for f in found["findings"]}

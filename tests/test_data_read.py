@@ -457,6 +457,42 @@ def test_a_cut_parquet_file_is_an_error(tmp_path: Path) -> None:
         list(read(path, "documents", rejects=Rejects()))
 
 
+def test_a_cell_of_parquet_that_python_cannot_hold_is_a_reject(tmp_path: Path) -> None:
+    arrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    late = [0, 253402300800000, 1]  # the year 10000
+    other_bytes = arrow.py_buffer(b"ok\xe9ok")
+    columns = {
+        "time": arrow.array(late, arrow.timestamp("ms")),
+        "times": arrow.array([[t] for t in late], arrow.list_(arrow.timestamp("ms", "UTC"))),
+        "day": arrow.array([0, 3_000_000, 1], arrow.date32()),
+        "said": arrow.StringArray.from_buffers(3, arrow.array([0, 2, 3, 5], arrow.int32()).buffers()[1], other_bytes),
+    }
+    for name, column in columns.items():
+        path = tmp_path / f"{name}.parquet"
+        parquet.write_table(arrow.table({"text": ["a", "b", "c"], name: column}), path)
+        found, bad = reasons(path, "documents")
+        assert [d.text for d in found] == ["a", "c"]  # type: ignore[union-attr]
+        assert [line for line, _ in bad] == [2] and f"the column {name} of type" in bad[0][1]
+    nowhere = arrow.array([0], arrow.timestamp("ms", "Mars/Olympus"))
+    parquet.write_table(arrow.table({"text": ["a"], "at": nowhere}), tmp_path / "zone.parquet")
+    with pytest.raises(DataError, match=r"column at of type timestamp\[ms, tz=Mars/Olympus\] cannot be read"):
+        list(read(tmp_path / "zone.parquet", "documents", rejects=Rejects()))
+
+
+def test_a_missing_number_is_no_answer_and_no_name(tmp_path: Path) -> None:
+    arrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    path, nan = tmp_path / "a.parquet", float("nan")
+    table = {"prompt": ["2 + 2", "2 + ?"], "completion": [4.0, nan], "id": [nan, 7.0], "source": [nan, nan]}
+    parquet.write_table(arrow.table(table), path)
+    (found,), bad = reasons(path, "demonstrations")
+    assert isinstance(found, Demonstration) and found.messages[-1].content == "4.0"
+    assert found.id.startswith("d-") and found.source == ""
+    assert bad == [(2, "completion must be a text, not NaN")]
+    parquet.write_table(arrow.table({"prompt": ["2 + 2", "2 + ?"], "reference": [4.0, nan]}), path)
+    found_prompts, bad = reasons(path, "prompts")
+    assert [p.references for p in found_prompts] == [("4.0",), ()] and not bad  # type: ignore[union-attr]
+
+
 @pytest.mark.parametrize(
     "package, name, extra", [("pyarrow", "a.parquet", "parquet"), ("zstandard", "a.jsonl.zst", "zstd")]
 )

@@ -10,6 +10,7 @@ import pytest
 
 from amenable.data.loader import Loader
 from amenable.data.rows import Row
+from amenable.data.source import load
 from amenable.data.templates import Task, checked, read_task, render, render_prompt, wordings
 from amenable.errors import DataError
 from amenable.types import Demonstration, Message, assistant, user
@@ -94,6 +95,22 @@ def test_a_task_file_is_read_or_refused(tmp_path: Path) -> None:
                 read_task(path)
             except DataError as error:
                 raise DataError(str(error)) from error
+
+
+def test_a_task_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="No such file") as error:
+        load(f"tasks:sets={tmp_path / 'missing.toml'}@rows.jsonl", "demonstrations")
+    assert error.value.where == str(tmp_path / "missing.toml")
+
+
+def test_a_missing_number_among_rows_is_no_answer(tmp_path: Path) -> None:
+    arrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    (tmp_path / "sums.toml").write_text('cluster = "sums"\nfields = ["sum"]\ntemplates = ["What is {sum}?"]\n')
+    table = arrow.table({"sum": ["2 + 2", "2 + ?"], "answer": [4.0, float("nan")]})
+    parquet.write_table(table, tmp_path / "rows.parquet")
+    with pytest.raises(DataError, match="the row has no answer") as error:
+        load(f"tasks:sets={tmp_path / 'sums.toml'}@{tmp_path / 'rows.parquet'}", "demonstrations")
+    assert error.value.where == f"{tmp_path / 'rows.parquet'}:2"
 
 
 def units(examples: int, each: int) -> list[list[Row]]:

@@ -247,8 +247,13 @@ def check(
 def _unknown_words(source: str, words: Path | None) -> Callable[[str], list[str]]:
     from amenable.data.primer_check import own_words
     from amenable.data.spelling import speller
+    from amenable.errors import DataError
 
-    names = words.read_text("utf-8").split() if words else []
+    try:
+        names = words.read_text("utf-8").split() if words else []
+    except UnicodeDecodeError as error:
+        what = f"the file of words is not UTF-8 (byte {error.start:,})"
+        raise DataError(what, where=str(words), mend="write it anew as UTF-8") from error
     return speller([*names, *(own_words() if source.partition(":")[0] == "primer" else ())])
 
 

@@ -76,7 +76,7 @@ def rows(
     """
     suffix = suffix_of(file)
     if suffix == ".parquet":
-        yield from _parquet(file)
+        yield from _parquet(file, rejects)
         return
     with opened(file) as stream:
         _refuse_other_encodings(stream, file)
@@ -402,7 +402,7 @@ def _is_conversation(value: Any) -> bool:
     )
 
 
-def _parquet(file: Path) -> Iterator[Row]:
+def _parquet(file: Path, rejects: Rejects) -> Iterator[Row]:
     try:
         import pyarrow as arrow
         import pyarrow.parquet as parquet
@@ -414,12 +414,39 @@ def _parquet(file: Path) -> Iterator[Row]:
         number = 0
         with parquet.ParquetFile(file) as table:
             for batch in table.iter_batches(batch_size=1024):
-                for value in batch.to_pylist():
+                for value in _values(batch):
                     number += 1
-                    yield Row(Where(str(file), number), value)
+                    where = Where(str(file), number)
+                    if isinstance(value, dict):
+                        yield Row(where, value)
+                    else:
+                        rejects.add(where, value)
     except (arrow.ArrowException, OSError) as error:
         mend = "fetch or write the file again"
         raise DataError(f"the Parquet file is cut short or damaged: {error}", where=str(file), mend=mend) from error
+
+
+_NO_VALUE = (ValueError, OverflowError, KeyError)
+"""What Arrow raises for a cell that Python cannot hold: a date after the year 9999, an unknown time zone, a text of other bytes."""
+
+
+def _values(batch: Any) -> Iterator[dict[str, Any] | str]:
+    """The rows of a batch of Parquet; of one with a cell that Python cannot hold, why."""
+    try:
+        values = batch.to_pylist()
+    except _NO_VALUE:
+        values = [_cells(batch, number) for number in range(batch.num_rows)]
+    yield from values
+
+
+def _cells(batch: Any, number: int) -> dict[str, Any] | str:
+    cells: dict[str, Any] = {}
+    for name, column in zip(batch.schema.names, batch.columns, strict=True):
+        try:
+            cells[name] = column[number].as_py()
+        except _NO_VALUE as error:
+            return f"the column {name} of type {column.type} cannot be read ({error})"
+    return cells
 
 
 def _text_lines(stream: io.BufferedReader, file: Path, rejects: Rejects, limits: Limits) -> Iterator[Row]:

@@ -18,7 +18,7 @@ from amenable.data import exports, judged, labelling_tools
 from amenable.data.derive import SOURCES
 from amenable.data.rejects import BadRow
 from amenable.data.row_fields import Fields, about, asked, led_by_system, question, task
-from amenable.data.turns import messages_of, text_of
+from amenable.data.turns import messages_of, missing, text_of
 from amenable.errors import DataError, nearest
 from amenable.splitting import side_named
 from amenable.types import (
@@ -126,7 +126,7 @@ def _own_kinds(row: Fields) -> frozenset[str]:
 
 def _own(row: Fields, kind: str) -> Iterator[AnyRecord]:
     """Field names as in types.py. Numbers and yes/no may be text, as in CSV, and texts numbers; a split may be called val."""
-    given = {k: v for k, v in row.items() if v not in ("", None) or k in _REQUIRED[kind]}
+    given = {k: v for k, v in row.items() if not missing(v) or k in _REQUIRED[kind]}
     for name in _TEXTS[kind] & given.keys():
         if isinstance(given[name], int | float):
             given[name] = text_of(given[name], name)
@@ -210,7 +210,7 @@ def _prompt_kinds(row: Fields) -> frozenset[str]:
 
 def _prompt(row: Fields, kind: str) -> Iterator[AnyRecord]:
     references = row.get("references", row.get("reference"))
-    known = references if isinstance(references, list) else [references] if references not in (None, "") else []
+    known = references if isinstance(references, list) else [] if missing(references) else [references]
     yield Prompt(
         messages=asked(row, question(row)),
         task=task(row),

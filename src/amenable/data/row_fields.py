@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from amenable.data.rejects import BadRow
-from amenable.data.turns import messages_of, text_of
+from amenable.data.turns import messages_of, missing, text_of
 from amenable.splitting import side_named
 from amenable.types import Message, Messages, assistant, user
 
@@ -16,7 +16,7 @@ Fields = Mapping[str, Any]
 
 def about(row: Fields) -> dict[str, Any]:
     """What rows of any layout may say of themselves: id, source, task, split."""
-    found = {name: text_of(row[name], name) for name in ("id", "source") if row.get(name) not in (None, "")}
+    found = {name: text_of(row[name], name) for name in ("id", "source") if not missing(row.get(name))}
     return {"id": "", "split": side_named(row.get("split")), **found}
 
 

@@ -32,6 +32,7 @@ from amenable.data.registry.read_preferences import split_in_name
 from amenable.data.rejects import Rejects
 from amenable.data.split import assign_splits
 from amenable.data.templates import ANSWER, Form, Task, drawn_templates, read_task, render
+from amenable.data.turns import missing
 from amenable.errors import DataError, nearest
 from amenable.splitting import plain
 from amenable.types import Demonstration, Record, Split, assistant, user
@@ -258,10 +259,10 @@ def _rows(name: str, task: Task, path: Path) -> list[Demonstration]:
         where = f"{path}:{row.where.line}"
         fields = row.value if isinstance(row.value, dict) else {}
         answers = _several(fields.get(ANSWER), where, ANSWER) if isinstance(fields.get(ANSWER), list) else []
-        if not answers and fields.get(ANSWER) in (None, "", []):
+        if not answers and (missing(fields.get(ANSWER)) or fields[ANSWER] == []):
             raise DataError("the row has no answer", where=where, mend='give it a field "answer"')
         answers = answers or [str(fields[ANSWER])]
-        parts = {f: str(fields[f]) for f in task.fields if fields.get(f) not in (None, "")}
+        parts = {f: str(fields[f]) for f in task.fields if not missing(fields.get(f))}
         meta: dict[str, Any] = {"fields": parts, "answers": answers}
         meta |= {"options": _several(fields["options"], where, "options")} if fields.get("options") else {}
         found.append(

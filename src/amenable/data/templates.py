@@ -95,6 +95,9 @@ def read_task(path: Path) -> Task:
         raise DataError(
             f"the task file cannot be read: {error}", where=str(path), mend="see docs/data.md, Templates"
         ) from error
+    except OSError as error:
+        what = f"the task file cannot be read: {error.strerror or error}"
+        raise DataError(what, where=str(path), mend="name a TOML file as in docs/data.md, Templates") from error
     return checked(task, where=str(path))
 
 

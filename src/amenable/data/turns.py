@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -28,9 +29,16 @@ def text_of(value: Any, name: str) -> str:
     """The value if it is text; numbers are written out. Raises BadRow otherwise."""
     if isinstance(value, str):
         return value
+    if isinstance(value, float) and math.isnan(value):
+        raise BadRow(f"{name} must be a text, not NaN")
     if isinstance(value, int | float) and not isinstance(value, bool):
         return str(value)
     raise BadRow(f"{name} must be a text, not {type(value).__name__}")
+
+
+def missing(value: Any) -> bool:
+    """Whether a field holds nothing: null, an empty text, or NaN as pandas writes it."""
+    return value is None or value == "" or (isinstance(value, float) and math.isnan(value))
 
 
 def messages_of(value: Any, name: str = "messages") -> Messages:
