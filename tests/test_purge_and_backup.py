@@ -20,6 +20,7 @@ from amenable.data.read import read
 from amenable.data.rejects import Rejects
 from amenable.errors import DataError, ResourceError, StoreError
 from amenable.feedback import purge as rows
+from amenable.feedback import review
 from amenable.feedback.backup import backup
 from amenable.feedback.database import reading, writing
 from amenable.feedback.forms import Answered, Form
@@ -29,6 +30,7 @@ from amenable.types import AnyRecord, Comparison, Demonstration, Label, Prompt, 
 
 from .feedback_stores import cluster, empty_database, migrated, sqlite_url, store, url
 from .test_labelling import a_project, hand_in, ranked, take
+from .test_quality import disputed, places, settle, verdict, who_trains
 
 __all__ = ["cluster", "empty_database", "migrated", "sqlite_url", "store", "url"]
 SECRET = "carla lives in Lisbon by the river"
@@ -125,6 +127,43 @@ def test_drafts_and_places_go_too(store: Store) -> None:
         rows.purge(connection, 1)
     assert "Lisbon" not in dumped(store)
     assert take(store, project, 2) is not None
+
+
+def test_an_erased_reviewers_settlement_gives_the_others_answers_back(store: Store) -> None:
+    _, task, judge, _ = disputed(store)
+    with reading(store.engine) as connection:
+        (_, bobs) = review.task(connection, task).annotations
+    verdict(store, bobs.annotation, "rejected", "upside down")
+    settle(store, task, judge, SECRET)
+    settle(store, task, 3)
+    with writing(store.engine) as connection:
+        rows.purge(connection, judge)
+    assert who_trains(store) == ["cid"] and "Lisbon" not in dumped(store)
+    with writing(store.engine) as connection:
+        rows.purge(connection, 3)
+    assert who_trains(store) == ["ann"]  # bob's was rejected for itself, and its place is open again
+    assert sorted(done for _, done in places(store, task)) == [False, True]
+
+
+def test_what_the_newer_of_two_settlements_set_aside_is_set_aside_by_the_older(store: Store) -> None:
+    _, task, judge, _ = disputed(store)
+    settle(store, task, judge)
+    settle(store, task, 3)
+    with writing(store.engine) as connection:
+        rows.purge(connection, 3)
+    assert who_trains(store) == ["judge"] and all(done for _, done in places(store, task))
+
+
+def test_a_text_that_several_erased_people_share_is_erased_with_the_last(store: Store) -> None:
+    for name in ("ann", "bob"):
+        store.add_prompts("chat", [Prompt(id=name, messages=(user(SECRET),))], owner=name)
+    with writing(store.engine) as connection:
+        rows.purge(connection, rows.theirs(connection, "ann").user)
+    assert "Lisbon" in dumped(store)
+    with writing(store.engine) as connection:
+        theirs = rows.theirs(connection, "bob")
+        rows.purge(connection, theirs.user)
+    assert theirs.texts == (SECRET,) and "Lisbon" not in dumped(store)
 
 
 @pytest.fixture

@@ -42,9 +42,10 @@ def erase_prompts(connection: sa.Connection, prompts: Iterable[int]) -> dict[str
 
 
 def only_theirs(connection: sa.Connection, own: list[int]) -> list[int]:
-    """The turns of these prompts that no other prompt holds."""
+    """The turns of these prompts that no other prompt holds which is not erased."""
     ends = set(connection.execute(sa.select(Prompt.message_id).where(Prompt.id.in_(own))).scalars()) - {None}
-    others = set(connection.execute(sa.select(Prompt.message_id).where(Prompt.id.not_in(own))).scalars()) - {None}
+    kept = sa.select(Prompt.message_id).where(Prompt.id.not_in(own), Prompt.purged_at.is_(None))
+    others = set(connection.execute(kept).scalars()) - {None}
     parents = dict(connection.execute(sa.select(Message.id, Message.parent_id)).tuples().all())
 
     def paths(starts: set[Any]) -> set[int]:

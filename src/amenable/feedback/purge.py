@@ -1,7 +1,7 @@
 """Erasing a person: what they wrote and judged goes, rows stay as tombstones, and their name becomes "purged-NUMBER".
 
     theirs      annotations with all parts, drafts, skip reasons, review notes, the prompts that they own with their turns
-                and the responses to them, chats, battles and shares
+                and the responses to them, chats, battles and shares; what they settled is open to the others' answers again
     not theirs  what others wrote about the same prompts; turns that others' prompts begin with too
 
 Files that hold their texts are erased by stages/purge.py, which asks `texts_of` first: afterwards nobody knows them.
@@ -14,7 +14,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from amenable.errors import StoreError
-from amenable.feedback import accounts, erasing, lineage
+from amenable.feedback import accounts, erasing, lineage, settling
 from amenable.feedback import conversations as talks
 from amenable.feedback.lineage import Lineage
 from amenable.feedback.tables import (
@@ -83,6 +83,7 @@ def theirs(connection: sa.Connection, name: str) -> Theirs:
 def purge(connection: sa.Connection, user: int) -> dict[str, int]:
     """Erase a person's content; returns how many rows of each table were erased. Doing so again erases what came since."""
     own = sa.select(Annotation.id).where(Annotation.user_id == user)
+    settled = settling.settled_by(connection, user)
     erased: dict[str, int] = {}
 
     def erase(table: type[Table], where: Any, **values: Any) -> None:
@@ -111,6 +112,7 @@ def purge(connection: sa.Connection, user: int) -> dict[str, int]:
     places = sa.update(Slot).where(Slot.user_id == user, sa.or_(Slot.done.is_(False), awaited))
     connection.execute(places.values(user_id=None, done=False, expires_at=None))
     erased |= erasing.erase_prompts(connection, _owned(connection, user))
+    settling.unsettle(connection, user, settled)
     connection.execute(sa.update(Review).where(Review.user_id == user).values(note=""))
     connection.execute(sa.update(GoldItem).where(GoldItem.user_id == user).values(explanation=""))
     connection.execute(sa.delete(Member).where(Member.user_id == user))

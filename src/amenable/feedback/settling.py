@@ -2,6 +2,7 @@
 
 set aside    what others said of the task, or hand in later, is rejected with a note that begins "adjudicated"
 bring back   a settlement is rejected or taken back: what it set aside has the verdict again that it had before
+unsettle     who settled tasks is erased: so are the verdicts that set others aside
 """
 
 from __future__ import annotations
@@ -85,6 +86,24 @@ def bring_back(connection: sa.Connection, task: int, person: int) -> None:
             again = before[-1] if before else Verdict(person=person, verdict=LIFTED, note="")
             values = {"user_id": again.person, "verdict": again.verdict, "note": again.note}
             rows.insert(connection, Review, annotation_id=one.annotation, **values)
+
+
+def settled_by(connection: sa.Connection, person: int) -> list[int]:
+    """The tasks that a person settled, however they stand now."""
+    wanted = sa.select(Assignment.task_id, Annotation.meta).join(Annotation, Annotation.assignment_id == Assignment.id)
+    found = connection.execute(wanted.where(Annotation.user_id == person)).tuples()
+    return sorted({task for task, meta in found if MARK in meta})
+
+
+def unsettle(connection: sa.Connection, person: int, tasks: Iterable[int]) -> None:
+    """Have the settlements of a person, which are erased, set nothing aside any more. tasks: as settled_by says."""
+    theirs = sa.delete(Review).where(Review.user_id == person, Review.verdict == "rejected")
+    connection.execute(theirs.where(Review.note.startswith(ASIDE, autoescape=True)))
+    for task in tasks:
+        stands = settlement(connection, task)
+        if stands is not None:  # another reviewer's
+            settle(connection, task, stands)
+        fill_places(connection, task)
 
 
 def fill_places(connection: sa.Connection, task: int) -> None:
