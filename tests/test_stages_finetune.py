@@ -443,6 +443,21 @@ def test_values_that_are_none_are_no_values(task, good, bad, words, tmp_path):
     assert all(type(text) is str for text in (found.text, *found.answers))
 
 
+@pytest.mark.parametrize(
+    "classes, named, kept", [((0, 1), (), 4), ((1, 2), (), 6), (("a", "b"), (), 6), ((0, 1), ("-1", "0", "1"), 6)]
+)
+def test_the_label_of_rows_without_one_is_no_class(classes, named, kept, tmp_path):
+    rows = [{"text": f"{n}", "label": (-1, *classes)[n % 3]} for n in range(6)]
+    rejects = Rejects(limit_share=0.5)
+    file = write(tmp_path / "a.jsonl", rows)
+    found = read_examples(file, "classification", columns={}, labels=named, rejects=rejects)
+    assert (len(found), rejects.kept, rejects.rejected) == (kept, kept, 6 - kept)
+    if kept == 4:
+        assert {e.label for e in found} == {"0", "1"} and [r.line for r in rejects.first] == [1, 4]
+        with pytest.raises(DataError, match="the label -1 says that there is none"):
+            read_examples(file, "classification", columns={}, rejects=Rejects())
+
+
 def test_a_side_is_known_by_its_usual_names(tmp_path):
     rows = [{"text": name, "label": "x", "split": name} for name in ("train", "val", "valid", "dev", "test")]
     found = read_examples(write(tmp_path / "a.jsonl", rows), "classification", columns={}, rejects=Rejects())

@@ -52,6 +52,7 @@ COLUMNS: dict[str, dict[str, tuple[str, ...]]] = {
 }
 """For each task its columns, and the names they are known by."""
 OPTIONAL = ("second",)
+UNLABELLED = "-1"
 _LISTS: dict[str, tuple[str, ...]] = {"tokens": ("words", "tags"), "extraction": ("answers",)}
 """Columns that may be lists or objects, which CSV has as JSON."""
 
@@ -86,12 +87,13 @@ def read_examples(
 ) -> list[Example]:
     """The examples of a file, a folder or a public set, each once.
 
-    columns: {"text": "the file's name for it"}. labels: the classes there are; a row with another one is bad.
+    columns: {"text": "the file's name for it"}. labels: the classes there are; a row with another one is bad. Where none are
+    named, -1 beside classes that are numbers from 0 on is no class: public sets mark rows without a label so.
     Raises DataError if a column is missing, nothing usable is left, or too many rows are bad; ConfigError for an unknown column.
     """
     check_columns(task, columns)
     found: list[Example] = []
-    seen: set[str] = set()
+    places: dict[str, Where] = {}  # by id
     there: dict[str, None] = {}  # all columns, in their order
     used: set[str] = set()
     for where, fields in _rows(spec, task, columns, rejects):
@@ -103,20 +105,34 @@ def read_examples(
         except (BadRow, TypeError, ValueError, KeyError) as error:
             rejects.add(where, str(error), repr(row)[:1000].encode("utf-8", "replace"))
             continue
-        if example.id in seen:
+        if example.id in places:
             rejects.duplicate()
             continue
-        seen.add(example.id)
+        places[example.id] = where
         rejects.keep()
         found.append(example)
+    found = found if labels else _labelled(found, places, rejects)
     rejects.finish()
     rejects.unused += [name for name in there if name and name not in used]
     if not found:
         raise DataError("there is no row to use", where=spec, mend=rejects.summary())
     if limit is not None and len(found) > limit:
-        kept = set(sorted(seen, key=lambda name: hashlib.blake2b(name.encode(), digest_size=8).digest())[:limit])
+        ids = sorted((e.id for e in found), key=lambda name: hashlib.blake2b(name.encode(), digest_size=8).digest())
+        kept = set(ids[:limit])
         found = [example for example in found if example.id in kept]
     return found
+
+
+def _labelled(found: list[Example], places: Mapping[str, Where], rejects: Rejects) -> list[Example]:
+    """The examples without those labelled -1, which go to the rejects, where all other labels are numbers from 0 on."""
+    others = {example.label for example in found} - {UNLABELLED}
+    if "0" not in others or not all(label.isdecimal() for label in others):
+        return found
+    for example in found:
+        if example.label == UNLABELLED:
+            why = f"the label {UNLABELLED} says that there is none (if it is a class, name all of them in labels)"
+            rejects.take_back(places[example.id], why, example.to_json()[:1000])
+    return [example for example in found if example.label != UNLABELLED]
 
 
 def check_columns(task: Task, columns: Mapping[str, str]) -> None:

@@ -90,6 +90,11 @@ class Rejects:
         """Count a row whose equal was read before."""
         self.duplicates += 1
 
+    def take_back(self, where: Where, reason: str, start: str | bytes = "") -> None:
+        """Count a row that was kept as a bad one, which only the rows behind it could show. Raises as `add` does."""
+        self.kept -= 1
+        self.add(where, reason, start)
+
     def add(self, where: Where, reason: str, start: str | bytes = "") -> None:
         """Count and write down a bad row. Raises DataError if there are now too many."""
         text = start.decode("utf-8", "backslashreplace") if isinstance(start, bytes) else start
