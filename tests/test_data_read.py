@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -150,6 +151,30 @@ def test_files_of_other_types_in_a_folder_are_told_of(tmp_path: Path) -> None:
     write(tmp_path / "a.jsonl", GOOD)
     (tmp_path / "b.pdf").write_bytes(b"%PDF")
     assert "1 files not read: b.pdf" in load(str(tmp_path), "demonstrations").description
+
+
+def test_folders_behind_links_are_read_once_and_hidden_ones_not(tmp_path: Path) -> None:
+    mine, elsewhere = tmp_path / ".mine", tmp_path / "elsewhere"  # the folder that is named may be hidden itself
+    for folder in (mine / ".ipynb_checkpoints", mine / "sub" / ".git", elsewhere):
+        folder.mkdir(parents=True)
+    for number, name in enumerate(
+        (".mine/sub/a", ".mine/.ipynb_checkpoints/b-checkpoint", ".mine/sub/.git/c", "elsewhere/d")
+    ):
+        write(tmp_path / f"{name}.jsonl", GOOD | {"completion": name, "id": str(number)})
+    (mine / "linked").symlink_to(elsewhere)
+    (mine / "again").symlink_to(elsewhere)
+    (elsewhere / "up").symlink_to(mine)
+    (mine / "sub" / "round").symlink_to(mine / "sub")
+    rejects = Rejects()
+    assert [d.id for d in read(mine, "demonstrations", rejects=rejects)] == ["3", "0"]
+    assert (rejects.duplicates, rejects.unread) == (0, [])
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read every folder")
+def test_a_folder_that_may_not_be_read_is_told_of(tmp_path: Path) -> None:
+    write(tmp_path / "a.jsonl", GOOD)
+    (tmp_path / "closed").mkdir(mode=0)
+    assert "1 files not read: closed" in load(str(tmp_path), "demonstrations").description
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ A row is recognised by its keys (data/layouts.py) and becomes records of the ask
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, islice
@@ -78,8 +79,8 @@ def require_kind(kind: str) -> None:
 def files_of(path: Path, rejects: Rejects) -> list[Path]:
     """The readable files at a path, in order of name. Files of other types, and links to nowhere, go to `rejects.unread`.
 
-    So do files that say something about the rows beside them, as README.md does. Files whose names start with a dot are
-    passed over.
+    So do files that say something about the rows beside them, as README.md does. Files and folders whose names start with a
+    dot are passed over.
     """
     if path.is_file():
         if suffix_of(path) not in ROW_SUFFIXES + TEXT_SUFFIXES:
@@ -99,7 +100,7 @@ def files_of(path: Path, rejects: Rejects) -> list[Path]:
             "it is neither a file nor a folder", where=str(path), mend="write what it gives to a file first"
         )
     found = []
-    for file in sorted(p for p in path.rglob("*") if not p.is_dir() and not p.name.startswith(".")):
+    for file in _below(path, rejects):
         if file.is_file() and suffix_of(file) in ROW_SUFFIXES + TEXT_SUFFIXES:
             found.append(file)
         else:
@@ -115,6 +116,18 @@ def files_of(path: Path, rejects: Rejects) -> list[Path]:
         rejects.unread += [str(file) for file in about]
         found = [file for file in found if file not in about]
     return found
+
+
+def _below(root: Path, rejects: Rejects) -> list[Path]:
+    """All that is in a folder and no folder, in order of name. Links to folders are followed, each folder once."""
+    found, seen = [], set()
+    unreadable = lambda error: rejects.unread.append(str(error.filename))
+    for folder, folders, names in os.walk(root, onerror=unreadable, followlinks=True):
+        real = os.path.realpath(folder)
+        folders[:] = [] if real in seen else sorted(name for name in folders if not name.startswith("."))
+        found += [] if real in seen else [Path(folder, name) for name in names if not name.startswith(".")]
+        seen.add(real)
+    return sorted(found)
 
 
 def _found(
