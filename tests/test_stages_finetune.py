@@ -280,6 +280,18 @@ def test_what_cannot_be_asked_or_read_is_counted_and_told(toys, workspace):
         evaluate_tuned([("mine", tuned)], only, **how, name=None, on_event=lambda event: None)
 
 
+def test_held_out_texts_beyond_the_context_are_no_wrong_answers(files, models, workspace):
+    short = [{"source": question(c, t), "target": f"Yes, {c}.", "split": "train"} for c, t in pairs()[:8]]
+    held_out = [{**row, "source": f"{row['source']} {n}", "split": "validation"} for n, row in enumerate(short[:4])]
+    long = [{"source": LONG, "target": "No.", "split": "validation"}]
+    file = write(workspace.root / "t.jsonl", short + held_out + long)
+    told = []
+    mapping = recipe({"target": file}, models, "target", data={"overlong": "truncate_left_prompt"}, max_tokens=4)
+    result = start("finetune", mapping, workspace, "long", told.append)
+    assert result.details["examples"] == 4
+    assert any("1 held-out examples are longer than the context" in event.text for event in told)
+
+
 def test_shares_means_and_other_figures_have_intervals_of_their_own():
     right = [Example(id=str(n), text="t", label="ab"[n % 2], number=n / 2, answers=("w x y z",)) for n in range(8)]
     classes = interval_of(About(task="classification", context=9), ["a"] * 8, right, 0)

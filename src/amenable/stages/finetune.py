@@ -315,8 +315,10 @@ def _stream(config: Config, loaded: Loaded, policy: Policy, about: About) -> Str
         )
     held_out: list[Any] = []
     records: list[Example] = []
+    # a text to answer is never cut where it is asked: an answer that could not be given is no empty answer
+    how = "truncate_left_prompt" if overlong == "truncate_left_prompt" and config.task != "target" else "reject"
     for example in usable:
-        own, _ = units_of([example], policy.tokenizer, about, kind, "reject" if overlong == "error" else overlong)
+        own, _ = units_of([example], policy.tokenizer, about, kind, how)
         held_out += own
         records += [example] if own else []
     if len(records) < len(usable):
