@@ -11,7 +11,16 @@ import sqlalchemy as sa
 from amenable.errors import ConflictError, StoreError
 from amenable.feedback import erasing, lessons, projects, queue, review, submissions, views
 from amenable.feedback.database import reading, writing
-from amenable.feedback.forms import DEFAULT_QUESTIONS, Answered, Form, Question, parts_of, read_form, read_questions
+from amenable.feedback.forms import (
+    DEFAULT_QUESTIONS,
+    Answered,
+    Form,
+    Question,
+    parts_of,
+    read_form,
+    read_questions,
+    reordered,
+)
 from amenable.feedback.parts import Compared, Edited, Flagged, Ranked, Rated, Remarked, Written
 from amenable.feedback.projects import Settings
 from amenable.feedback.store import FEEDBACK_KINDS, NewGeneration, Store
@@ -118,6 +127,9 @@ def test_what_cannot_be_ranked_says_why() -> None:
         ("rank", Form(tiers=(0, 1, 2)), "'overall' is not answered for response 1"),
         ("rank", ranked(0, 1, 2).replace(cannot_rank="x"), "ranks and says that it cannot"),
         ("compare", Form(), "not said which"),
+        ("compare", Form(strength=1, tiers=(0,)), "1 tiers are given for 3"),
+        ("rate", Form(labels=(True,) * 4), "4 labels are given for 3"),
+        ("demonstrate", Form(text="Hello", edited=3), "no response at position 3"),
         ("label", Form(labels=(None, None, None)), "nothing is labelled"),
         ("rate", Form(), "no response is rated"),
         ("rank", Form(tiers=(0, 1, 2), answers=(Answered(question="overal", value=1, response=0),)), "did you mean"),
@@ -130,6 +142,12 @@ def test_what_cannot_be_ranked_says_why() -> None:
 def test_a_form_that_cannot_be_is_refused(kind: str, form: Form, words: str) -> None:
     with pytest.raises(StoreError, match=words):
         parts_of(form, kind, SHOWN, DEFAULT_QUESTIONS)
+
+
+@pytest.mark.parametrize("after", [SHOWN, SHOWN[::-1]])
+def test_what_a_stored_form_says_of_responses_that_there_are_not_is_left_out(after: tuple[int, ...]) -> None:
+    stored = Form(strength=1, tiers=(0,), labels=(True,) * 4, edited=3)
+    assert reordered(stored, SHOWN, after) == Form(strength=1 if after == SHOWN else -1)
 
 
 def test_forms_and_questionnaires_are_checked_when_read() -> None:

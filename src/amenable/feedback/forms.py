@@ -145,6 +145,11 @@ def parts_of(
 
     complete: required questions must be answered. Raises StoreError where the form says nothing that its task asks for, or something that cannot be.
     """
+    for what, said in (("tiers", form.tiers), ("labels", form.labels)):
+        if said is not None and len(said) != len(shown):
+            raise StoreError(f"{len(said)} {what} are given for {len(shown)} responses", mend="give one for each")
+    if form.edited is not None:
+        _at(shown, form.edited)
     parts: list[Part] = []
     match kind:
         case "rank":
@@ -152,10 +157,10 @@ def parts_of(
         case "compare":
             parts += _comparison(form, shown)
         case "label":
-            said = [(g, yes) for g, yes in zip(shown, form.labels or (), strict=False) if yes is not None]
-            if not said or len(form.labels or ()) != len(shown):
+            labels = [(g, yes) for g, yes in zip(shown, form.labels or (), strict=False) if yes is not None]
+            if not labels:
                 raise StoreError("nothing is labelled", mend=f"answer {label_question!r} for the response, or skip it")
-            parts += [Flagged(generation=g, question=label_question, yes=yes) for g, yes in said]
+            parts += [Flagged(generation=g, question=label_question, yes=yes) for g, yes in labels]
         case "demonstrate":
             parts.append(Written(text=form.text or ""))
         case "edit":
@@ -193,11 +198,13 @@ def is_kind(kind: str, value: object) -> bool:
 
 
 def reordered(form: Form, before: Sequence[int], after: Sequence[int]) -> Form:
-    """The same form for responses in another order (generation ids).
+    """The same form for responses in another order (generation ids), without what names responses that there are not: it
+    may be from before parts_of refused that.
 
     >>> reordered(Form(tiers=(0, 1), strength=-2), (5, 6), (6, 5))
     Form(answers=(), said_no=False, tiers=(1, 0), cannot_rank=None, strength=2, labels=None, text=None, edited=None, remark='')
     """
+    form = _of_so_many(form, len(before))
     if tuple(before) == tuple(after):
         return form
     to = [list(after).index(g) for g in before]  # position before → position after
@@ -214,6 +221,15 @@ def reordered(form: Form, before: Sequence[int], after: Sequence[int]) -> Form:
     if form.strength is not None:
         changes["strength"] = form.strength if to[0] == 0 else -form.strength
     return form.replace(**changes)
+
+
+def _of_so_many(form: Form, num_responses: int) -> Form:
+    fits = {
+        "tiers": form.tiers is None or len(form.tiers) == num_responses,
+        "labels": form.labels is None or len(form.labels) == num_responses,
+        "edited": form.edited is None or form.edited < num_responses,
+    }
+    return form if all(fits.values()) else form.replace(**{name: None for name, fit in fits.items() if not fit})
 
 
 def read_form(value: Any) -> Form:
@@ -249,8 +265,10 @@ def _ranking(form: Form, shown: Sequence[int]) -> list[Part]:
         if form.tiers is not None:
             raise StoreError("the form ranks and says that it cannot be ranked", mend="leave one of the two out")
         return []
-    if form.tiers is None or len(form.tiers) != len(shown):
-        raise StoreError(f"{len(form.tiers or ())} tiers are given for {len(shown)} responses")
+    if form.tiers is None:
+        raise StoreError(
+            f"0 tiers are given for {len(shown)} responses", mend="rank them, or say that it cannot be done"
+        )
     ranked = [(g, tier) for g, tier in zip(shown, form.tiers, strict=True) if tier is not None]
     if len(ranked) < 2:
         raise StoreError(
