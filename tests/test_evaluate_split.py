@@ -11,12 +11,16 @@ import pytest
 
 from amenable.chat.tokenizer import train_bpe
 from amenable.config.folder import WorkspaceFolder
+from amenable.data.rejects import Rejects
 from amenable.data.source import load
 from amenable.data.split import assign_splits
 from amenable.errors import ConfigError, DataError
+from amenable.models.folder import read_metadata
 from amenable.stages.data import DataConfig
 from amenable.stages.evaluate import Config, _documents, _fitting, _prompts, _shots
+from amenable.stages.evaluate_tuned import chosen
 from amenable.stages.ladder import Rung, asked_ids
+from amenable.stages.tuned import open_tuned
 from amenable.types import Demonstration, Document, Prompt, Sampling, assistant, user
 from tests.stage_makers import Toys, start, toys, workspace, write_rows
 
@@ -127,3 +131,25 @@ def test_a_long_conversation_is_left_out_and_kl_is_explained_on_the_page(toys: T
         and "drawn with top_p" in page
         and "1 prompts are longer" in page
     )
+
+
+@pytest.mark.parametrize("use_held_out", [False, True])
+def test_examples_that_a_fine_tuned_model_learned_from_are_not_called_held_out(
+    use_held_out: bool, toys: Toys, workspace: WorkspaceFolder, tmp_path: Path
+):
+    """The share of the run decides, whatever that of `evaluate` is."""
+    file = tmp_path / "t.jsonl"
+    file.write_text("".join(json.dumps({"text": f"The hat {n}.", "label": "ab"[n % 2]}) + "\n" for n in range(80)))
+    settings = {
+        "model": toys.base, "task": "classification", "context": 40,
+        "data": {"train": [str(file)], "held_out_share": 0.4, "use_held_out": use_held_out},
+        "train": {"steps": 1, "units_per_step": 4, "precision": "float32"},
+    }  # fmt: skip
+    model = start("finetune", settings, workspace, f"tuned-{use_held_out}").model
+    tuned = open_tuned(model, workspace)
+    learned = read_metadata(tuned.policy.folder)["data"][str(file)]["train_records"]
+    for share in (0.05, 0.4, 0.9):
+        found, part = chosen(tuned, str(file), Rejects(), split=None, held_out_share=share, limit=100)
+        assert (len(found), part) == ((80, "learned from") if use_held_out else (80 - learned, "held out"))
+    found, part = chosen(tuned, str(file), Rejects(), split="validation", held_out_share=0.05, limit=100)
+    assert part == ("validation, learned from" if use_held_out else "validation") and 16 < len(found) < 48

@@ -34,7 +34,9 @@ class TunedRow(Record, frozen=True):
     model: str
     task: str
     data: str
-    part: str  # which of its examples: all, held out, or one split
+    part: (
+        str  # which of its examples: all, held out, one split; "learned from" where the model learned from all of them
+    )
     examples: int
     by: str
     low: float
@@ -105,19 +107,22 @@ def chosen(
 ) -> tuple[list[Example], str]:
     """The examples to measure on, and which part of the data they are.
 
-    Of data that the model learned from, and of data that have parts: what was held out. Of all other data: all.
+    Of data that the model learned from, and of data that have parts: what was held out, by the share of the run that made the
+    model. Of all other data, and of those of which nothing was held out: all.
     """
     about = tuned.about
     found = read_examples(spec, about.task, columns=about.columns, labels=about.labels, rejects=rejects)
     data = read_metadata(tuned.policy.folder).get("data", {})
     learned = {name: known for name, known in data.items() if isinstance(known, dict) and "units" in known}
-    same = spec in learned or fingerprint(found) in {known.get("sha256") for known in learned.values()}
+    same = learned.get(spec) or next((k for k in learned.values() if k.get("sha256") == fingerprint(found)), None)
     parts = {example.split for example in found} - {None}
-    part = "all"
+    share = held_out_share if same is None else same.get("held_out_share", held_out_share)
+    from_all = same is not None and same.get("train_records") == same.get("records")
+    part = "learned from" if from_all else "all"
     if split is not None:
-        found, part = [e for e in found if side_of(e, held_out_share) == split], split
-    elif same or len(parts) > 1:
-        found, part = [e for e in found if side_of(e, held_out_share) != "train"], "held out"
+        found, part = [e for e in found if side_of(e, share) == split], f"{split}, learned from" if from_all else split
+    elif not from_all and (same is not None or len(parts) > 1):
+        found, part = [e for e in found if side_of(e, share) != "train"], "held out"
     if not found:
         raise ConfigError(
             f"no examples are left of the part {part!r}", where="data", mend="name other data, or another split"
