@@ -216,6 +216,7 @@ def test_an_edit_of_an_edit_takes_its_place(site: Site) -> None:
     ada.send("PUT", "/api/consent", {"given": True})
     second = edit(first["message"], "No, it is blu.")
     assert second["recorded"] and taught() == [("No, it is blu.", "Yes.")]
+    assert edit(first["message"], "No, it is blu.") == second and taught() == [("No, it is blu.", "Yes.")]  # sent twice
     third = edit(second["message"], "No, it is blue.")
     assert third["recorded"] and taught() == [("No, it is blue.", "Yes.")]
     assert [d.messages[-1].content for d in records(site, "chat", "demonstrations")] == ["No, it is blue."]
@@ -225,7 +226,8 @@ def test_an_edit_of_an_edit_takes_its_place(site: Site) -> None:
     ada.send("PUT", "/api/consent", {"given": False})
     ada.send("PUT", "/api/consent", {"given": True})
     assert taught() == []
-    assert edit(third["message"], "Blue it is.")["recorded"] and taught() == [("Blue it is.", "Yes.")]
+    for _ in range(2):
+        assert edit(third["message"], "Blue it is.")["recorded"] and taught() == [("Blue it is.", "Yes.")]
     assert shown(ada, number)[-1]["edited"] is True
     assert ada.send("DELETE", f"/api/conversations/{number}").status_code == 200
 
@@ -375,6 +377,19 @@ def test_a_vote_in_the_playground_is_a_pair(talking: Site) -> None:
     assert ada.post("/api/playground/votes", vote).json() == {"recorded": True}
     (pair,) = records(talking, "playground", "comparisons")
     assert (pair.chosen, pair.rejected) == ("Hello!", "No.")
+
+    def votes(*winners: str) -> int:
+        """How many annotations there are once these were said."""
+        for winner in winners:
+            assert ada.post("/api/playground/votes", vote | {"winner": winner}).json() == {"recorded": True}
+        with talking.engine.connect() as connection:
+            return int(connection.exec_driver_sql("SELECT count(*) FROM annotations").scalar_one())
+
+    assert votes("b", "b") == 1  # sent again: the reply was lost, or the button clicked twice
+    assert votes("tie", "tie", "both_bad", "both_bad", "a", "a", "b", "b") == 5
+    ada.send("PUT", "/api/consent", {"given": False})
+    ada.send("PUT", "/api/consent", {"given": True})
+    assert votes("b", "b") == 11  # five withdrawn, and said anew
     assert browser(talking, "chat").post("/api/playground/votes", vote).status_code == 403
 
 

@@ -414,6 +414,51 @@ def test_the_best_of_three_is_preferred_to_each_of_the_others(open_page: Any) ->
     ]
 
 
+def test_what_is_clicked_twice_or_tried_again_is_said_once(open_page: Any) -> None:
+    """A double click, and a second click after the vote for the best of three failed half-way."""
+    world = World(role="reviewer")
+    page = open_page(world, "/playground?model=starter&model=run:ppo-1&model=run:sft-1&prompt=Basil?")
+    page.get_by_role("button", name="Answer", exact=True).click()
+    best = page.get_by_role("group", name="Which is best?").get_by_role("button", name="run:ppo-1")
+    asked: list[str] = []
+
+    def fail_second(route: Any) -> None:
+        asked.append(route.request.post_data_json["b"]["model"])
+        route.fulfill(status=503, json={"detail": "The server is busy."}) if len(asked) == 2 else route.fallback()
+
+    page.route("**/votes", fail_second)
+    best.dblclick()
+    page.get_by_text("The server is busy.").wait_for()
+    assert page.get_by_role("group", name="Which is best?").get_by_role("button", name="starter").is_disabled()
+    best.click()
+    page.get_by_text("kept as 2 comparisons").wait_for()
+    assert asked == ["starter", "run:sft-1", "run:sft-1"]
+
+    world = World(role="chat")
+    page = open_page(world, "/chat/1")
+    held: list[Any] = []
+    page.route("**/edit", lambda route: held.append(route))
+    page.get_by_role("button", name="Edit the answer").first.click()
+    page.get_by_label("The answer as it should be").fill("Take the bus.")
+    page.get_by_role("button", name="Keep the edit").dblclick()
+    page.wait_for_selector("button[data-loading]")
+    for route in held:
+        route.fallback()
+    page.get_by_label("The answer as it should be").wait_for(state="detached")
+    assert len(held) == 1
+
+
+def test_a_thumb_down_says_nothing_of_an_earlier_thumb_up(open_page: Any) -> None:
+    world = World(role="chat")
+    page = open_page(world, "/chat/1")  # its first answer has a thumb up, because it is helpful
+    page.get_by_role("button", name="Bad answer").first.click()
+    page.get_by_role("dialog").get_by_text("made up").click()
+    page.get_by_role("dialog").get_by_role("button", name="Say so").click()
+    page.wait_for_selector("[role=dialog]", state="detached")
+    said = [body for _, path, body in world.seen if path == "/api/messages/2/thumb"]
+    assert [thumb["reasons"] for thumb in said] == [[], ["made up"]]
+
+
 def test_long_lists_are_shown_part_by_part(open_page: Any) -> None:
     """Tasks as the server sorts and picks them, and prompts as it finds them; the test's server gives four at a time."""
     from playwright.sync_api import expect

@@ -343,6 +343,7 @@ def conversation(world: World, query: Any, body: Any, number: str) -> Answer:
             "content": world.name(TASKS[3]["responses"][0]),
             "model": "run:ppo-1",
             "thumb": True,
+            "reasons": ["helpful"],
         },
         {"id": 3, "role": "user", "content": "And if it rains?"},
     ]

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import InstrumentedAttribute
 
 from amenable.errors import StoreError
-from amenable.feedback import rows, said
+from amenable.feedback import accounts, rows, said
 from amenable.feedback.accounts import Person
 from amenable.feedback.parts import Chosen, Edited, Part, Regenerated, Remarked, Thumb
 from amenable.feedback.tables import now
@@ -178,11 +178,15 @@ def edit(connection: sa.Connection, person: Person, number: int, text: str) -> t
     """Put the owner's wording beside an answer: (the new turn, whether it became training data).
 
     An edit of an edit words the model's answer anew, too, and supersedes what the edit before said of it.
+    The same again is no new edit: the reply to the first may be lost.
     """
     of = turn(connection, person, number)
     if not text.strip():
         raise StoreError("the edited answer is empty")
     source = of if not of.edited else None if of.edits_id is None else turn(connection, person, of.edits_id)
+    if source is not None and (standing := _standing_edit(connection, person, source.id, text)) is not None:
+        show_branch(connection, person, of.conversation_id, standing.id)
+        return standing.id, standing.edit_annotation_id is not None and text != source.content
     before = of.edit_annotation_id
     if before is not None and _is_superseded(connection, before):
         before = None  # withdrawn with the consent of that time, or by another edit of the same wording
@@ -198,6 +202,17 @@ def edit(connection: sa.Connection, person: Person, number: int, text: str) -> t
     if number_of is not None:
         connection.execute(sa.update(Turn).where(Turn.id == made).values(edit_annotation_id=number_of))
     return made, number_of is not None and parts != ()
+
+
+def _standing_edit(connection: sa.Connection, person: Person, source: int, text: str) -> sa.Row[Any] | None:
+    """The edit of a model's answer that says this already: as training data that still counts, where the person agrees."""
+    agreed = accounts.consent(connection, person.id)[0]
+    same = sa.select(Turn.__table__).where(Turn.edits_id == source, Turn.content == text).order_by(Turn.id.desc())
+    for found in connection.execute(same).all():
+        made = found.edit_annotation_id
+        if (made is not None and not _is_superseded(connection, made)) == agreed:
+            return found
+    return None
 
 
 def choose(connection: sa.Connection, person: Person, number: int, over: int) -> bool:
@@ -262,10 +277,9 @@ def delete(connection: sa.Connection, person: Person, number: int) -> None:
 
 def _stored(connection: sa.Connection, person: Person, of: sa.Row[Any]) -> tuple[int, int]:
     """(prompt, generation) of an answer in the store, made if need be; (0, 0) without consent: nothing is stored."""
-    from amenable.feedback.accounts import consent
     from amenable.feedback.tables import Generation
 
-    if not consent(connection, person.id)[0]:
+    if not accounts.consent(connection, person.id)[0]:
         return 0, 0
     if of.generation_id is not None:
         prompt = connection.execute(

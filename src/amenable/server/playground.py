@@ -20,7 +20,7 @@ from amenable.feedback import accounts, rows, said
 from amenable.feedback.accounts import Person
 from amenable.feedback.database import reading, writing
 from amenable.feedback.said import Winner
-from amenable.feedback.tables import User, now
+from amenable.feedback.tables import Annotation, ChatFeedback, ComparisonEntry, Generation, RankEntry, User, now
 from amenable.feedback.talk_tables import Battle, Preset, Share
 from amenable.server.access import AnyOne, Generating, LabelerUp
 from amenable.server.bodies import Body, Drawing, Id, Json, Named, Said, Text, Turns, messages
@@ -153,6 +153,8 @@ def vote(new: Vote, person: LabelerUp, site: SiteDep) -> Json:
         model_folder(shown.model, site.workspace)
     completions = (_of_shown(new.a), _of_shown(new.b))
     with writing(site.engine) as connection:
+        if _voted_already(connection, person, new):
+            return {"recorded": True}  # the same again: the reply to the first may be lost
         kept = said.vote(connection, "playground", person, messages(new.messages, new.system), completions, new.winner)
     return {"recorded": kept}
 
@@ -160,6 +162,28 @@ def vote(new: Vote, person: LabelerUp, site: SiteDep) -> Json:
 def _of_shown(shown: Shown) -> Json:
     sampling = msgspec.to_builtins(shown.sampling.sampling())
     return {"model": shown.model, "text": shown.text, "seed": shown.seed, "sampling": sampling}
+
+
+def _voted_already(connection: sa.Connection, person: Person, new: Vote) -> bool:
+    """Whether this is the person's newest vote on a conversation, and still counts. A vote stores its two answers first, then itself."""
+    if not accounts.consent(connection, person.id)[0]:
+        return False
+    prompt = said.prompt_of(connection, "playground", person, messages(new.messages, new.system))
+    of_prompt = sa.select(Generation.id, Generation.model, Generation.text, Generation.seed)
+    newest = of_prompt.where(Generation.prompt_id == prompt).order_by(Generation.id.desc()).limit(2)
+    shown = connection.execute(newest).all()[::-1]
+    if [row[1:] for row in shown] != [(one.model, one.text, one.seed) for one in (new.a, new.b)]:
+        return False
+    a, b = (row.id for row in shown)
+    same: dict[Winner, sa.Select[Any]] = {
+        "a": sa.select(ComparisonEntry.annotation_id).where(ComparisonEntry.chosen_id == a),
+        "b": sa.select(ComparisonEntry.annotation_id).where(ComparisonEntry.chosen_id == b),
+        "tie": sa.select(RankEntry.annotation_id).where(RankEntry.generation_id == a),
+        "both_bad": sa.select(ChatFeedback.annotation_id).where(ChatFeedback.generation_id == a),
+    }
+    made = connection.execute(same[new.winner]).scalars().first()
+    later = sa.select(Annotation.id).where(Annotation.supersedes_id == made)
+    return made is not None and connection.execute(later).first() is None
 
 
 def _check_room(connection: sa.Connection, table: type[Preset] | type[Share], person: Person, most: int) -> None:

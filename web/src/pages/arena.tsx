@@ -7,6 +7,7 @@ import { IntervalBar } from "../parts/interval";
 import { useKeys } from "../parts/keys";
 import { Page } from "../parts/page";
 import { Prose } from "../parts/prose";
+import { useSending } from "../parts/sending";
 import { Loaded, Nothing } from "../parts/states";
 import { tellError } from "../parts/tell";
 import { ConsentLine } from "../talk/consent";
@@ -33,7 +34,8 @@ function Battle() {
   const [names, setNames] = useState<{ a: string; b: string; recorded?: boolean } | null>(null);
   const a = useReply();
   const b = useReply();
-  const ready = battle !== null && !names && !!a.reply.done && !!b.reply.done;
+  const { sending, send } = useSending();
+  const ready = !sending && battle !== null && !names && !!a.reply.done && !!b.reply.done;
   const start = () => {
     setNames(null);
     a.clear();
@@ -45,7 +47,7 @@ function Battle() {
       void b.start(`/api/arena/${id}/stream`, { side: "b" });
     }).catch(tellError);
   };
-  const vote = (winner: Winner) => void post<{ a: string; b: string; recorded: boolean }>(`/api/arena/${battle}/vote`, { winner }).then((answer) => (setNames(answer), client.invalidateQueries({ queryKey: ["board"] }))).catch(tellError);
+  const vote = (winner: Winner) => send(() => post<{ a: string; b: string; recorded: boolean }>(`/api/arena/${battle}/vote`, { winner }).then((answer) => (setNames(answer), void client.invalidateQueries({ queryKey: ["board"] }))));
   useKeys((key) => {
     const found = VOTES.find(([, , k]) => k === key);
     return ready && found ? (vote(found[0]), true) : false;

@@ -7,6 +7,7 @@ import { get, list, post, put, remove } from "../api";
 import { Icon } from "../icons";
 import { Page } from "../parts/page";
 import { Prose } from "../parts/prose";
+import { useSending } from "../parts/sending";
 import { tell, tellError } from "../parts/tell";
 import { ConsentLine } from "../talk/consent";
 import { useModels } from "../talk/models";
@@ -41,6 +42,9 @@ const Column = forwardRef<ColumnHandle, { model: string; onWhole: (whole: boolea
 
 function Vote({ messages, models, columns }: { messages: Message[]; models: string[]; columns: RefObject<Record<string, ColumnHandle | null>> }) {
   const [voted, setVoted] = useState<string | null>(null);
+  const kept = useRef<Record<string, boolean>>({}); // of each pair that the server has: whether it was recorded
+  const [begun, setBegun] = useState<string | null>(null); // the best one, once a pair says so: another would contradict it
+  const { sending, send } = useSending();
   const side = (model: string) => {
     const column = columns.current[model]!;
     const { seed, system: _, ...sampling } = column.sampling();
@@ -50,13 +54,14 @@ function Vote({ messages, models, columns }: { messages: Message[]; models: stri
   /** Of more than two the best one is preferred to each of the others: a pair each. */
   const vote = async (winner: string, words: string) => {
     const pairs = models.length === 2 ? [[models[0], models[1], winner]] : models.filter((m) => m !== words).map((m) => [words, m, "a"]);
-    try {
-      let recorded = true;
-      for (const [a, b, which] of pairs) recorded = (await say(a, b, which)).recorded && recorded;
-      setVoted(recorded ? `${words}: kept as ${pairs.length === 1 ? "a comparison" : `${pairs.length} comparisons`}.` : `${words}: not kept, because you gave no consent.`);
-    } catch (error) {
-      tellError(error);
+    let recorded = true;
+    for (const [a, b, which] of pairs) {
+      const pair = `${a} ${b}`;
+      kept.current[pair] ??= (await say(a, b, which)).recorded;
+      recorded &&= kept.current[pair];
+      setBegun(words);
     }
+    setVoted(recorded ? `${words}: kept as ${pairs.length === 1 ? "a comparison" : `${pairs.length} comparisons`}.` : `${words}: not kept, because you gave no consent.`);
   };
   const choices = models.length === 2 ? [["a", models[0]], ["b", models[1]], ["tie", "Equal"], ["both_bad", "Both bad"]] : models.map((m) => ["best", m]);
   const asked = models.length === 2 ? "Which is better?" : "Which is best?";
@@ -64,7 +69,7 @@ function Vote({ messages, models, columns }: { messages: Message[]; models: stri
   return (
     <Group gap="xs" role="group" aria-label={asked}>
       <Text size="sm" fw={600}>{asked}</Text>
-      {choices.map(([winner, words]) => <Button key={winner} size="xs" variant="default" onClick={() => void vote(winner, words)}>{words}</Button>)}
+      {choices.map(([winner, words]) => <Button key={winner} size="xs" variant="default" disabled={sending || (begun !== null && begun !== words)} onClick={() => send(() => vote(winner, words))}>{words}</Button>)}
     </Group>
   );
 }

@@ -4,7 +4,8 @@ import { useState } from "react";
 import { post } from "../api";
 import { Icon } from "../icons";
 import { Prose } from "../parts/prose";
-import { tell, tellError } from "../parts/tell";
+import { useSending } from "../parts/sending";
+import { tell } from "../parts/tell";
 import type { ChatMessage } from "../types";
 
 const GOOD = ["helpful", "correct", "well put", "kind"];
@@ -14,15 +15,16 @@ type Recorded = { recorded: boolean; consent: boolean };
 export const noted = (answer: Recorded) => tell(answer.recorded ? "Noted. It can teach the model." : answer.consent ? "Noted for you. It teaches the model nothing new." : "Noted for you. It trains nothing, because you gave no consent.");
 
 function ThumbDialog({ message, up, onClose, onChanged }: { message: ChatMessage; up: boolean; onClose: () => void; onChanged: () => void }) {
-  const [reasons, setReasons] = useState<string[]>(message.reasons ?? []);
+  const [reasons, setReasons] = useState<string[]>([]); // the thumb that opened this took back those of an earlier one
   const [text, setText] = useState("");
-  const give = () => void post<Recorded>(`/api/messages/${message.id}/thumb`, { up, reasons, text }).then((answer) => (noted(answer), onChanged(), onClose())).catch(tellError);
+  const { sending, send } = useSending();
+  const give = () => send(() => post<Recorded>(`/api/messages/${message.id}/thumb`, { up, reasons, text }).then((answer) => (noted(answer), onChanged(), onClose())));
   return (
     <Modal opened onClose={onClose} title={up ? "What was good about it?" : "What was wrong with it?"}>
       <Stack>
         <Chip.Group multiple value={reasons} onChange={setReasons}><Group gap="xs">{(up ? GOOD : BAD).map((reason) => <Chip key={reason} value={reason} variant="outline">{reason}</Chip>)}</Group></Chip.Group>
         <Textarea label="In your words" autosize minRows={2} maxLength={2000} value={text} onChange={(e) => setText(e.currentTarget.value)} />
-        <Group justify="flex-end"><Button variant="default" onClick={onClose}>Leave it at the thumb</Button><Button onClick={give}>Say so</Button></Group>
+        <Group justify="flex-end"><Button variant="default" onClick={onClose}>Leave it at the thumb</Button><Button loading={sending} onClick={give}>Say so</Button></Group>
       </Stack>
     </Modal>
   );
@@ -30,11 +32,12 @@ function ThumbDialog({ message, up, onClose, onChanged }: { message: ChatMessage
 
 function Editing({ message, onClose, onChanged }: { message: ChatMessage; onClose: () => void; onChanged: () => void }) {
   const [text, setText] = useState(message.content);
-  const keep = () => void post<Recorded>(`/api/messages/${message.id}/edit`, { text }).then((answer) => (noted(answer), onChanged(), onClose())).catch(tellError);
+  const { sending, send } = useSending();
+  const keep = () => send(() => post<Recorded>(`/api/messages/${message.id}/edit`, { text }).then((answer) => (noted(answer), onChanged(), onClose())));
   return (
     <Stack gap="xs">
       <Textarea aria-label="The answer as it should be" autosize minRows={3} maxLength={20000} value={text} onChange={(e) => setText(e.currentTarget.value)} autoFocus />
-      <Group justify="flex-end"><Button size="xs" variant="default" onClick={onClose}>Leave it</Button><Button size="xs" disabled={!text.trim() || text === message.content} onClick={keep}>Keep the edit</Button></Group>
+      <Group justify="flex-end"><Button size="xs" variant="default" onClick={onClose}>Leave it</Button><Button size="xs" disabled={!text.trim() || text === message.content} loading={sending} onClick={keep}>Keep the edit</Button></Group>
     </Stack>
   );
 }
@@ -42,12 +45,13 @@ function Editing({ message, onClose, onChanged }: { message: ChatMessage; onClos
 export function AssistantMessage({ message, busy, onRegenerate, onChanged, onShow }: { message: ChatMessage; busy: boolean; onRegenerate: () => void; onChanged: () => void; onShow: (message: number) => void }) {
   const [editing, setEditing] = useState(false);
   const [thumbing, setThumbing] = useState<boolean | null>(null);
+  const { sending, send } = useSending();
   const others = message.alternatives ?? [];
   const thumb = (up: boolean) => {
     const next = message.thumb === up ? null : up;
-    void post<Recorded>(`/api/messages/${message.id}/thumb`, { up: next, reasons: [], text: "" }).then(() => (onChanged(), next !== null && setThumbing(up))).catch(tellError);
+    send(() => post<Recorded>(`/api/messages/${message.id}/thumb`, { up: next, reasons: [], text: "" }).then(() => (onChanged(), next !== null && setThumbing(up))));
   };
-  const choose = (better: number, over: number) => void post<Recorded>(`/api/messages/${better}/choose`, { over }).then((answer) => (noted(answer), onChanged())).catch(tellError);
+  const choose = (better: number, over: number) => send(() => post<Recorded>(`/api/messages/${better}/choose`, { over }).then((answer) => (noted(answer), onChanged())));
   const other = others.find((o) => o.id === message.rival);
   const all = [message, ...others].sort((a, b) => a.id - b.id);
   const at = all.findIndex((m) => m.id === message.id);
@@ -58,7 +62,7 @@ export function AssistantMessage({ message, busy, onRegenerate, onChanged, onSho
         {editing ? <Editing message={message} onClose={() => setEditing(false)} onChanged={onChanged} /> : other ? (
           <>
             <div className="columns" style={{ "--columns": 2 } as React.CSSProperties}>
-              {[message, other].sort((a, b) => a.id - b.id).map((one, i, [a, b]) => <article className="response" key={one.id} aria-label={`Answer ${i + 1}`}><Prose text={one.content} /><Button mt="sm" size="xs" variant="default" disabled={busy} onClick={() => choose(one.id, one === a ? b.id : a.id)}>This one is better</Button></article>)}
+              {[message, other].sort((a, b) => a.id - b.id).map((one, i, [a, b]) => <article className="response" key={one.id} aria-label={`Answer ${i + 1}`}><Prose text={one.content} /><Button mt="sm" size="xs" variant="default" disabled={busy || sending} onClick={() => choose(one.id, one === a ? b.id : a.id)}>This one is better</Button></article>)}
             </div>
             <Text size="xs" c="dimmed" mt={6}>Or write on: the conversation then goes on from {message.id < other.id ? "the first" : "the second"}.</Text>
           </>
