@@ -19,7 +19,7 @@ from amenable.errors import ConfigError, ResourceError
 from amenable.server.run import listen
 from amenable.server.settings import ServerSettings, check
 from amenable.server.site import Site
-from tests.server_makers import client_of, site, wait_for
+from tests.server_makers import browser, client_of, site, wait_for
 
 __all__ = ["site"]
 MEBIBYTE = 1 << 20
@@ -44,6 +44,23 @@ def test_a_long_request_is_refused_before_it_is_read(site: Site) -> None:
     told = client.post("/api/health", content=b"x", headers={"content-length": str(1 << 30)})
     assert told.status_code == 413
     assert client.post("/api/sign-in", content=b"x" * (MEBIBYTE + 1)).status_code == 413
+
+
+def test_only_administrators_send_whole_files(site: Site) -> None:
+    path, body = "/api/projects/1/prompts", b'{"prompts": [%s]}' % (b"{}," * (MEBIBYTE // 2))
+    headers = {"content-type": "application/json"}
+    boss, labeler = browser(site, "administrator"), browser(site, "labeler")
+    bearers = []
+    for person in (boss, labeler):
+        secret = person.post("/api/tokens", {"name": "a"}).json()["token"]
+        bearers.append({"authorization": f"Bearer {secret}"})
+    strangers = (client_of(site), labeler.client)
+    assert [c.post(path, content=body, headers=headers).status_code for c in strangers] == [413, 413]
+    in_pieces = client_of(site).post(path, content=iter([body]), headers=headers)
+    assert in_pieces.status_code == 413 and "only imports of administrators" in in_pieces.json()["detail"]
+    assert boss.client.post(path, content=body, headers={**headers, "x-csrf-token": boss.csrf}).status_code == 422
+    sent = [client_of(site).post(path, content=body, headers={**headers, **bearer}) for bearer in bearers]
+    assert [answer.status_code for answer in sent] == [422, 413]
 
 
 def test_the_front_end(site: Site, tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hmac
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, MutableMapping
 from datetime import timedelta
 from typing import Annotated, Any
 from urllib.parse import urlsplit
@@ -76,11 +76,8 @@ def _by_session(request: Request, site: Site) -> Person | None:
 
 
 def _by_token(request: Request, site: Site) -> Person:
-    scheme, _, secret = request.headers["authorization"].partition(" ")
-    found = None
-    if scheme.lower() == "bearer":
-        with reading(site.engine) as connection:
-            found = accounts.token(connection, secret.strip())
+    with reading(site.engine) as connection:
+        found = accounts.token(connection, _bearer(request))
     if found is None:
         site.rates.take("any", f"address {address(request)}")
         raise SignInFirst("this API token is not known", mend="make one under /account, or with POST /api/tokens")
@@ -89,6 +86,24 @@ def _by_token(request: Request, site: Site) -> Person:
         with writing(site.engine) as connection:
             accounts.use_token(connection, number)
     return person
+
+
+def may_import(site: Site, scope: MutableMapping[str, Any]) -> bool:
+    """Whether a session or API token of an administrator asks, so that a long body is worth reading. `ask` still follows."""
+    request = Request(scope)
+    with reading(site.engine) as connection:
+        found: tuple[Any, ...] | None
+        if "authorization" in request.headers:
+            found = accounts.token(connection, _bearer(request))
+        else:
+            found = accounts.session(connection, session_secret(request, site), idle=idle(site), longest=longest(site))
+    return found is not None and found[0].role == "administrator"
+
+
+def _bearer(request: Request) -> str:
+    """The secret of a request's API token; "" where it carries none."""
+    scheme, _, secret = request.headers["authorization"].partition(" ")
+    return secret.strip() if scheme.lower() == "bearer" else ""
 
 
 def _check_csrf(request: Request, site: Site) -> None:

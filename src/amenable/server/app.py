@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import anyio.to_thread
@@ -70,5 +71,5 @@ def create_app(site: Site, *, static: Path = pages.STATIC) -> FastAPI:
     for router in (labelling, projects, reviewing):
         app.include_router(router, dependencies=[Depends(access.ask)])
     pages.install(app, static)
-    app.add_middleware(Guard, settings=site.settings)
+    app.add_middleware(Guard, settings=site.settings, may_import=partial(access.may_import, site))
     return app

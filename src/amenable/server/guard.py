@@ -10,6 +10,8 @@ import re
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
+import anyio.to_thread
+
 from amenable.server.settings import ServerSettings
 
 Scope = MutableMapping[str, Any]
@@ -37,14 +39,18 @@ HEADERS = {
     "permissions-policy": "camera=(), microphone=(), geolocation=()",
 }
 LARGE = re.compile(r"/api/projects/[^/]+/(import|prompts)")
-"""Routes that take whole files."""
+"""Routes that take whole files, from administrators alone."""
 
 
 class Guard:
-    """Wraps an app: wrong host, too long a body, and the answer's headers."""
+    """Wraps an app: wrong host, too long a body, and the answer's headers.
 
-    def __init__(self, app: App, settings: ServerSettings) -> None:
-        self.app, self.settings = app, settings
+    may_import: whether who asks may send whole files; it may take a while. A body is read, and much of it parsed, before the
+    app sees who asks: from anybody else a long one would stall the server.
+    """
+
+    def __init__(self, app: App, settings: ServerSettings, may_import: Callable[[Scope], bool]) -> None:
+        self.app, self.settings, self.may_import = app, settings, may_import
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -55,13 +61,21 @@ class Guard:
         send = self._with_headers(scope["path"], send)
         if not self._host_is_ours(headers.get(b"host", b"").decode("latin-1")):
             return await _refuse(send, 400, "this server is not known by that name: start it with --name NAME")
-        limit = self.settings.max_import_bytes if LARGE.fullmatch(scope["path"]) else self.settings.max_body_bytes
-        told = headers.get(b"content-length", b"0")
-        if not told.isdigit():
+        told = headers.get(b"content-length")
+        if told is not None and not told.isdigit():
             return await _refuse(send, 400, "the request's length is not a number")
-        if int(told) > limit:
-            return await _refuse(send, 413, f"the request is longer than {limit:,} bytes")
+        limit = await self._limit(scope, None if told is None else int(told))
+        if told is not None and int(told) > limit:
+            return await _refuse(send, 413, _too_long(limit))
         await self._counted(scope, receive, send, limit)
+
+    async def _limit(self, scope: Scope, told: int | None) -> int:
+        """How long the body may be. told: how long it is said to be."""
+        usual = self.settings.max_body_bytes
+        if LARGE.fullmatch(scope["path"]) is None or (told is not None and told <= usual):
+            return usual
+        may = await anyio.to_thread.run_sync(self.may_import, scope)
+        return self.settings.max_import_bytes if may else usual
 
     async def _counted(self, scope: Scope, receive: Receive, send: Send, limit: int) -> None:
         """Run the app on a body that ends at the limit."""
@@ -86,7 +100,7 @@ class Guard:
             if not too_long:
                 raise
         if too_long and not begun:
-            await _refuse(send, 413, f"the request is longer than {limit:,} bytes")
+            await _refuse(send, 413, _too_long(limit))
 
     def _host_is_ours(self, host: str) -> bool:
         name = re.sub(r":\d+$", "", host).lower()
@@ -113,6 +127,10 @@ class Guard:
             await send(message)
 
         return sending
+
+
+def _too_long(limit: int) -> str:
+    return f"the request is longer than {limit:,} bytes; only imports of administrators who are signed in may be longer"
 
 
 async def _refuse(send: Send, status: int, detail: str) -> None:
