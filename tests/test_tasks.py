@@ -13,6 +13,7 @@ from amenable.data.registry import read_worded as worded
 from amenable.data.registry.entries import entry, names
 from amenable.data.source import load
 from amenable.data.tasks import LoadedTask, Options, draw_counts, load_tasks, mixture, without_near
+from amenable.data.tasks import worded as in_words
 from amenable.data.templates import Task, checked, options_of, parts_of, render, render_prompt
 from amenable.errors import DataError
 from amenable.types import Demonstration, assistant, user
@@ -262,3 +263,38 @@ def test_rows_tell_answers_options_and_sides_by_list_and_by_name(tmp_path: Path)
     put(tmp_path / "c.jsonl", '{"word": "a", "answer": "no", "split": "holdout"}')
     with pytest.raises(DataError, match="no side 'holdout'"):
         load_tasks([spec + "c.jsonl"])
+
+
+def test_a_row_that_gives_nothing_or_no_text_is_told_by_its_line(tmp_path: Path) -> None:
+    put(tmp_path / "t.toml", 'cluster = "c"\nfields = ["word", "more"]\ntemplates = ["{word} {more}?", "{word}?"]')
+    spec, rows = f"{tmp_path}/t.toml@{tmp_path}/rows.jsonl", tmp_path / "rows.jsonl"
+    good = {"word": 1, "more": "b", "answer": 2}
+    put(rows, "\n".join(map(json.dumps, (good, {"word": "a", "more": None, "answer": [3, "c"]}))))
+    [task] = load_tasks([spec])
+    assert [(r.meta["fields"], r.meta["answers"]) for r in task.records] == [
+        ({"word": "1", "more": "b"}, ["2"]),
+        ({"word": "a"}, ["3", "c"]),
+    ]
+    for row, words in (
+        ({"wrod": "a", "more": "b", "answer": "c"}, "the row lacks word"),
+        ({"word": " ", "answer": "c"}, "the row lacks word"),
+        ({"word": ["a", "b"], "answer": "c"}, "word must be a text, not list"),
+        ({"word": "a", "answer": {"text": ["c"], "answer_start": [0]}}, "answer must be a text, not dict"),
+        ({"word": "a", "answer": [["c"]]}, "answer is no list of texts"),
+        ({"word": "a", "answer": [" "]}, "the row has no answer"),
+    ):
+        put(rows, "\n".join(map(json.dumps, (good, row))))
+        with pytest.raises(DataError, match=words) as told:
+            load_tasks([spec])
+        assert str(told.value.where) == f"{rows}:2"
+
+
+def test_examples_that_no_template_words_are_not_counted_as_drawn() -> None:
+    task = Task(cluster="c", fields=("word",), templates=("{word}?",))
+    records = [record(n).replace(meta={"fields": {"word": "a"} if n % 2 else {"wrod": "a"}}) for n in range(6)]
+    found, notes = in_words([LoadedTask("t", task, tuple(records))], Options())
+    assert len(found) == 3
+    assert notes == [
+        "t: 3 of 6 training examples drawn",
+        "t: 3 examples left out, as they lack what every template asks for",
+    ]

@@ -16,6 +16,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -29,10 +30,20 @@ from amenable.data.options import parse_options
 from amenable.data.registry.entries import entry, names, tasks_of
 from amenable.data.registry.fetch import Progress, fetch
 from amenable.data.registry.read_preferences import split_in_name
-from amenable.data.rejects import Rejects
+from amenable.data.rejects import BadRow, Rejects
 from amenable.data.split import assign_splits
-from amenable.data.templates import ANSWER, Form, Task, drawn_templates, read_task, render
-from amenable.data.turns import missing
+from amenable.data.templates import (
+    ANSWER,
+    OPTIONS,
+    Form,
+    Task,
+    drawn_templates,
+    fields_of,
+    parts_of,
+    read_task,
+    render,
+)
+from amenable.data.turns import missing, text_of
 from amenable.errors import DataError, nearest
 from amenable.splitting import plain
 from amenable.types import Demonstration, Record, Split, assistant, user
@@ -108,8 +119,19 @@ def worded(tasks: Sequence[LoadedTask], options: Options) -> tuple[list[Demonstr
     """Training examples as many and in as many wordings as the options say, those of the other sides; and counts."""
     sizes = {t.name: len(t.side("train")) for t in tasks if t.side("train")}
     counts = draw_counts(sizes, cap=options.cap, temperature=options.temperature, size=options.size)
-    found = [r for t in tasks for r in _worded(t, counts.get(t.name, 0), options)]
-    return found, [f"{name}: {counts[name]:,} of {size:,} training examples drawn" for name, size in sizes.items()]
+    found: list[Demonstration] = []
+    notes: list[str] = []
+    for task in tasks:
+        chosen = random.Random(f"{options.seed}:{task.name}").sample(task.side("train"), counts.get(task.name, 0))
+        train = [own for record in chosen if (own := _worded(task, record, options))]
+        others = task.side("validation", "test")[: options.cap]
+        held_out = [own for record in others if (own := _worded(task, record, options))]
+        found += [record for own in (*train, *held_out) for record in own]
+        if task.name in sizes:
+            notes.append(f"{task.name}: {len(train):,} of {sizes[task.name]:,} training examples drawn")
+        if lost := len(chosen) + len(others) - len(train) - len(held_out):
+            notes.append(f"{task.name}: {lost:,} examples left out, as they lack what every template asks for")
+    return found, notes
 
 
 def draw_counts(sizes: Mapping[str, int], *, cap: int, temperature: float = 1.0, size: int = 0) -> dict[str, int]:
@@ -258,35 +280,58 @@ def _rows(name: str, task: Task, path: Path) -> list[Demonstration]:
     for number, row in enumerate(rows(path, Rejects(limit_share=0), limits=Limits(), structures=(ANSWER,)), 1):
         where = f"{path}:{row.where.line}"
         fields = row.value if isinstance(row.value, dict) else {}
-        answers = _several(fields.get(ANSWER), where, ANSWER) if isinstance(fields.get(ANSWER), list) else []
-        if not answers and (missing(fields.get(ANSWER)) or fields[ANSWER] == []):
+        answer = fields.get(ANSWER)
+        answers = _several(answer, where, ANSWER) if isinstance(answer, list) else [_text(answer, where, ANSWER)]
+        answers = [text for text in answers if text.strip()]
+        if not answers:
             raise DataError("the row has no answer", where=where, mend='give it a field "answer"')
-        answers = answers or [str(fields[ANSWER])]
-        parts = {f: str(fields[f]) for f in task.fields if not missing(fields.get(f))}
+        parts = {name: text for name in task.fields if (text := _text(fields.get(name), where, name)).strip()}
         meta: dict[str, Any] = {"fields": parts, "answers": answers}
         meta |= {"options": _several(fields["options"], where, "options")} if fields.get("options") else {}
-        found.append(
-            Demonstration(
-                id=f"{name}/{fields.get('id') or number}",
-                messages=(user("\n\n".join(parts.values())), assistant(answers[0])),
-                task=name,
-                split=_side(fields.get("split"), where),
-                meta=meta,
-            )
+        record = Demonstration(
+            id=f"{name}/{fields.get('id') or number}",
+            messages=(user("\n\n".join(parts.values())), assistant(answers[0])),
+            task=name,
+            split=_side(fields.get("split"), where),
+            meta=meta,
         )
+        _require_wordable(task, record, fields, where)
+        found.append(record)
     return found
+
+
+def _require_wordable(task: Task, record: Demonstration, fields: Mapping[str, Any], where: str) -> None:
+    """Raise DataError for a row that lacks what every template asks for: it would give nothing."""
+    parts = parts_of(task, record)
+    if task.usable(parts):
+        return
+    wanted = [fields_of(t) | fields_of(task.target(i)) for i, t in enumerate(task.templates)]
+    lacks = min((sorted(named - parts.keys() - {ANSWER}) for named in wanted), key=len)
+    names = ["options" if name == OPTIONS else name for name in lacks]
+    raise DataError(
+        f"the row lacks {' and '.join(names)}, without which no template can word it",
+        where=where,
+        mend=f"fill it in; the row has {', '.join(str(key) for key, value in fields.items() if not missing(value))}",
+    )
+
+
+def _text(value: Any, where: str, name: str) -> str:
+    """A text, or a number as text; of nothing the empty text."""
+    try:
+        return "" if missing(value) else text_of(value, name)
+    except BadRow as error:
+        raise DataError(str(error), where=where, mend="write it as one text, or as a number") from error
 
 
 def _several(value: Any, where: str, name: str) -> list[str]:
     """A list of texts; in a CSV file it is written as JSON."""
     if isinstance(value, str):
-        try:
+        with suppress(msgspec.DecodeError):
             value = msgspec.json.decode(value)
-        except msgspec.DecodeError:
-            value = None
-    if not isinstance(value, list) or any(isinstance(one, dict | list) or one is None for one in value):
-        raise DataError(f"{name} is no list of texts", where=where, mend='write it as ["yes", "no"], in CSV too')
-    return [str(one) for one in value]
+    if isinstance(value, list):
+        with suppress(BadRow):
+            return [text_of(one, name) for one in value]
+    raise DataError(f"{name} is no list of texts", where=where, mend='write it as ["yes", "no"], in CSV too')
 
 
 def _side(value: Any, where: str) -> Split | None:
@@ -307,11 +352,18 @@ def _matter(record: Demonstration) -> str:
     return plain("\n".join(map(str, record.meta["fields"].values())))
 
 
-def _worded(task: LoadedTask, count: int, options: Options) -> Iterator[Demonstration]:
-    chosen = random.Random(f"{options.seed}:{task.name}").sample(task.side("train"), count)
+def _worded(task: LoadedTask, record: Demonstration, options: Options) -> list[Demonstration]:
+    """The record in as many wordings as the options say; in none if no template can word it."""
     show = {"template": None, "shown": True, "hidden": False}[options.options]
-    for record in (*chosen, *task.side("validation", "test")[: options.cap]):
-        number = options.templates if record.split == "train" else 1
-        for index in drawn_templates(task.task, record, number, options.seed):
-            shots = shots_for(task, record, options.shots, f"{options.seed}:{record.id}:{index}")
-            yield render(task.task, record, index, options=show, shots=shots, form=options.form)
+    number = options.templates if record.split == "train" else 1
+    return [
+        render(
+            task.task,
+            record,
+            index,
+            options=show,
+            shots=shots_for(task, record, options.shots, f"{options.seed}:{record.id}:{index}"),
+            form=options.form,
+        )
+        for index in drawn_templates(task.task, record, number, options.seed)
+    ]
