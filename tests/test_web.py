@@ -157,6 +157,27 @@ def test_a_flag_is_one_letter_and_a_contradiction_is_said(open_page: Any) -> Non
     assert form["tiers"] == [0, None, None, 0]
 
 
+def test_ranking_with_single_keys_off(open_page: Any) -> None:
+    """By the list on each card: with Tab and arrows, by voice, and by a single pointer that cannot drag."""
+    from playwright.sync_api import expect
+
+    world = World()
+    page = desk(open_page, world)
+    press(page, "6 2 5 1")
+    page.wait_for_selector("[data-tier='3'] [data-position='3']")
+    page.evaluate("localStorage.setItem('amenable-single-keys', 'off')")
+    expect(page.locator("[data-position='0']")).to_be_focused()
+    press(page, "Tab ArrowDown ArrowDown")
+    page.wait_for_selector("[data-tier='2'] [data-position='0']")
+    expect(page.get_by_label("Place of response A")).to_be_focused()
+    page.get_by_label("Place of response B").select_option("not ranked")
+    page.wait_for_selector("[data-tier='none'] [data-position='1']")
+    page.get_by_label("Place of response D").select_option("1st")
+    page.get_by_role("button", name="Submit").click()
+    submitted(page)
+    assert world.done[0]["form"]["tiers"] == [2, None, 1, 0]
+
+
 def test_ranking_by_mouse_and_taking_it_back(open_page: Any) -> None:
     world = World()
     page = desk(open_page, world)

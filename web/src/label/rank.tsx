@@ -1,6 +1,6 @@
-/** Ranking all responses in tiers: one column a tier, full texts side by side. Drag a card by its head, or focus it and type its tier. */
+/** Ranking all responses in tiers: one column a tier, full texts side by side. Drag a card by its head, choose its place on it, or focus it and type that. */
 import { DndContext, DragOverlay, pointerWithin, PointerSensor, useDraggable, useDroppable, useSensor, useSensors, type DragEndEvent } from "@dnd-kit/core";
-import { Alert, Button, Group, Text } from "@mantine/core";
+import { Alert, Button, Group, NativeSelect, Text } from "@mantine/core";
 import { useEffect, useRef, useState } from "react";
 import { Icon } from "../icons";
 import { useKeys } from "../parts/keys";
@@ -10,10 +10,11 @@ import type { Form, Question, Work } from "../types";
 import { aboutPrompt, aboutResponse, answerOf, contradictions, mainScale, toggled } from "./form";
 import { Flags } from "./questions";
 
+const NONE = "none";
 const PLACES = ["1st", "2nd", "3rd", "4th", "5th", "6th", "7th", "8th", "9th"];
 
-function Card({ position, work, form, questions, keys, here, onFocus, onChange, cardRef, tier }: {
-  position: number; work: Work; form: Form; questions: Question[]; keys: Map<string, string>; here: boolean; onFocus: () => void; onChange: (form: Form) => void; cardRef: (element: HTMLElement | null) => void; tier: number | null;
+function Card({ position, work, form, questions, keys, here, onFocus, onPlace, onChange, cardRef, tier }: {
+  onPlace: (tier: number | null) => void; position: number; work: Work; form: Form; questions: Question[]; keys: Map<string, string>; here: boolean; onFocus: () => void; onChange: (form: Form) => void; cardRef: (element: HTMLElement | null) => void; tier: number | null;
 }) {
   const { setNodeRef, listeners, isDragging } = useDraggable({ id: position });
   const main = mainScale(questions);
@@ -23,12 +24,13 @@ function Card({ position, work, form, questions, keys, here, onFocus, onChange, 
   return (
     <article ref={(element) => (setNodeRef(element), cardRef(element))} className="response" tabIndex={0} aria-label={`Response ${letter(position)}, ${place}${rating === undefined ? "" : `, you rated it ${rating}`}`} data-here={here || undefined} data-dragging={isDragging || undefined} data-position={position} onFocus={onFocus}>
       {/* A press does not focus: the card in focus grows, and the board would move under the pointer that begins to drag. */}
-      <Group justify="space-between" mb="xs" wrap="nowrap" {...listeners} onMouseDown={(event) => event.preventDefault()} onClick={onFocus} className="handle" style={{ cursor: "grab", touchAction: "none" }}>
-        <Group gap={8}>
+      <Group mb="xs" gap={8} wrap="nowrap">
+        <Group gap={8} wrap="nowrap" {...listeners} onMouseDown={(event) => event.preventDefault()} onClick={onFocus} className="handle" style={{ flex: 1, cursor: "grab", touchAction: "none" }}>
+          <span className="grip" aria-hidden="true"><Icon name="grip" /></span>
           <span className="letter">{letter(position)}</span>
-          {rating !== undefined && <Text size="sm" c="dimmed">you rated it <b>{String(rating)}</b></Text>}
+          {rating !== undefined && <Text size="sm" c="dimmed">rated <b>{String(rating)}</b></Text>}
         </Group>
-        <span className="grip" aria-hidden="true"><Icon name="grip" /></span>
+        <NativeSelect size="xs" w={90} aria-label={`Place of response ${letter(position)}`} value={tier ?? NONE} onChange={({ currentTarget: { value } }) => onPlace(value === NONE ? null : +value)} data={[...work.responses.map((_, i) => ({ value: String(i), label: PLACES[i] })), { value: NONE, label: "not ranked" }]} />
       </Group>
       <Prose text={work.responses[position].text || "*(an empty response)*"} />
       {here ? (
@@ -60,15 +62,16 @@ export function RankStep({ work, form, keys, busy, onChange, onBack, onSubmit }:
   const [here, setHere] = useState(0);
   const [dragged, setDragged] = useState<number | null>(null);
   const cards = useRef<(HTMLElement | null)[]>([]);
-  const wantsFocus = useRef(true);
+  const wantsFocus = useRef<"card" | "place" | null>("card");
   const sensors = useSensors(useSensor(PointerSensor, { activationConstraint: { distance: 5 } }));
 
   useEffect(() => {
-    if (wantsFocus.current) cards.current[here]?.focus({ preventScroll: false });
-    wantsFocus.current = false;
+    const card = cards.current[here];
+    if (wantsFocus.current) (wantsFocus.current === "card" ? card : card?.querySelector("select"))?.focus();
+    wantsFocus.current = null;
   });
-  const focus = (position: number) => {
-    wantsFocus.current = true;
+  const focus = (position: number, on: "card" | "place" = "card") => {
+    wantsFocus.current = on;
     setHere(position);
   };
   const place = (position: number, tier: number | null) => onChange({ ...form, cannot_rank: undefined, tiers: tiers.map((old, i) => (i === position ? tier : old)) });
@@ -97,7 +100,7 @@ export function RankStep({ work, form, keys, busy, onChange, onBack, onSubmit }:
   };
   const members = (tier: number | null) => tiers.flatMap((t, i) => (t === tier ? [i] : []));
   const card = (position: number) => (
-    <Card key={position} position={position} work={work} form={form} questions={questions} keys={keys} here={here === position} tier={tiers[position]} onFocus={() => setHere(position)} onChange={onChange} cardRef={(element) => (cards.current[position] = element)} />
+    <Card key={position} position={position} work={work} form={form} questions={questions} keys={keys} here={here === position} tier={tiers[position]} onFocus={() => setHere(position)} onPlace={(tier) => (place(position, tier), focus(position, "place"))} onChange={onChange} cardRef={(element) => (cards.current[position] = element)} />
   );
   const against = contradictions(form, questions);
   const columns = Array.from({ length: num }, (_, tier) => (members(tier).length ? "minmax(240px, 1fr)" : "minmax(56px, 0.12fr)")).join(" ");
@@ -105,7 +108,7 @@ export function RankStep({ work, form, keys, busy, onChange, onBack, onSubmit }:
   return (
     <DndContext sensors={sensors} collisionDetection={pointerWithin} autoScroll={{ threshold: { x: 0.1, y: 0.06 } }} onDragStart={({ active }) => setDragged(Number(active.id))} onDragEnd={drop} onDragCancel={() => setDragged(null)}>
       <Group justify="space-between" gap="xs">
-        <Text size="sm" c="dimmed">Best on the left; responses in one column are equal. Drag a card by its head, or type its place.</Text>
+        <Text size="sm" c="dimmed">Best on the left; responses in one column are equal. Drag a card by its head, choose its place on it, or type that.</Text>
         <Button variant="subtle" size="compact-sm" onClick={onBack} leftSection={<Icon name="left" size={15} />}>Back to the ratings</Button>
       </Group>
       {against.length > 0 && (
