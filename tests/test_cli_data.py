@@ -131,6 +131,15 @@ def test_bad_rows_go_to_the_rejects_file_or_stop_the_command(
     assert json.loads((workspace / "bad.jsonl").read_text())["line"] == 1  # what the last command rejected, alone
 
 
+def test_rejects_never_replace_the_source(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with (workspace / "mine.jsonl").open("a") as file:
+        file.write('{"prompt": "Half a row\n')
+    before = (workspace / "mine.jsonl").read_bytes()
+    assert run(["data", "check", "mine.jsonl", "--rejects", "mine.jsonl", "--max-reject-share", "1"]) == 2
+    assert "among the rows that they come from" in capsys.readouterr().err
+    assert (workspace / "mine.jsonl").read_bytes() == before
+
+
 def test_check_tells_findings_and_fails_on_errors(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert out_json(capsys, "data", "check", "mine.jsonl")["ok"] is True
     leaky = [{**ROWS[0], "id": "1", "split": "train"}, {**ROWS[0], "id": "2", "rejected": "Cat.", "split": "test"}]

@@ -21,7 +21,7 @@ from amenable.data.formats import Limits
 from amenable.data.read import read
 from amenable.data.rejects import Rejects, Where
 from amenable.data.source import load
-from amenable.errors import DataError, MissingExtraError, ResourceError
+from amenable.errors import ConfigError, DataError, MissingExtraError, ResourceError
 from amenable.types import (
     KINDS,
     AnyRecord,
@@ -606,6 +606,25 @@ def test_rejects_of_all_sources_of_a_run_stand_in_one_file_and_those_of_a_new_co
     assert places("b") == ["a1", "a2", "b1", "b2"]
     assert places("a") == ["a1", "a2", "b1", "b2"]  # a run that goes on reads its data again
     assert places("c", anew=True) == ["c1", "c2"]
+
+
+def test_rejects_replace_rejects_and_nothing_else(tmp_path: Path) -> None:
+    (tmp_path / "rows").mkdir()
+    source = write(tmp_path / "rows" / "a.jsonl", GOOD, {"prompt": "x", "completion": ""})
+    before = source.read_bytes()
+    for rows, path in ((source, source), (source.parent, tmp_path / "rows" / "rejects.jsonl")):
+        with pytest.raises(ConfigError, match="among the rows that they come from"):
+            list(read(rows, "demonstrations", rejects=Rejects(1.0, path, anew=True)))
+    for content in (b"# Notes\n", b'{"file": "a"}\n', b"\xff", b"[" * 100_000):
+        (tmp_path / "other").write_bytes(content)
+        with pytest.raises(ConfigError, match="holds something else"):
+            list(read(source, "demonstrations", rejects=Rejects(1.0, tmp_path / "other", anew=True)))
+        assert (tmp_path / "other").read_bytes() == content
+    assert [p.name for p in source.parent.iterdir()] == ["a.jsonl"] and source.read_bytes() == before
+    (tmp_path / "other").write_bytes(b"")
+    for _ in range(2):
+        assert len(list(read(source, "demonstrations", rejects=Rejects(1.0, tmp_path / "other", anew=True)))) == 1
+    assert json.loads((tmp_path / "other").read_text())["line"] == 2
 
 
 def test_ten_rows_with_one_bad_one_stop_at_the_end(tmp_path: Path) -> None:

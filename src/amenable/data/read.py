@@ -63,6 +63,7 @@ def read(
     """
     require_kind(kind)
     paths = [Path(path)] if isinstance(path, str | Path) else [Path(p) for p in path]
+    rejects.sources += paths
     where = ", ".join(str(p) for p in paths[:3])
     return admit(_found(paths, kind, layout, rejects, limits), rejects, source=source, where=where)
 

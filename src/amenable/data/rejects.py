@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from amenable.errors import DataError, ResourceError
+from amenable.errors import ConfigError, DataError, ResourceError
 from amenable.splitting import side_named
 from amenable.types import Record
 
@@ -52,7 +52,8 @@ class Rejects:
     The share is looked at from the 50th row on, with an allowance for chance: bad rows may stand close together at first.
     At the end (`finish`) it is exact. limit_share 0 allows none and stops at the first, 1 allows all.
     path: where to write the rejects as JSONL; the file is made at the first reject. What other sources of a run have written
-    there stays, and a line that stands there is not written again; anew: whatever stands there goes.
+    there stays, and a line that stands there is not written again; anew: the rejects that stand there go. Raises ConfigError
+    if something else does, or if the path is one of `sources` or within one.
 
     >>> rejects = Rejects(limit_share=0.5)
     >>> rejects.keep(); rejects.add(Where("a.jsonl", 2), "empty response", "{...}")
@@ -73,6 +74,7 @@ class Rejects:
         self.kept, self.rejected, self.duplicates = 0, 0, 0
         self.reasons: Counter[str] = Counter()
         self.first: list[Reject] = []
+        self.sources: list[Path] = []  # files and folders that the rows come from
         self.unread: list[str] = []  # files of a folder that are of no readable type, or say something about its rows
         self.barren: Counter[str] = Counter()  # good rows that hold no record of the kind, by the kind
         self.unused: list[str] = []  # columns of the rows that nothing was made of; of a strange split, its value too
@@ -143,6 +145,8 @@ class Rejects:
         return bool(self.rejected or self.duplicates or self.barren or self.unread or self.unused)
 
     def _write(self, path: Path, line: bytes) -> None:
+        if self._anew and not self.rejected:
+            self._require_replaceable(path)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             if not self.rejected and not self._anew and path.exists():
@@ -154,6 +158,15 @@ class Rejects:
             what = f"rejected rows cannot be written down: {error.strerror or error}"
             raise ResourceError(what, where=str(path), mend="name a file that can be written") from error
 
+    def _require_replaceable(self, path: Path) -> None:
+        target = path.resolve()
+        if any(source in (target, *target.parents) for source in (s.resolve() for s in self.sources)):
+            what = "rejected rows are not written among the rows that they come from"
+            raise ConfigError(what, where=str(path), mend="name a file elsewhere for them")
+        if path.is_file() and not _holds_rejects(path):
+            what = "rejected rows would replace a file that holds something else"
+            raise ConfigError(what, where=str(path), mend="name another file for them, or move this one")
+
     def _too_many(self) -> DataError:
         shown = "\n".join(f"    {r.file}:{r.line}: {r.reason}" for r in self.first)
         return DataError(
@@ -161,6 +174,16 @@ class Rejects:
             where=str(self.path) if self.path else self.first[0].file,
             mend="mend the rows, or allow a larger share of rejects",
         )
+
+
+def _holds_rejects(path: Path) -> bool:
+    """Whether a file is empty or begins with a reject."""
+    try:
+        with path.open("rb") as file:
+            line = file.readline(1 << 20)
+        return not line or bool(msgspec.json.decode(line, type=Reject))
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return False
 
 
 def _first_of(names: list[str]) -> str:
