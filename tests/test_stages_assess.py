@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -20,8 +21,10 @@ from amenable.stages.assess_bench import Bench, BenchSettings
 from amenable.stages.assess_harmless import bbq, refusal
 from amenable.stages.assess_helpful import instructions
 from amenable.stages.assess_honest import truthfulqa
+from amenable.stages.build import open_policy
 from amenable.stages.judge import ModelJudge, RewardJudge, agreements, win_values
 from amenable.stages.subjects import Answer, Choice, Kept, RemoteSubject, as_raw, open_subject
+from amenable.stages.tasks import TaskSettings, as_asked, evaluate_tasks
 from amenable.types import Messages, Prompt, Sampling, assistant, user
 from tests.openai_makers import SEEN, serving
 from tests.stage_makers import Toys, start, toys  # noqa: F401 - a fixture
@@ -83,6 +86,26 @@ def test_answers_are_kept_by_model_prompts_and_sampling(tmp_path: Path) -> None:
     subject.hash = "other weights"
     ask.answers("x", prompts, Sampling())
     assert subject.calls == 4
+
+
+def test_another_chat_template_is_asked_anew(toys: Toys, tmp_path: Path) -> None:  # noqa: F811
+    """By both caches: the template stands in no weight, and decides what is read."""
+    workspace, other = init_workspace(tmp_path / "w"), tmp_path / "other"
+    shutil.copytree(toys.sft, other)
+    template = (other / "chat_template.jinja").read_text()
+    (other / "chat_template.jinja").write_text("{{ 'The hat is red.' }}" + template)
+    (tmp_path / "t.toml").write_text(
+        'cluster = "c"\nfields = ["w"]\ntemplates = ["Is it {w}?"]\noptions = ["yes", "no"]\n'
+    )
+    rows = [{"w": w, "answer": "yes", "split": "test"} for w in ("red", "white", "green")]
+    (tmp_path / "t.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    settings = TaskSettings(sets=(f"{tmp_path}/t.toml@{tmp_path}/t.jsonl",), draws=1)
+    for number, folder in enumerate((toys.sft, str(other)), 1):
+        subject = open_subject(str(folder), "m", "", workspace, context=0, precision=None)
+        Kept(subject, workspace, 0).answers("x", [Prompt(id="p", messages=(user("Is it?"),))], Sampling(max_tokens=2))
+        evaluate_tasks([as_asked("m", open_policy(str(folder), workspace), "")], settings, workspace=workspace, seed=0)
+        for cache in ("assess", "tasks"):
+            assert len(list((workspace.root / "cache" / cache).iterdir())) == number
 
 
 class Failing(Scripted):

@@ -258,6 +258,12 @@ class Tokenizer:
         return hashlib.sha256(self.inner.to_str().encode()).hexdigest()[:16]
 
     @cached_property
+    def turns_fingerprint(self) -> str:
+        """16 hex digits that tell two ways apart in which a model reads turns and ends its own: template, vocabulary, specials."""
+        about = [self.fingerprint, self.chat_template, self.specials, self.stop_ids]
+        return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:16]
+
+    @cached_property
     def guard(self) -> Guard:
         """What encodes rendered templates; for render.py."""
         return Guard(self.inner, self.controls)

@@ -34,9 +34,7 @@ class TunedRow(Record, frozen=True):
     model: str
     task: str
     data: str
-    part: (
-        str  # which of its examples: all, held out, one split; "learned from" where the model learned from all of them
-    )
+    part: str  # of its examples: all, held out, or one split; "learned from" where the model learned from all
     examples: int
     by: str
     low: float

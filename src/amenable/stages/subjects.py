@@ -2,8 +2,8 @@
 
 Both answer prompts. A model of this workspace tells how likely each of several choices is; of one behind a URL only its
 words are known, so it is shown the choices by letters and asked for one. What was answered is kept in the workspace's cache
-under the model's hash (a URL's name: what a server runs behind it may change) and all that decides it; what failed is asked
-again, for a server may be well by then.
+under the model's hash and its tokenizer's (a URL's name: what a server runs behind it may change) and all else that decides it;
+what failed is asked again, for a server may be well by then.
 """
 
 from __future__ import annotations
@@ -120,7 +120,8 @@ class LocalSubject:
 
     @property
     def hash(self) -> str:
-        return f"{self.asked.policy.hash} {'raw' if self.asked.raw else 'turns'} {self.precision}"
+        policy, how = self.asked.policy, "raw" if self.asked.raw else "turns"
+        return f"{policy.hash} {policy.tokenizer.turns_fingerprint} {how} {self.precision}"
 
     @property
     def context(self) -> int:
@@ -284,7 +285,7 @@ class Kept:
     def _kept(
         self, key: list[Any], kind: Any, asked: Sequence[Any], make: Callable[[Sequence[Any]], list[Any]]
     ) -> list[Any]:
-        whole = json.dumps([2, self.subject.hash, self.seed, key], sort_keys=True).encode()
+        whole = json.dumps([3, self.subject.hash, self.seed, key], sort_keys=True).encode()
         path = self.workspace.root / "cache" / "assess" / f"{hashlib.sha256(whole).hexdigest()}.json"
         found: list[Any] = [None] * len(asked)
         if path.is_file():

@@ -394,7 +394,7 @@ def _key(
 ) -> str:
     """Everything that decides a cell, hashed."""
     about = [
-        2, model.policy.hash, model.policy.tokenizer.fingerprint, drawn.task.name, drawn.form, drawn.template, seed, draw,
+        3, model.policy.hash, model.policy.tokenizer.turns_fingerprint, drawn.task.name, drawn.form, drawn.template, seed, draw,
         str(precision), model.policy.decode, msgspec.to_builtins(settings.replace(sets=(), shots=(), draws=1, limit=2)),
         msgspec.to_builtins(drawn.task.task),
     ]  # fmt: skip
