@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.web_texts import QUESTIONS, TASKS, scale
-from tests.web_world import ORIGIN, World
+from tests.web_world import ORIGIN, World, events
 from tests.web_world import run as run_page
 
 pytestmark = pytest.mark.browser
@@ -563,6 +563,29 @@ def test_what_the_server_refused_goes_back_into_the_box(open_page: Any, begun: b
     press(page, "Enter")
     page.get_by_role("alert").get_by_text("The model failed." if begun else "Too many requests.").wait_for()
     expect(box).to_have_value("" if begun else "Does it rain?")  # a question that was kept stands above
+
+
+@pytest.mark.parametrize("begun", ["/chat/1", "/chat"])
+def test_an_answer_ends_with_its_conversation_left(open_page: Any, begun: str) -> None:
+    """It does not show in the next one, nor stand in the way of a question there, nor lead back when it ends."""
+    from playwright.sync_api import expect
+
+    page = settled(open_page(World(role="chat"), begun))
+    held: list[Any] = []
+    page.route("**/conversations/1/reply", lambda route: held.append(route))
+    with page.expect_request("**/conversations/1/reply"):
+        page.get_by_label("Message", exact=True).fill("Does it rain?")
+        press(page, "Enter")
+    page.get_by_role("log").get_by_text("Does it rain?").wait_for()
+    page.get_by_role("link", name="A letter to the landlord").click()
+    page.wait_for_url("**/chat/2")
+    expect(page.get_by_role("log").get_by_text("Does it rain?")).to_have_count(0)
+    held.pop().fulfill(status=200, content_type="text/event-stream", body=events("It does."))
+    page.get_by_label("Message", exact=True).fill("And the rent?")
+    with page.expect_request("**/conversations/2/reply"):
+        press(page, "Enter")
+    page.get_by_role("button", name="Stop").wait_for(state="detached")
+    expect(page).to_have_url(f"{ORIGIN}/chat/2")
 
 
 def test_chat_without_a_model_says_what_to_do(open_page: Any) -> None:

@@ -2,7 +2,7 @@
 import { Alert, Box, Button, Drawer, Group, ScrollArea, Select, Stack, Switch, Text, Textarea } from "@mantine/core";
 import { useMediaQuery } from "@mantine/hooks";
 import { useQuery, useQueryClient } from "@tanstack/react-query";
-import { useEffect, useRef, useState } from "react";
+import { useEffect, useLayoutEffect, useRef, useState } from "react";
 import { useNavigate, useParams, useSearchParams } from "react-router";
 import { ApiError, get, patch, post, stream } from "../api";
 import { Icon } from "../icons";
@@ -18,13 +18,19 @@ import type { Delta, WholeConversation } from "../types";
 /** The answer or the two answers that are being written now. */
 interface Writing { question: string | null; a: string; b: string; pair: boolean; regenerates: number | null }
 
+/** What is said in one conversation. Whoever goes to another one, or to another page, ends the answer there. */
 function useTalk(id: string | undefined, model: string | null) {
   const client = useQueryClient();
   const navigate = useNavigate();
   const [writing, setWriting] = useState<Writing | null>(null);
-  const [error, setError] = useState<string | null>(null);
+  const [error, setError] = useState<{ about: string | undefined; message: string } | null>(null);
   const aborter = useRef<AbortController | null>(null);
-  useEffect(() => () => aborter.current?.abort(), []);
+  const leave = () => {
+    aborter.current?.abort();
+    aborter.current = null;
+    setWriting(null);
+  };
+  useLayoutEffect(() => leave, [id]);
   const refresh = async (conversation: string) => {
     await client.invalidateQueries({ queryKey: ["conversation", conversation] });
     void client.invalidateQueries({ queryKey: ["conversations"] });
@@ -35,10 +41,12 @@ function useTalk(id: string | undefined, model: string | null) {
     let now: Writing = { question: body.content ?? null, a: "", b: "", pair: !!body.pair, regenerates: body.regenerate ?? null };
     setWriting(now);
     const mine = (aborter.current = new AbortController());
+    const isHere = () => aborter.current === mine;
     let conversation = id;
     try {
       if (!conversation) conversation = String((await post<{ id: number }>("/api/conversations", { model })).id);
       for await (const event of stream<Delta>(`/api/conversations/${conversation}/reply`, { ...body, ...(model ? { model } : {}) }, mine.signal)) {
+        if (!isHere()) break;
         if (event.done) {
           if (body.pair && event.other === undefined) tell("Both answers are the same: there is nothing to choose.");
           break;
@@ -47,16 +55,16 @@ function useTalk(id: string | undefined, model: string | null) {
         setWriting(now);
       }
     } catch (failed) {
-      if (failed instanceof ApiError && failed.status !== 200) refused?.();
-      if ((failed as Error).name !== "AbortError") setError((failed as Error).message);
+      if (isHere() && failed instanceof ApiError && failed.status !== 200) refused?.();
+      if ((failed as Error).name !== "AbortError") setError({ about: conversation, message: (failed as Error).message });
     }
     if (conversation) {
       await refresh(conversation);
-      if (!id) navigate(`/chat/${conversation}`, { replace: true });
+      if (!id && isHere()) navigate(`/chat/${conversation}`, { replace: true });
     }
-    setWriting(null);
+    if (isHere()) setWriting(null);
   };
-  return { writing, error, send, stop: () => aborter.current?.abort(), refresh };
+  return { writing, error: error?.about === id ? error?.message : null, send, stop: () => aborter.current?.abort(), refresh };
 }
 
 export default function Chat() {
