@@ -455,6 +455,21 @@ def test_values_that_are_none_are_no_values(task, good, bad, words, tmp_path):
     assert all(type(text) is str for text in (found.text, *found.answers))
 
 
+def test_a_number_that_pandas_left_out_is_no_value(tmp_path):
+    arrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    nan = float("nan")
+    table = {"text": ["a", "b"], "second": [nan, nan], "label": [1.0, nan], "answer": [2.0, nan]}
+    parquet.write_table(arrow.table(table), tmp_path / "a.parquet")
+    for task, why in (("classification", "the label is empty"), ("target", "there is no answer")):
+        rejects = Rejects(limit_share=0.5)
+        (found,) = read_examples(str(tmp_path / "a.parquet"), task, columns={}, rejects=rejects)
+        assert (found.text, found.second) == ("a", "") and rejects.first[0].reason == why
+    table = {"words": [["a"], ["b"]], "tags": [[1.0], [nan]]}
+    parquet.write_table(arrow.table(table), tmp_path / "b.parquet")
+    with pytest.raises(DataError, match="one of the tags is NaN"):
+        read_examples(str(tmp_path / "b.parquet"), "tokens", columns={}, rejects=Rejects())
+
+
 @pytest.mark.parametrize(
     "classes, named, kept", [((0, 1), (), 4), ((1, 2), (), 6), (("a", "b"), (), 6), ((0, 1), ("-1", "0", "1"), 6)]
 )

@@ -24,7 +24,7 @@ from amenable.data.registry.entries import names as public_names
 from amenable.data.rejects import BadRow, Rejects, Where
 from amenable.data.row_fields import asked
 from amenable.data.source import load, paths_of
-from amenable.data.turns import text_of
+from amenable.data.turns import missing, text_of
 from amenable.errors import ConfigError, DataError, nearest
 from amenable.splitting import plain, side_named, split_of
 from amenable.types import Demonstration, Label, Record, Split
@@ -243,11 +243,11 @@ def _example(row: Mapping[str, Any], task: Task, columns: Mapping[str, str], lab
         _require_known(tags, labels)
         return _named(Example(id="", words=words, tags=tags, split=split))
     text = _asked(row) if task == "target" and "text" not in columns else text_of(value["text"], "text")
-    second = "" if value.get("second") is None else text_of(value["second"], "second")
+    second = "" if missing(value.get("second")) else text_of(value["second"], "second")
     if not text.strip():
         raise BadRow("the text is empty")
     if task == "classification":
-        label = "" if value["label"] is None else _name(value["label"], "the label").strip()
+        label = "" if missing(value["label"]) else _name(value["label"], "the label").strip()
         if not label:
             raise BadRow("the label is empty")
         _require_known((label,), labels)
@@ -308,8 +308,8 @@ def _list(value: Any, name: str) -> tuple[str, ...]:
 
 def _name(value: Any, what: str) -> str:
     """A word, or the number of a class."""
-    if not isinstance(value, str | int | float):
-        raise BadRow(f"{what} is {type(value).__name__}, no text and no number")
+    if not isinstance(value, str | int | float) or value != value:
+        raise BadRow(f"{what} is {'NaN' if value != value else type(value).__name__}, no text and no number")
     return str(value)
 
 
@@ -330,7 +330,7 @@ def _start(value: Any, answer: str, text: str) -> int:
 
 def _several(value: Any) -> Sequence[Any]:
     """A list as it is, nothing as an empty one, and anything else as a list of it alone."""
-    return value if isinstance(value, list | tuple) else () if value is None else (value,)
+    return value if isinstance(value, list | tuple) else () if missing(value) else (value,)
 
 
 def _named(example: Example) -> Example:
