@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.web_texts import QUESTIONS, TASKS, scale
-from tests.web_world import ORIGIN, World, events
+from tests.web_world import ORIGIN, World, events, whole_task
 from tests.web_world import run as run_page
 
 pytestmark = pytest.mark.browser
@@ -205,6 +205,33 @@ def test_drafts_are_saved_as_they_grow(open_page: Any) -> None:
     assert world.done[0]["form"] == {"text": "Water it less."}
 
 
+def test_a_draft_of_what_was_handed_in_is_not_sent_again(open_page: Any) -> None:
+    page = desk(open_page, World(kind="demonstrate"))
+    page.clock.install()
+    held: list[Any] = []
+    page.route("**/draft", lambda route: held.append(route))
+    page.get_by_label("Your answer").fill("Water it less.")
+    page.clock.run_for(1000)
+    page.wait_for_timeout(200)
+    press(page, "Control+Enter")
+    submitted(page)
+    assert len(held) == 1
+    refused = {"detail": "this task is submitted already"}
+    with page.expect_response("**/draft"):
+        held[0].fulfill(status=409, json=refused)
+    page.clock.run_for(12_000)
+    page.get_by_text("draft saved").wait_for()  # of the task that follows
+    assert len(held) == 1
+    page.get_by_label("Your answer").fill("Water it more.")
+    page.clock.run_for(1000)
+    page.wait_for_timeout(200)
+    with page.expect_response("**/draft"):
+        held[1].fulfill(status=409, json=refused)
+    page.clock.run_for(12_000)
+    page.get_by_text("not saved yet").wait_for()
+    assert len(held) == 2
+
+
 @pytest.mark.parametrize(
     ("kind", "keys", "said"),
     [("compare", "8 Enter", {"strength": 3}), ("label", "1 0 1 Enter", {"labels": [True, False, True]})],
@@ -394,6 +421,27 @@ def test_a_task_that_nobody_judged_becomes_a_training_item(open_page: Any, kind:
     page.get_by_text("Kept as a known answer.").wait_for()
     sent = [body for method, path, body in world.seen if path == "/api/tasks/1/known"]
     assert sent == [{"purpose": "training", "form": form, "explanation": "So it is."}]
+
+
+def test_what_is_typed_outlasts_a_look_elsewhere(open_page: Any) -> None:
+    """At another tab of the project; in a review, what somebody else says meanwhile."""
+    from playwright.sync_api import expect
+
+    page = settled(open_page(World(role="administrator"), "/project/1?tab=guidelines"))
+    page.get_by_label("Markdown").fill("A long new guideline")
+    page.get_by_role("tab", name="Questionnaire").click()
+    page.get_by_role("button", name="Add a question").click()
+    page.get_by_role("tab", name="Guidelines").click()
+    expect(page.get_by_label("Markdown")).to_have_value("A long new guideline")
+
+    page = settled(open_page(World(role="reviewer"), "/review/1/1"))
+    page.get_by_label("Note").fill("A long reason")
+    _, task = whole_task(World(role="reviewer"), {}, None, "1")
+    task["annotations"].append(task["annotations"][0] | {"annotation": 99, "labeler": "Mei"})
+    page.route("**/api/tasks/1", lambda route: route.fulfill(json=task))
+    page.get_by_role("button", name="Accept what Amina said").click()
+    page.get_by_role("button", name="Accept what Mei said").wait_for()
+    expect(page.get_by_label("Note")).to_have_value("A long reason")
 
 
 def test_two_models_answer_side_by_side_and_a_vote_is_kept(open_page: Any) -> None:

@@ -8,6 +8,9 @@ export class ApiError extends Error {
   }
 }
 
+/** Whether the server will not have it, however often it is sent; else it is busy, away, or asks to sign in. */
+export const isRefused = (error: unknown) => error instanceof ApiError && [400, 404, 409, 422].includes(error.status);
+
 let csrf = "";
 const listeners = new Set<(session: Session) => void>();
 

@@ -1,6 +1,6 @@
 /** One labeler's way through a project: the task at hand, its draft saved as it grows, submit, skip, undo. */
 import { useCallback, useEffect, useRef, useState } from "react";
-import { get, post, put, sendOnLeaving } from "../api";
+import { get, isRefused, post, put, sendOnLeaving } from "../api";
 import { tell, tellError } from "../parts/tell";
 import type { Form, Lesson, NextWork, Progress, Submitted, Work } from "../types";
 import { kept, obstacle, toSubmit } from "./form";
@@ -52,9 +52,11 @@ export function useDesk(project: string, assignment: string | null, onLeft: () =
   const timer = useRef<ReturnType<typeof setTimeout>>(undefined);
   const next = useRef<Work | null>(null);
   const first = useRef(assignment);
+  const here = useRef<number | null>(null); // the task at hand
 
   const show = useCallback((found: Work | null) => {
     setWork(found);
+    here.current = found?.assignment ?? null;
     setForm(kept(found?.draft));
     setHeld(true);
     setSaved("saved");
@@ -86,11 +88,14 @@ export function useDesk(project: string, assignment: string | null, onLeft: () =
     setSaved("saving");
     try {
       const answer = await put<{ held: boolean }>(`/api/assignments/${draft.assignment}/draft`, { form: draft.form, active_s: active.current });
+      if (draft.assignment !== here.current) return;
       setHeld(answer.held !== false);
       setSaved(pending.current ? "unsaved" : "saved");
-    } catch {
-      pending.current ??= draft;
+    } catch (failed) {
+      if (draft.assignment !== here.current) return; // handed in or skipped meanwhile
       setSaved("unsaved");
+      if (isRefused(failed)) return;
+      pending.current ??= draft;
       timer.current = setTimeout(() => void save(), 5000);
     }
   }, [active]);

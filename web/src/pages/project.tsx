@@ -41,7 +41,7 @@ export default function ProjectPage() {
     <Page title={project.data?.name ?? "Project"} about={project.data?.settings.description} actions={<><Button component={Link} to={`/review/${id}`} variant="default">Review</Button><Button component={Link} to={`/label/${id}`}>Label</Button></>}>
       <Loaded query={project}>
         {(whole) => (
-          <Tabs id="project" value={here} onChange={(tab) => setSearch(tab ? { tab } : {}, { replace: true })} keepMounted={false}>
+          <Tabs id="project" value={here} onChange={(tab) => setSearch(tab ? { tab } : {}, { replace: true })}>
             <Tabs.List mb="lg">{TABS.map(([value, label]) => <Tabs.Tab key={value} value={value}>{label}</Tabs.Tab>)}</Tabs.List>
             {TABS.map(([value, , Tab]) => <Tabs.Panel key={value} value={value}><Tab project={whole} mayChange={mayChange} onChanged={() => void project.refetch()} /></Tabs.Panel>)}
           </Tabs>

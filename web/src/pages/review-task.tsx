@@ -62,8 +62,9 @@ function Annotation({ judged, task, onChanged }: { judged: Judged; task: WholeTa
 export default function ReviewTask() {
   const { project = "", task: id = "" } = useParams();
   const task = useQuery({ queryKey: ["task", id], queryFn: () => get<WholeTask>(`/api/tasks/${id}`) });
-  const again = () => void task.refetch();
-  const ordinary = () => void remove(`/api/tasks/${id}/known`).then(() => (tell("It is an ordinary task again."), again())).catch(tellError);
+  const again = () => task.refetch();
+  const [settled, setSettled] = useState(0); // how often, here: what somebody else says meanwhile takes nothing typed away
+  const ordinary = () => void remove(`/api/tasks/${id}/known`).then(() => (tell("It is an ordinary task again."), void again())).catch(tellError);
   return (
     <Page wide title={`Task ${id}`} actions={<Button component={Link} to={`/review/${project}`} variant="default">All tasks</Button>}>
       <Loaded query={task}>
@@ -72,11 +73,11 @@ export default function ReviewTask() {
             <section className="response" aria-label="Prompt"><Messages messages={whole.messages} /></section>
             {whole.responses.length > 0 && <div className="columns" style={{ "--columns": Math.min(whole.responses.length, 4) } as React.CSSProperties}>{whole.responses.map((response, i) => <article key={i} className="response" aria-label={`Response ${letter(i)}`}><Group gap="xs" mb="xs"><span className="letter">{letter(i)}</span><Text size="sm" c="dimmed">{response.model}</Text></Group><Prose text={response.text || "*(empty)*"} /></article>)}</div>}
             <Title order={2}>What people said</Title>
-            {whole.annotations.map((judged) => <Annotation key={judged.annotation} judged={judged} task={whole} onChanged={again} />)}
+            {whole.annotations.map((judged) => <Annotation key={judged.annotation} judged={judged} task={whole} onChanged={() => void again()} />)}
             {whole.skipped.map(([who, why]) => <Text key={who} size="sm" c="dimmed">{who} skipped it: {why}</Text>)}
             {whole.known && <Card padding="md" style={{ background: "var(--card)" }}><Group justify="space-between" mb="xs"><Text className="eyebrow">{whole.purpose === "training" ? "Training item" : "Known answer"}</Text><Button size="compact-sm" variant="default" onClick={ordinary}>Make it ordinary again</Button></Group><Text fw={600}>{inWords(kept(whole.known))}</Text>{whole.explanation && <Prose text={whole.explanation} />}</Card>}
             {whole.annotations.length === 0 && <Text c="dimmed">Nobody has judged it yet.</Text>}
-            <Settle key={whole.annotations.map((a) => a.annotation).join()} task={whole} onChanged={again} />
+            <Settle key={settled} task={whole} onChanged={() => void again().then(() => setSettled(settled + 1))} />
           </Stack>
         )}
       </Loaded>
