@@ -45,7 +45,7 @@ FILES: dict[str, tuple[bytes, str, str]] = {  # name: (content, kind, what is sa
     "wide.jsonl": (b'{"text": "' + b"x" * 50_000_000 + b'"}\n', "documents", "the line is longer than"),
     "deep.jsonl": (b"[" * 100_000 + b"]" * 100_000 + b"\n", "comparisons", "nested too deep"),
     "deep.json": (b'{"a":' * 100_000 + b"1" + b"}" * 100_000, "comparisons", "nested too deep"),
-    "types.jsonl": (lines({"prompt": 3, "chosen": [1], "rejected": None}), "comparisons", "prompt must be a text"),
+    "types.jsonl": (lines({"prompt": True, "chosen": [1], "rejected": None}), "comparisons", "prompt must be a text"),
     "fields.jsonl": (lines({"prompt": "a", "chosen": "b"}), "comparisons", "not comparisons"),
     "keys.jsonl": (lines({"foo": "a"}), "comparisons", "no known layout has the keys foo"),
     "twice.jsonl": (lines(*({**row, "id": "same"} for row in PAIRS)), "comparisons", "the id 'same' stands twice"),
