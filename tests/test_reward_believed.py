@@ -188,6 +188,26 @@ def test_ratings_are_measured_by_hand():
     assert "misses 3 held-out ratings by 33.3%" in about["sentences"][0]
 
 
+BRIEF = {"steps": 1, "units_per_step": 4, "precision": "float32"}
+
+
+@pytest.mark.parametrize("algorithm, records", [("reward_pairwise", comparisons), ("reward_label", labels)])
+def test_a_reward_trained_on_what_was_held_out_is_not_measured_on_it(algorithm, records, toys, workspace, tmp_path):
+    path = write_rows(tmp_path / "r.jsonl", records())
+    mapping = {"model": toys.sft, "algorithm": {"name": algorithm}, "train": BRIEF}
+    mapping |= {"data": {"train": [path], "held_out_share": 0.3, "use_held_out": True}}
+    about = start("reward", mapping, workspace, f"all-{algorithm}").details
+    assert "There is no held-out data" in about["sentences"][0] and "accuracy" not in about
+
+
+def test_prompts_measured_that_were_trained_on_are_told_and_take_the_bag_of_words_away(toys, workspace, tmp_path):
+    path, own = write_rows(tmp_path / "r.jsonl", comparisons()), write_rows(tmp_path / "v.jsonl", comparisons()[:5])
+    mapping = {"model": toys.sft, "train": BRIEF, "data": {"train": [path], "validation": [own], "held_out_share": 0.0}}
+    about = start("reward", mapping, workspace, "shared").details
+    assert about["sentences"][-1].startswith("5 of the prompts measured were trained on too")
+    assert [b["name"] for b in about["baselines"]] == ["longer reply", "shorter reply"]
+
+
 @pytest.fixture(scope="module")
 def ensemble(toys, tmp_path_factory):
     """A reward run with everything on: two people judged each pair, of two sources, and agree on four of five."""

@@ -47,7 +47,12 @@ class DataConfig(Record, frozen=True):
     held_out_share: Annotated[
         float, Meta(ge=0, lt=1, description="share of prompts that is never trained on, where records name no split")
     ] = 0.05
-    use_held_out: Annotated[bool, Meta(description="train on the held-out split too (for a final model)")] = False
+    use_held_out: Annotated[
+        bool,
+        Meta(
+            description="train on the held-out split too (for a final model): nothing but data.validation is measured"
+        ),
+    ] = False
     overlong: Annotated[
         Literal["reject", "truncate_left_prompt", "error"], Meta(description="what happens to a row beyond the context")
     ] = "reject"
@@ -143,7 +148,7 @@ def open_stream(
     for spec, (records, about) in loaded.items():
         divided, everything = everything[: len(records)], everything[len(records) :]
         train = divided if config.use_held_out else [r for r in divided if r.split == "train"]
-        held_out += [r for r in divided if r.split == "validation"]
+        held_out += [] if config.use_held_out else [r for r in divided if r.split == "validation"]
         units[spec], report = _units(train, tokenizer, settings, kind)
         info[spec] = {**about, "records": len(records), "train_records": len(train), "units": len(units[spec])}
         if report.rejected or report.truncated:

@@ -246,7 +246,8 @@ def _load(config: Config, job: Job) -> Loaded:
             raise DataError(
                 "no examples to train on are left", where=spec, mend="add some, or lower data.held_out_share"
             )
-        held_out += [e for e, side in zip(examples, sides, strict=True) if side == "validation"]
+        if not config.data.use_held_out:
+            held_out += [e for e, side in zip(examples, sides, strict=True) if side == "validation"]
         how = {"held_out_share": config.data.held_out_share, "use_held_out": config.data.use_held_out}
         train[spec] = (own, {**about, "train_records": len(own), **how})
     if config.data.validation:

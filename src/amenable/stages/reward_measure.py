@@ -25,6 +25,16 @@ MOST_ITEMS = 1024  # responses that a mean or a percentile is taken of
 
 def measure(reward: Reward, stream: Stream, seed: int) -> tuple[RewardQuality | None, dict[str, Any]]:
     """Held-out accuracy with interval, calibration, baselines; as a record, and as JSON values with plain sentences."""
+    quality, about = _measure(reward, stream, seed)
+    if shared := len(_prompts(stream.validation_records) & _prompts(_trained_on(stream))):
+        less = " and leaves no bag of words to compare with" if quality is not None else ""
+        about["sentences"].append(
+            f"{shared} of the prompts measured were trained on too, which flatters the figures{less}."
+        )
+    return quality, about
+
+
+def _measure(reward: Reward, stream: Stream, seed: int) -> tuple[RewardQuality | None, dict[str, Any]]:
     held_out: Sequence[AnyRecord] = stream.validation_records
     if comparisons := all_comparisons(held_out):
         quality = _of_comparisons(reward, comparisons, stream, seed)
@@ -45,11 +55,12 @@ def measure(reward: Reward, stream: Stream, seed: int) -> tuple[RewardQuality | 
 
 def _of_comparisons(reward: Reward, comparisons: list[Comparison], stream: Stream, seed: int) -> RewardQuality:
     scores = reward.score([scored(c.prompt, text) for c in comparisons for text in (c.chosen, c.rejected)])
+    train = all_comparisons(_trained_on(stream))
     return reward_quality(
         comparisons,
         scores[0::2],
         scores[1::2],
-        train=all_comparisons([u[0].record for units in stream.units.values() for u in units]),
+        train=None if _prompts(train) & _prompts(comparisons) else train,
         name="the reward model",
         judged_by=_judges(comparisons),
         seed=seed,
@@ -79,6 +90,15 @@ def _of_ratings(reward: Reward, ratings: list[Rating], seed: int) -> dict[str, A
     )
     values = {"rank_correlation": msgspec.to_builtins(link), "mean_error": msgspec.to_builtins(error)}
     return {"ratings": len(ratings), "sentences": [sentence], **values}
+
+
+def _trained_on(stream: Stream) -> list[AnyRecord]:
+    return [unit[0].record for units in stream.units.values() for unit in units]
+
+
+def _prompts(records: Sequence[Any]) -> set[tuple[tuple[str, str], ...]]:
+    """The prompts of records, word for word; raw texts have none."""
+    return {tuple((m.role, m.content) for m in r.prompt) for r in records if r.prompt}
 
 
 def all_comparisons(records: Sequence[AnyRecord]) -> list[Comparison]:
@@ -136,8 +156,9 @@ def good_responses(centre_on: Sequence[str], stream: Stream, workspace: Workspac
         return [scored(d.messages[:-1], d.messages[-1].content) for d in shown][:MOST_ITEMS], "demonstrations"
     if found := preferred(stream.validation_records):
         return found[:MOST_ITEMS], "preferred held-out responses"
-    trained = [unit[0].record for units in stream.units.values() for unit in units]
-    return preferred(trained)[:MOST_ITEMS], "preferred responses of the training data, as none are held out,"
+    return preferred(_trained_on(stream))[
+        :MOST_ITEMS
+    ], "preferred responses of the training data, as none are held out,"
 
 
 def report_of(
