@@ -397,7 +397,10 @@ def test_what_an_erasure_did_not_reach_is_said(open_page: Any) -> None:
 SETTLED = {
     "compare": ([("Which is better", "B is much better")], {"strength": 3}),
     "label": ([("Of A", "yes"), ("Of C", "no")], {"labels": [True, None, False]}),
-    "rate": ([("Overall of B", "5")], {"answers": [{"response": 1, "question": "overall", "value": 5}]}),
+    "rate": (
+        [("Overall of B", "5"), ("Honest of A", "7")],
+        {"answers": [{"response": i, "question": q, "value": v} for i, q, v in ((1, "overall", 5), (0, "honest", 7))]},
+    ),
     "edit": ([("The text", "Water it less.")], {"edited": 0, "text": "Water it less."}),
     "demonstrate": ([("The text", "Water it less.")], {"text": "Water it less."}),
 }

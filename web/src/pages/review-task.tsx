@@ -10,7 +10,7 @@ import { Messages, Prose } from "../parts/prose";
 import { Loaded } from "../parts/states";
 import { letter, moment, seconds, tell, tellError } from "../parts/tell";
 import { Settle } from "../review/settle";
-import type { Form, WholeTask } from "../types";
+import type { Form, WholeProject, WholeTask } from "../types";
 
 type Judged = WholeTask["annotations"][number];
 
@@ -62,6 +62,7 @@ function Annotation({ judged, task, onChanged }: { judged: Judged; task: WholeTa
 export default function ReviewTask() {
   const { project = "", task: id = "" } = useParams();
   const task = useQuery({ queryKey: ["task", id], queryFn: () => get<WholeTask>(`/api/tasks/${id}`) });
+  const about = useQuery({ queryKey: ["project", project], queryFn: () => get<WholeProject>(`/api/projects/${project}`) });
   const again = () => task.refetch();
   const [settled, setSettled] = useState(0); // how often, here: what somebody else says meanwhile takes nothing typed away
   const ordinary = () => void remove(`/api/tasks/${id}/known`).then(() => (tell("It is an ordinary task again."), void again())).catch(tellError);
@@ -77,7 +78,7 @@ export default function ReviewTask() {
             {whole.skipped.map(([who, why]) => <Text key={who} size="sm" c="dimmed">{who} skipped it: {why}</Text>)}
             {whole.known && <Card padding="md" style={{ background: "var(--card)" }}><Group justify="space-between" mb="xs"><Text className="eyebrow">{whole.purpose === "training" ? "Training item" : "Known answer"}</Text><Button size="compact-sm" variant="default" onClick={ordinary}>Make it ordinary again</Button></Group><Text fw={600}>{inWords(kept(whole.known))}</Text>{whole.explanation && <Prose text={whole.explanation} />}</Card>}
             {whole.annotations.length === 0 && <Text c="dimmed">Nobody has judged it yet.</Text>}
-            <Settle key={settled} task={whole} onChanged={() => void again().then(() => setSettled(settled + 1))} />
+            <Settle key={settled} task={whole} questions={about.data?.questionnaire?.questions ?? []} onChanged={() => void again().then(() => setSettled(settled + 1))} />
           </Stack>
         )}
       </Loaded>

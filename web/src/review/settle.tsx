@@ -4,12 +4,12 @@ import { useMediaQuery } from "@mantine/hooks";
 import { useState } from "react";
 import { post } from "../api";
 import { STEPS } from "../label/compare";
-import { answerOf, kept, withAnswer } from "../label/form";
+import { answerOf, kept, scalesInOrder, withAnswer } from "../label/form";
 import { letter, tell, tellError } from "../parts/tell";
-import type { Form, Kind, WholeTask } from "../types";
+import type { Form, Kind, Question, WholeTask } from "../types";
 
 const FROM_NOTHING = "nothing";
-const OVERALL = "overall";
+const OVERALL: Question = { name: "overall", text: "Overall", kind: "scale", scope: "response" };
 const WHAT = { adjudicate: "The answer that counts", training: "A training item", gold: "A known answer" };
 
 /** Whether a form says what a task of its kind asks. */
@@ -22,7 +22,7 @@ export function answers(kind: Kind, form: Form): boolean {
   return !!form.text?.trim();
 }
 
-function Editor({ task, form, onChange }: { task: WholeTask; form: Form; onChange: (form: Form) => void }) {
+function Editor({ task, scales, form, onChange }: { task: WholeTask; scales: Question[]; form: Form; onChange: (form: Form) => void }) {
   const each = task.responses.map((_, i) => i);
   if (task.kind === "rank") {
     const tiers = form.tiers ?? each.map(() => null);
@@ -36,11 +36,19 @@ function Editor({ task, form, onChange }: { task: WholeTask; form: Form; onChang
     return <Group gap="sm">{each.map((i) => <Select key={i} w={110} label={`Of ${letter(i)}`} placeholder="nothing" data={["yes", "no"]} value={labels[i] === null ? null : labels[i] ? "yes" : "no"} onChange={(value) => onChange({ ...form, labels: labels.map((old, j) => (j === i ? (value === null ? null : value === "yes") : old)) })} clearable />)}</Group>;
   }
   if (task.kind === "rate")
-    return <Group gap="sm">{each.map((i) => <NumberInput key={i} w={110} label={`Overall of ${letter(i)}`} min={1} max={7} value={(answerOf(form, i, OVERALL) as number) ?? ""} onChange={(value) => onChange(withAnswer(form, i, OVERALL, typeof value === "number" ? value : undefined))} />)}</Group>;
+    return (
+      <Stack gap="sm">
+        {scales.map(({ name, text, low = 1, high = 7 }) => (
+          <Group key={name} gap="sm" role="group" aria-label={text}>{each.map((i) => <NumberInput key={i} w={150} label={`${name[0].toUpperCase()}${name.slice(1).replaceAll("_", " ")} of ${letter(i)}`} min={low} max={high} value={(answerOf(form, i, name) as number) ?? ""} onChange={(value) => onChange(withAnswer(form, i, name, typeof value === "number" ? value : undefined))} />)}</Group>
+        ))}
+      </Stack>
+    );
   return <Textarea label="The text" autosize minRows={4} maxLength={20000} value={form.text ?? ""} onChange={(e) => onChange({ ...form, ...(task.kind === "edit" ? { edited: form.edited ?? 0 } : {}), text: e.currentTarget.value })} />;
 }
 
-export function Settle({ task, onChanged }: { task: WholeTask; onChanged: () => void }) {
+/** questions: those of the project, as they are asked now. */
+export function Settle({ task, questions, onChanged }: { task: WholeTask; questions: Question[]; onChanged: () => void }) {
+  const scales = scalesInOrder(questions);
   const phone = useMediaQuery("(max-width: 40em)", false, { getInitialValueInEffect: false });
   const said = (number: string) => kept(task.annotations.find((a) => String(a.annotation) === number)?.form);
   const [base, setBase] = useState(task.annotations[0] ? String(task.annotations[0].annotation) : FROM_NOTHING);
@@ -58,7 +66,7 @@ export function Settle({ task, onChanged }: { task: WholeTask; onChanged: () => 
       <Stack>
         <SegmentedControl orientation={phone ? "vertical" : "horizontal"} value={what} onChange={(value) => setWhat(value as typeof what)} data={Object.entries(WHAT).map(([value, label]) => ({ value, label }))} aria-label="What it becomes" />
         {task.annotations.length > 0 && <Radio.Group label="Begin from" value={base} onChange={begin}><Group mt={4}>{task.annotations.map((a) => <Radio key={a.annotation} value={String(a.annotation)} label={a.labeler} />)}<Radio value={FROM_NOTHING} label="nothing" /></Group></Radio.Group>}
-        <Editor task={task} form={form} onChange={setForm} />
+        <Editor task={task} scales={scales.length ? scales : [OVERALL]} form={form} onChange={setForm} />
         <Textarea label={what === "adjudicate" ? "Note" : "Explanation, shown to labelers afterwards (Markdown)"} autosize minRows={2} maxLength={4000} value={note} onChange={(e) => setNote(e.currentTarget.value)} />
         <Group justify="flex-end"><Button onClick={settle} disabled={!answers(task.kind, form) || (what === "training" && !note.trim())}>{what === "adjudicate" ? "Let this count" : "Keep it"}</Button></Group>
       </Stack>
