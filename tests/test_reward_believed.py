@@ -188,6 +188,19 @@ def test_ratings_are_measured_by_hand():
     assert "misses 3 held-out ratings by 33.3%" in about["sentences"][0]
 
 
+def test_labels_have_an_interval_over_prompts():
+    """Ten responses to each of four prompts say as much as four rows, where those to one prompt are all right or all wrong."""
+
+    class Stub:
+        def score(self, items):
+            return [1.0 if item.prompt[0].content in "ab" else -1.0 for item in items]
+
+    given = [Label(id=f"{p}{n}", prompt=(user(p),), response=f"r{n}", label=True) for p in "abcd" for n in range(10)]
+    _, about = measure(Stub(), Stream("labels", {}, {}, [], given, {}), seed=0)
+    found = about["accuracy"]
+    assert found["count"] == 4 and found["value"] == 0.5 and found["low"] == 0.0 and found["high"] == 1.0
+
+
 BRIEF = {"steps": 1, "units_per_step": 4, "precision": "float32"}
 
 

@@ -70,7 +70,7 @@ def _of_comparisons(reward: Reward, comparisons: list[Comparison], stream: Strea
 def _of_labels(reward: Reward, labels: list[Label], seed: int) -> dict[str, Any]:
     scores = reward.score([scored(r.prompt, r.response) for r in labels])
     right = [float((s > 0) == r.label) for s, r in zip(scores, labels, strict=True)]
-    interval = share_interval(right, seed=seed)
+    interval = share_interval(right, clusters=[prompt_key(r) for r in labels], seed=seed)
     sentence = (
         f"The reward model's sign agrees with {interval.value:.1%} of {len(labels)} held-out labels "
         f"(95 % interval {interval.low:.1%}-{interval.high:.1%})."
