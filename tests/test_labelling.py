@@ -25,7 +25,7 @@ from amenable.feedback.parts import Compared, Edited, Flagged, Ranked, Rated, Re
 from amenable.feedback.projects import Settings
 from amenable.feedback.store import FEEDBACK_KINDS, NewGeneration, Store
 from amenable.feedback.tables import Annotation, Assignment, Slot, now
-from amenable.types import Comparison, Prompt, Ranking, user
+from amenable.types import Comparison, Label, Prompt, Ranking, user
 
 from .feedback_stores import cluster, empty_database, migrated, sqlite_url, store, url
 
@@ -486,6 +486,26 @@ def test_a_new_version_is_asked_of_those_who_begin_later(store: Store) -> None:
     assert (old.questionnaire.version, new.questionnaire.version, new.guideline.markdown) == (1, 2, "Be brief.")
     hand_in(store, first, 1, ranked(0, 1, 2))
     hand_in(store, second, 2, Form(tiers=(0, 1, 2)))  # nothing is required any more
+
+
+def test_a_label_answers_the_question_that_its_task_was_made_with(store: Store) -> None:
+    project = a_project(store, num_prompts=2, kind="label", label_question="good")
+    number, other = take(store, project, 1), take(store, project, 2)
+    assert number is not None and other is not None
+    with writing(store.engine) as connection:
+        projects.set_settings(connection, project, Settings(kind="label", label_question="harmful"))
+    with reading(store.engine) as connection:
+        assert views.work(connection, number, 1).label_question == "good"
+        second = queue.own_assignment(connection, other, 2).task_id
+    hand_in(store, number, 1, Form(labels=(True, None, None)))
+    with writing(store.engine) as connection:
+        review.adjudicate(connection, second, 1, Form(labels=(False, None, None)))
+        queue.add_task(connection, project, 1, "label", [1, 2, 3])
+    last = take(store, project, 2)
+    assert last is not None
+    hand_in(store, last, 2, Form(labels=(None, True, None)))
+    found = [(r.name, r.label) for r in store.records("helpful", "labels") if isinstance(r, Label)]
+    assert found == [("good", True), ("good", False), ("harmful", True)]
 
 
 def test_projects_say_what_is_wrong(store: Store) -> None:

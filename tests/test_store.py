@@ -14,7 +14,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 from amenable.errors import MissingExtraError, StoreError
-from amenable.feedback import accounts, database
+from amenable.feedback import accounts, database, projects, queue
 from amenable.feedback.parts import (
     Chosen,
     Compared,
@@ -452,8 +452,12 @@ def test_the_migrations_make_the_tables_that_the_code_names(store: Store) -> Non
 @pytest.mark.parametrize("version", ["0002", "0003", "0004", "0005"])
 def test_a_database_of_an_earlier_version_is_brought_up_to_date(store: Store, url: str, version: str) -> None:
     store.import_records("p", RECORDS)
+    with database.writing(store.engine) as connection:
+        projects.set_settings(connection, 1, projects.Settings(label_question="harmful"))
+        queue.add_task(connection, 1, 1, "demonstrate", [])
     undone = ["ALTER TABLE generations ALTER seed TYPE INTEGER"] if store.engine.dialect.name == "postgresql" else []
     edits = ("edits_id", "edit_annotation_id") if version < "0005" else ()
+    undone += ["ALTER TABLE tasks DROP COLUMN label_question"]
     undone += [f"ALTER TABLE turns DROP COLUMN {column}" for column in edits]
     undone += ["ALTER TABLE invitations DROP COLUMN renews_id"] if version < "0004" else []
     undone += [f"DROP TABLE {table}" for table in ("answer_choices", "answer_pairs") if version == "0002"]
@@ -471,6 +475,7 @@ def test_a_database_of_an_earlier_version_is_brought_up_to_date(store: Store, ur
             assert accounts.renew_password(connection, link, "another").id == person
             context = MigrationContext.configure(connection, opts={"compare_type": True})
             assert compare_metadata(context, Table.metadata) == []
+            assert connection.execute(sa.text("SELECT label_question FROM tasks")).scalars().all() == ["harmful"]
 
 
 def test_reopening_keeps_everything(store: Store, url: str) -> None:

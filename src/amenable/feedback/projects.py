@@ -33,7 +33,7 @@ class Settings(Record, frozen=True):
     overlap: Annotated[int, Meta(ge=1, le=100, description="people per task")] = 1
     lease_minutes: Annotated[float, Meta(gt=0, le=1440, description="a task is held so long for a person")] = 30.0
     label_question: Annotated[
-        str, Meta(pattern="^[a-z0-9_]{1,60}$", description="name of the 0/1 label of label tasks")
+        str, Meta(pattern="^[a-z0-9_]{1,60}$", description="name of the 0/1 label of label tasks made from now on")
     ] = "good"
     choose: Annotated[
         Literal["random", "disagreement", "reward_rise"],

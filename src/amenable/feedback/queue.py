@@ -64,8 +64,9 @@ def add_task(
     turn: the lower, the sooner; None: a place in a random order that depends on project and prompt alone.
     Raises StoreError if the prompt or a response is not the project's, or there are too few or too many responses.
     """
-    known = connection.execute(sa.select(Prompt.id).where(Prompt.id == prompt, Prompt.project_id == project)).scalar()
-    if known is None:
+    its_settings = sa.select(Project.settings).join(Prompt, Prompt.project_id == Project.id)
+    settings = connection.execute(its_settings.where(Prompt.id == prompt, Project.id == project)).scalar()
+    if settings is None:
         raise StoreError(f"the project has no prompt number {prompt}")
     low, high = RESPONSES[kind]
     if not low <= len(generations) <= high:
@@ -80,6 +81,7 @@ def add_task(
         project_id=project,
         prompt_id=prompt,
         kind=kind,
+        label_question=projects.read_settings(settings).label_question,
         overlap=overlap,
         picked=picked,
         generations=list(generations),
@@ -331,6 +333,7 @@ _OWN = (
     sa.select(
         Assignment.__table__,
         Task.kind,
+        Task.label_question,
         Task.project_id,
         Task.prompt_id,
         Task.purpose,

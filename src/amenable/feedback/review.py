@@ -49,6 +49,7 @@ class TaskInFull(Record, frozen=True):
     id: int
     project: int
     kind: str
+    label_question: str
     purpose: str
     picked: str
     overlap: int
@@ -81,6 +82,7 @@ def task(connection: sa.Connection, number: int) -> TaskInFull:
         id=number,
         project=row.project_id,
         kind=row.kind,
+        label_question=row.label_question,
         purpose=row.purpose,
         picked=row.picked,
         overlap=row.overlap,
@@ -165,9 +167,8 @@ def adjudicate(connection: sa.Connection, number: int, person: int, form: Form, 
     about = projects.about(connection, whole.project)
     questions = projects.questions_of(connection, about.questionnaire)
     shown = [response.id for response in whole.responses]
-    label = about.settings.label_question
     form = projects.as_asked_now(connection, whole.project, form)
-    parts = parts_of(form, whole.kind, shown, questions, label_question=label, complete=False)
+    parts = parts_of(form, whole.kind, shown, questions, label_question=whole.label_question, complete=False)
     own = sa.select(Assignment.id).where(Assignment.task_id == number, Assignment.user_id == person)
     assignment = connection.execute(own).scalar()
     if assignment is None:

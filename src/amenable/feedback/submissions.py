@@ -50,8 +50,7 @@ def submit(connection: sa.Connection, row: Any, form: Form, active_s: float) -> 
             return _done(connection, annotation, row, form, late=row.late, settled=by is not None)
         raise ConflictError("this task is submitted already", mend="undo it first, then submit again")
     questions = projects.questions_of(connection, row.questionnaire_id)
-    label = projects.read_settings(row.settings).label_question
-    parts = parts_of(form, row.kind, row.shown_order, questions, label_question=label)
+    parts = parts_of(form, row.kind, row.shown_order, questions, label_question=row.label_question)
     before = current(connection, row.id)
     again = None if by is not None else _to_settle_again(connection, before)
     annotation = rows.add_annotation(

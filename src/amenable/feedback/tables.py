@@ -197,6 +197,7 @@ class Task(Table):
     project_id: Mapped[int] = mapped_column(ForeignKey("projects.id"))
     prompt_id: Mapped[int] = mapped_column(ForeignKey("prompts.id"), index=True)
     kind: Mapped[str] = mapped_column(String(40))  # "rank", "rate", "compare", "demonstrate", ...
+    label_question: Mapped[str] = mapped_column(default="good")  # what the labels of a task to label answer
     purpose: Mapped[str] = mapped_column(String(20), default="work")  # or "training" or "gold": the answer is known
     picked: Mapped[str] = mapped_column(String(20), default="random")  # why it was put up: feedback/choosing.py
     overlap: Mapped[int] = mapped_column(default=1)

@@ -119,7 +119,7 @@ def work(connection: sa.Connection, assignment: int, person: int) -> Work:
         responses=_responses(connection, row.shown_order),
         guideline=_guideline(connection, row.guideline_id),
         questionnaire=_questionnaire(connection, row.questionnaire_id),
-        label_question=settings.label_question,
+        label_question=row.label_question,
         form=queue.draft_of(row),
         saved_at=row.saved_at,
         active_s=row.active_time_s,
