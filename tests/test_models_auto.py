@@ -160,6 +160,53 @@ def test_bert_is_an_encoder(tmp_path: Path) -> None:
     torch.testing.assert_close(ours.logits(ours.hidden(inputs))[valid], want[valid], atol=1e-4, rtol=0)
 
 
+def with_tensors(folder: Path, more: dict[str, Tensor]) -> Path:
+    """The folder, its file of weights with so many tensors more."""
+    from safetensors.torch import load_file, save_file
+
+    file = folder / "model.safetensors"
+    save_file({**load_file(file), **more}, file, metadata={"format": "pt"})
+    return folder
+
+
+@pytest.mark.parametrize("family", ["Bert", "Albert"])
+@torch.no_grad()
+def test_an_encoder_with_the_other_heads_of_its_pretraining(family: str, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    config = getattr(transformers, f"{family}Config")(**SHAPE, max_position_embeddings=32)
+    theirs = stored(getattr(transformers, f"{family}ForPreTraining")(config), tmp_path)
+    ours = load_model(tmp_path)
+    assert ours.kind == "encoder"
+    inputs, valid = padded()
+    want = theirs(input_ids=inputs.tokens_PL, attention_mask=valid.long()).prediction_logits
+    torch.testing.assert_close(ours.logits(ours.hidden(inputs))[valid], want[valid], atol=1e-4, rtol=0)
+
+
+def test_a_pooler_is_left_out_and_other_tensors_are_errors(tmp_path: Path) -> None:
+    config = transformers.RobertaConfig(**SHAPE, max_position_embeddings=32)
+    transformers.RobertaForMaskedLM(config).save_pretrained(tmp_path)
+    pooler = {f"roberta.pooler.dense.{n}": torch.zeros(32) for n in ("weight", "bias")}
+    assert load_model(with_tensors(tmp_path, pooler)).kind == "encoder"
+    with pytest.raises(ModelError, match=r"roberta\.odd\.weight") as caught:
+        load_model(with_tensors(tmp_path, {"roberta.odd.weight": torch.zeros(2)}))
+    assert "roberta.pooler" not in str(caught.value)
+
+
+def test_the_buffers_of_older_files_are_left_out(tmp_path: Path) -> None:
+    shape = dict(vocab_size=61, hidden_size=32, num_layers=1, num_heads=4, max_position_embeddings=32)
+    config = transformers.GPTNeoConfig(**shape, attention_types=[[["global"], 1]])
+    transformers.GPTNeoForCausalLM(config).save_pretrained(tmp_path)
+    attention = "transformer.h.0.attn.attention"
+    buffers = {f"{attention}.bias": torch.ones(1, 1, 32, 32), f"{attention}.masked_bias": torch.tensor(-1e9)}
+    assert load_model(with_tensors(tmp_path, buffers)).kind == "decoder"
+
+
+def test_a_discriminator_names_no_words(tmp_path: Path) -> None:
+    transformers.ElectraForPreTraining(transformers.ElectraConfig(**SHAPE)).save_pretrained(tmp_path)
+    with pytest.raises(ModelError, match="these weights are a discriminator"):
+        load_model(tmp_path)
+
+
 def read_as_encoder(ours: AutoModel, length: int) -> Tensor:
     zeros = torch.zeros(1, length, dtype=torch.long)
     return ours.hidden(Inputs(torch.full((1, length), 5), torch.arange(length)[None], zeros))

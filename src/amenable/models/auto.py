@@ -14,8 +14,9 @@ Shape letters: P packed rows, L packed length, S source tokens, H hidden, V voca
 
 from __future__ import annotations
 
+import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +33,10 @@ from amenable.models.weights import read_json, weight_files
 
 Kind = Literal["decoder", "seq2seq", "encoder"]
 UNLIMITED = 2**30
+UNUSED = re.compile(
+    r"(^|\.)(pooler|seq_relationship|sop_classifier|discriminator_predictions)\.|\.attn\.attention\.(masked_)?bias$"
+)
+"""Heads for what no model here does, and buffers that follow from the config: public checkpoints carry them."""
 
 
 class AutoModel(nn.Module):
@@ -226,9 +231,7 @@ def load_auto(
             output_loading_info=True,
             **settings,
         )
-    faults = {what: sorted(map(str, names)) for what, names in info.items() if names and what.endswith("_keys")}
-    if faults:
-        raise ModelError(f"the weights do not fit config.json: {faults}", where=str(folder))
+    _check_fit(info, folder)
     model = AutoModel(inner.to(device).eval(), kind)
     _check_split(model, folder)
     return model.eval()
@@ -282,6 +285,22 @@ def _no_dropout(config: Any) -> None:
     for name, value in config.to_dict().items():
         if isinstance(value, float) and any(word in name for word in ("dropout", "pdrop", "layerdrop")):
             setattr(config, name, 0.0)
+
+
+def _check_fit(info: Mapping[str, Any], folder: Path) -> None:
+    """Every tensor that the model has must be there, and none beside it but those that are UNUSED."""
+    faults = {what: sorted(map(str, names)) for what, names in info.items() if names and what.endswith("_keys")}
+    unexpected = faults.pop("unexpected_keys", [])
+    if "missing_keys" in faults and any("discriminator_predictions." in name for name in unexpected):
+        raise ModelError(
+            "these weights are a discriminator: it tells replaced words from true ones, and cannot name any",
+            where=str(folder),
+            mend="take the generator that was trained beside it, or another encoder",
+        )
+    if unexpected := [name for name in unexpected if not UNUSED.search(name)]:
+        faults["unexpected_keys"] = unexpected
+    if faults:
+        raise ModelError(f"the weights do not fit config.json: {faults}", where=str(folder))
 
 
 @torch.no_grad()
