@@ -290,6 +290,37 @@ def test_gradients_flow_and_dropout_is_off(tmp_path: Path) -> None:
         torch.testing.assert_close(gradients[1][name], gradient, atol=1e-6, rtol=1e-5)
 
 
+@pytest.mark.parametrize("family", ["XLNet", "Bert"])
+def test_a_model_that_sees_what_comes_is_no_decoder(family: str, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model: transformers.PreTrainedModel
+    if family == "XLNet":
+        config = transformers.XLNetConfig(vocab_size=61, d_model=32, n_layer=1, n_head=4, d_inner=48)
+        model = transformers.XLNetLMHeadModel(config)
+    else:
+        model = transformers.BertLMHeadModel(transformers.BertConfig(**SHAPE))
+    model.save_pretrained(tmp_path)
+    with pytest.raises(ModelError, match="sees the tokens that are to come"):
+        load_model(tmp_path)
+
+
+def test_a_bert_that_looks_back_only_is_a_decoder(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    transformers.BertLMHeadModel(transformers.BertConfig(**SHAPE, is_decoder=True)).save_pretrained(tmp_path)
+    assert load_model(tmp_path).kind == "decoder"
+
+
+@pytest.mark.parametrize("family", ["FNet", "ConvBert"])
+def test_a_model_that_padding_changes_is_refused(family: str, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    shape = {name: value for name, value in SHAPE.items() if family != "FNet" or name != "num_attention_heads"}
+    more = {} if family == "FNet" else {"embedding_size": 32}
+    config = getattr(transformers, f"{family}Config")(**shape, **more, max_position_embeddings=32)
+    getattr(transformers, f"{family}ForMaskedLM")(config).save_pretrained(tmp_path)
+    with pytest.raises(ModelError, match="changes with the padding"):
+        load_model(tmp_path)
+
+
 def test_own_code_is_not_run(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"model_type": "odd", "auto_map": {"AutoConfig": "odd.C"}}')
     (tmp_path / "model.safetensors").write_bytes(b"")

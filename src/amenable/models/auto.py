@@ -3,7 +3,8 @@
 Departures from the Decoder: one segment a packed row (packs is False), no cache (rollout/ then reads the whole text again
 for every token: right, and slow; told to the user there), no dropout. The trunk gives the hidden states; the logits
 are what the model's own forward makes of them, run with the trunk replaced by those states, so that scaling,
-soft-capping and head biases of any architecture are exact without a list of them. Loading compares the two once.
+soft-capping and head biases of any architecture are exact without a list of them. Loading compares the two once, and
+refuses what would be learned wrongly: a decoder that sees the tokens to come, a model that padding changes.
 
 kind "decoder"  position t's hidden state predicts token t + 1.
 kind "seq2seq"  the same for the decoder's tokens; a row begins with the decoder's start token (`start_id`) at t = 0.
@@ -233,7 +234,7 @@ def load_auto(
         )
     _check_fit(info, folder)
     model = AutoModel(inner.to(device).eval(), kind)
-    _check_split(model, folder)
+    _check_reading(model, folder)
     return model.eval()
 
 
@@ -304,19 +305,45 @@ def _check_fit(info: Mapping[str, Any], folder: Path) -> None:
 
 
 @torch.no_grad()
-def _check_split(model: AutoModel, folder: Path) -> None:
-    """Trunk and head one after the other must give what the whole model gives."""
+def _check_reading(model: AutoModel, folder: Path) -> None:
+    """Trunk and head must give what the whole model gives, padding must change nothing, and a decoder must look back only."""
+    name = type(model.inner).__name__
     tokens = torch.arange(1, 5, device=model.head_weight.device)[None] % model.vocab_size
-    zeros = torch.zeros_like(tokens)
-    given, inputs = {"input_ids": tokens}, Inputs(tokens, zeros, zeros)
-    if model.kind == "seq2seq":
-        given = {"input_ids": tokens, "decoder_input_ids": tokens}
-        inputs = Inputs(tokens, zeros, zeros, tokens, zeros == 0)
+    given = {"input_ids": tokens, **({"decoder_input_ids": tokens} if model.kind == "seq2seq" else {})}
     whole = model.inner(**given).logits.float()
-    split = model.logits(model.hidden(inputs)).float()
     tolerance = (1e-3 if model.head_weight.dtype == torch.float32 else 5e-2) * float(whole.std())
-    if whole.shape != split.shape or not torch.allclose(whole, split, atol=tolerance, rtol=0):
-        raise ModelError(f"{type(model.inner).__name__} cannot be divided into trunk and head", where=str(folder))
+
+    def same(row: Tensor, length: int, padding: int = 0) -> bool:
+        """Whether the first `length` logits of a row, read in two parts and with padding, are the whole model's."""
+        logits = model.logits(model.hidden(_row_of(row, padding, model.kind))).float()
+        if logits.shape[-1] != whole.shape[-1]:
+            return False
+        return torch.allclose(whole[:, :length], logits[:, :length], atol=tolerance, rtol=0)
+
+    if not same(tokens, 4):
+        raise ModelError(f"{name} cannot be divided into trunk and head", where=str(folder))
+    if model.kind == "decoder" and not same(torch.cat((tokens[:, :3], tokens[:, :1]), 1), 3):
+        raise ModelError(
+            f"{name} sees the tokens that are to come, so as a decoder it would learn to copy them",
+            where=str(folder),
+            mend="take a model that writes from left to right; if this one does, config.json must say so (is_decoder)",
+        )
+    if not same(tokens, 4, padding=max(min(4, model.context - 4), 0)):
+        raise ModelError(
+            f"what {name} makes of a row changes with the padding behind it, so results would depend on the batch",
+            where=str(folder),
+            mend="take a model whose attention leaves padding out (BERT, RoBERTa, DeBERTa and their like)",
+        )
+
+
+def _row_of(tokens_PL: Tensor, padding: int, kind: Kind) -> Inputs:
+    """A row as `hidden` takes it, as its own source where there is one, with so much padding behind it."""
+    segments_PL = nn.functional.pad(torch.zeros_like(tokens_PL), (0, padding), value=-1)
+    tokens_PL = nn.functional.pad(tokens_PL, (0, padding))
+    positions_PL = torch.arange(tokens_PL.shape[1], device=tokens_PL.device).expand_as(tokens_PL)
+    if kind == "seq2seq":
+        return Inputs(tokens_PL, positions_PL, segments_PL, tokens_PL, segments_PL == 0)
+    return Inputs(tokens_PL, positions_PL, segments_PL)
 
 
 @dataclass
