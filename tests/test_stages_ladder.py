@@ -6,11 +6,13 @@ from typing import Any
 
 import pytest
 
+from amenable.chat.tokenizer import Tokenizer
 from amenable.config.folder import WorkspaceFolder
 from amenable.rewards.length import LengthReward
-from amenable.stages.build import Policy, open_policy
+from amenable.stages.build import ON_CPU, DecoderShape, Policy, new_policy, open_policy
 from amenable.stages.ladder import Climb, Rung, ask, climb
-from amenable.types import Prompt, Sampling, user
+from amenable.stages.pretrain import with_marks
+from amenable.types import Document, Prompt, Sampling, user
 from tests.stage_makers import Toys, toys, workspace
 
 __all__ = ["toys", "workspace"]
@@ -37,6 +39,16 @@ def test_no_candidate_of_best_of_n_is_what_it_is_compared_with(models: tuple[Pol
         rung = Rung(f"best-of-{n}", models[0], best_of=n, reward=Indifferent())
         seeds += [rollout.seed for rollout in ask(rung, PROMPTS, PLAIN, seed=0)]
     assert len(set(seeds)) == len(seeds)
+
+
+def test_texts_are_measured_on_decoders_only(models: tuple[Policy, Policy], toys: Toys) -> None:
+    tokenizer = with_marks(Tokenizer.load(toys.tokenizer), "seq2seq")
+    shape = DecoderShape(hidden_size=32, num_layers=1, num_heads=2, context=64)
+    apart = new_policy(shape, tokenizer, ON_CPU, seed=0, kind="seq2seq")
+    rungs, texts = [Rung("SFT", models[0]), Rung("apart", apart)], [Document(id="d", text="The hat is red.")]
+    found = climb(rungs, PROMPTS, against="SFT", judge=LengthReward(), sampling=PLAIN, seed=0, documents=texts)
+    assert found.bits_per_byte["apart"] is None and found.bits_per_byte["SFT"] is not None
+    assert [note for note in found.notes if "Bits per byte of apart" in note]
 
 
 def rise(models: tuple[Policy, Policy], sampling: Sampling, against: str = "SFT") -> Climb:

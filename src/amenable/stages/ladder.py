@@ -98,8 +98,14 @@ def climb(
         found.scores[rung.name] = _scores(judge, found.responses[rung.name])
         found.kl[rung.name] = _kl(rung, base, found.responses[rung.name], sampling, seed)
         found.bits_per_byte[rung.name] = None
-        if documents and rung.best_of == 1 and not rung.shots:
+        if not documents or rung.best_of > 1 or rung.shots:
+            continue
+        if rung.policy.model.kind == "decoder":
             found.bits_per_byte[rung.name] = bits_per_byte(rung.policy, documents, seed)
+        else:
+            found.notes.append(
+                f"Bits per byte of {rung.name} are not measured: it is no decoder, which goes on with a text."
+            )
     if (why := why_no_kl(base, sampling)) and any(_is_to_measure(rung, base) for rung in rungs):
         found.notes.append(f"KL is not measured: {why}.")
     for rung in rungs:
