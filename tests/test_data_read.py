@@ -504,6 +504,14 @@ def test_a_cell_of_parquet_that_python_cannot_hold_is_a_reject(tmp_path: Path) -
         list(read(tmp_path / "zone.parquet", "documents", rejects=Rejects()))
 
 
+def test_a_cell_of_a_saved_dataset_that_python_cannot_hold_is_a_reject(tmp_path: Path) -> None:
+    arrow, datasets = pytest.importorskip("pyarrow"), pytest.importorskip("datasets")
+    table = arrow.table({"text": ["a", "b", "c"], "day": arrow.array([0, 3_000_000, 1], arrow.date32())})
+    datasets.Dataset(table).save_to_disk(tmp_path / "saved")
+    found, bad = reasons(tmp_path / "saved", "documents")
+    assert len(found) == 2 and [line for line, _ in bad] == [2]
+
+
 def test_a_missing_number_is_no_answer_and_no_name(tmp_path: Path) -> None:
     arrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
     path, nan = tmp_path / "a.parquet", float("nan")

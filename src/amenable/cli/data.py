@@ -427,7 +427,7 @@ def _kinds_of_files(source: str) -> set[str]:
         for file in [path] if saved else files_of(path, Rejects(limit_share=1.0)):
             if not saved and suffix_of(file) in TEXT_SUFFIXES:
                 return {"documents"}
-            for row in saved_dataset_rows(file) if saved else _rows_if_any(file):
+            for row in saved_dataset_rows(file, Rejects(limit_share=1.0)) if saved else _rows_if_any(file):
                 return _kinds_of_row(row)
     return set()
 

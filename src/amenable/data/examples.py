@@ -180,7 +180,7 @@ def _tables(spec: str, rejects: Rejects, structures: Collection[str]) -> Iterato
     """The rows of each file, or of a saved dataset, with its place."""
     for path in paths_of(spec):
         if path.is_dir() and is_saved_dataset(path):
-            yield str(path), saved_dataset_rows(path)
+            yield str(path), saved_dataset_rows(path, rejects)
             continue
         for file in files_of(path, rejects):
             yield str(file), rows(file, rejects, limits=Limits(), lines_of_text=True, structures=structures)

@@ -10,8 +10,9 @@ import csv
 import gzip
 import io
 import zlib
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO, NamedTuple, cast
 
@@ -411,16 +412,9 @@ def _parquet(file: Path, rejects: Rejects) -> Iterator[Row]:
     if not file.stat().st_size:
         raise DataError(EMPTY, where=str(file), mend="give a file with at least one row")
     try:
-        number = 0
         with parquet.ParquetFile(file) as table:
-            for batch in table.iter_batches(batch_size=1024):
-                for value in _values(batch):
-                    number += 1
-                    where = Where(str(file), number)
-                    if isinstance(value, dict):
-                        yield Row(where, value)
-                    else:
-                        rejects.add(where, value)
+            values = chain.from_iterable(map(_values, table.iter_batches(batch_size=1024)))
+            yield from _rows_of(values, str(file), rejects)
     except (arrow.ArrowException, OSError) as error:
         mend = "fetch or write the file again"
         raise DataError(f"the Parquet file is cut short or damaged: {error}", where=str(file), mend=mend) from error
@@ -430,8 +424,18 @@ _NO_VALUE = (ValueError, OverflowError, KeyError)
 """What Arrow raises for a cell that Python cannot hold: a date after the year 9999, an unknown time zone, a text of other bytes."""
 
 
+def _rows_of(
+    values: Iterable[dict[str, Any] | str], place: str, rejects: Rejects, split: Split | None = None
+) -> Iterator[Row]:
+    for number, value in enumerate(values, 1):
+        if isinstance(value, dict):
+            yield Row(Where(place, number), value, split)
+        else:
+            rejects.add(Where(place, number), value)
+
+
 def _values(batch: Any) -> Iterator[dict[str, Any] | str]:
-    """The rows of a batch of Parquet; of one with a cell that Python cannot hold, why."""
+    """The rows of an Arrow table or batch; of one with a cell that Python cannot hold, why."""
     try:
         values = batch.to_pylist()
     except _NO_VALUE:
@@ -496,7 +500,7 @@ def is_saved_dataset(folder: Path) -> bool:
     )
 
 
-def saved_dataset_rows(folder: Path) -> Iterator[Row]:
+def saved_dataset_rows(folder: Path, rejects: Rejects) -> Iterator[Row]:
     """The rows of a saved Hugging Face dataset; a split's name, if it is one of ours, goes with its rows."""
     try:
         import datasets
@@ -508,5 +512,6 @@ def saved_dataset_rows(folder: Path) -> Iterator[Row]:
         raise DataError(f"the saved dataset cannot be read: {error}", where=str(folder)) from error
     parts = loaded.items() if isinstance(loaded, datasets.DatasetDict) else [("", loaded)]
     for name, part in parts:
-        for number, value in enumerate(part, 1):
-            yield Row(Where(f"{folder}/{name}" if name else str(folder), number), value, side_named(name))
+        values = chain.from_iterable(map(_values, part.with_format("arrow").iter(batch_size=1024)))
+        place = f"{folder}/{name}" if name else str(folder)
+        yield from _rows_of(values, place, rejects, side_named(name))

@@ -137,7 +137,7 @@ def _found(
     files = []
     for path in paths:
         if path.is_dir() and is_saved_dataset(path):
-            yield from _convert(saved_dataset_rows(path), kind, layout, rejects, str(path))
+            yield from _convert(saved_dataset_rows(path, rejects), kind, layout, rejects, str(path))
         else:
             files += files_of(path, rejects)
     for file in files:
