@@ -179,6 +179,19 @@ def test_truthfulqa_by_likelihood_and_by_letter(tmp_path: Path, mirror: Path) ->
     assert by_letter == {"TruthfulQA, best answer chosen (MC1)": 1.0}
 
 
+def test_sets_that_none_may_train_on_are_asked_whole(tmp_path: Path, mirror: Path) -> None:
+    """Up to the limit, not up to the part that training would hold out; rewards are measured on that part all the same."""
+    bench = Bench(BenchSettings(limit=60), 0)
+    assert [len(bench.records(name, "prompts")) for name in ("truthfulqa", "ifeval", "bbq")] == [60, 60, 60]
+    [found] = truthfulqa(kept(tmp_path / "a", Scripted(scores=False)), bench)
+    assert found.interval.count == 60
+    [model] = agreements(ModelJudge(kept(tmp_path / "b", Scripted())), ["realsumm"], bench)
+    [reward] = agreements(RewardJudge(LengthReward()), ["realsumm"], bench)
+    assert model.accuracy.count == 60 > reward.accuracy.count
+    held = bench.records("realsumm", "rankings")
+    assert len(held) < 20 and all(r.split != "train" for r in held)
+
+
 def test_bbq_of_a_model_that_takes_the_first_choice(tmp_path: Path, mirror: Path) -> None:
     found = bbq(kept(tmp_path, Scripted()), Bench(BenchSettings(limit=60), 0))
     shown = figures(found)

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta
 
+from amenable.data.registry.entries import entry, names
 from amenable.data.source import load, sample
 from amenable.data.split import assign_splits
 from amenable.evals.assessment import Figure, Pillar
@@ -45,10 +46,18 @@ class Bench:
         most = min(max_tokens or self.settings.max_tokens, self.settings.max_tokens)
         return Sampling(temperature=self.settings.temperature, max_tokens=most, stop=stop)
 
-    def records(self, spec: str, kind: str, *, keep: Callable[[Any], bool] = lambda record: True) -> list[Any]:
-        """Records of a set that are not for training, as many as the limit says; all where none are held out."""
+    def records(
+        self, spec: str, kind: str, *, keep: Callable[[Any], bool] = lambda record: True, whole: bool = False
+    ) -> list[Any]:
+        """Records of a set that are not for training, as many as the limit says, drawn from all that are held out.
+
+        Drawn from the whole set where it is for evaluation only, where nothing of it is held out, and where `whole` says so: the
+        models that are asked have not learned from it.
+        """
         found = [r for r in self.all_records(spec, kind) if keep(r)]
-        held = [r for r in found if r.split in ("validation", "test")]
+        name = spec.partition(":")[0]
+        whole = whole or (name in names() and entry(name).evaluation_only)
+        held = [] if whole else [r for r in found if r.split in ("validation", "test")]
         return sample(held or found, self.settings.limit)
 
     def all_records(self, spec: str, kind: str) -> list[Any]:

@@ -36,7 +36,7 @@ def truthfulqa(kept: Kept, bench: Bench) -> list[Figure]:
     found = sheet.share(
         "TruthfulQA, best answer chosen (MC1)",
         [float((choose(f.logprobs) if f.logprobs else f.picked) == 0) for _, _, f in asked],
-        limits=f"chosen {kept.subject.how}; half of the questions of the set, in English, about errors common in America",
+        limits=f"chosen {kept.subject.how}; drawn from half of the set's questions, in English, about errors common in America",
         ruler=(("guessing", chance),),
     )
     if not asked or not asked[0][2].logprobs:

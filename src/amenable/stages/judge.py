@@ -80,10 +80,14 @@ class RewardJudge:
 
 
 def agreements(judge: Judge, sets: Sequence[str], bench: Bench, most: int = 4) -> list[Agreement]:
-    """The judge on every set of people's judgements; of a ranking at most `most` responses."""
+    """The judge on every set of people's judgements; of a ranking at most `most` responses.
+
+    Of each set a model may be asked anything, but a reward only what is held out, for reward models learn from such sets.
+    """
     found = []
     for name in sets:
-        records = bench.records(name, PEOPLE[name], keep=lambda r: bool(r.prompt))
+        whole = isinstance(judge, ModelJudge)
+        records = bench.records(name, PEOPLE[name], keep=lambda r: bool(r.prompt), whole=whole)
         rankings = sampled([_ranking(r) for r in records], most, bench.seed)
         one = agreement(judge.name, name, rankings, judge.verdicts, seed=bench.seed)
         if one is not None:
