@@ -208,10 +208,12 @@ def test_the_command_writes_a_file_a_source_and_says_what_went(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "books").mkdir()
     (tmp_path / "books" / "one.txt").write_text(story(1) + "\n\n[Illustration: a fox]\n\n" + story(2))
+    (tmp_path / "books" / "cover.png").write_bytes(b"\x89PNG")
     (tmp_path / "notes.txt").write_text(story(1))
     assert run(["data", "clean", "books", "notes.txt", "out"]) == 0
-    said = capsys.readouterr().out
-    assert "1 x markup, e.g. '[Illustration: a fox]'" in said
+    said = capsys.readouterr()
+    assert "1 x markup, e.g. '[Illustration: a fox]'" in said.out
+    assert said.err == "books: 1 files not read: cover.png\n"
     (kept,) = load("out/books.jsonl", "documents").records
     assert kept.text == story(1) + "\n\n" + story(2) and kept.split == "train"
     assert (tmp_path / "out" / "notes.jsonl").read_text() == ""

@@ -86,6 +86,27 @@ def test_what_is_measured_is_never_shown_as_an_example_whatever_its_side(tmp_pat
         assert "shots" in error.value.mend
 
 
+def test_what_is_left_out_of_the_data_is_told(tmp_path: Path, toys: Toys, workspace: WorkspaceFolder):
+    rows = [{"prompt": f"Is it {n}?", "output": f"{n}."} for n in range(60)]
+    file, texts = tmp_path / "d.jsonl", tmp_path / "t.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in [*rows, rows[0]]) + "{broken\n")
+    texts.write_text("".join(json.dumps({"text": f"Text {n}."}) + "\n" for n in range(60)) + "{broken\n")
+    _, about = _prompts(Config(models=("m",), data=str(file)), workspace)
+    assert about.note.startswith("1 of 62 rows rejected: 1 not JSON; 1 duplicates left out")
+    config = {"models": [f"{toys.sft}@few-shot"], "data": str(file), "limit": 2, "sampling": {"max_tokens": 2}}
+    told: list[str] = []
+    say = lambda event: told.append(event.text) if event.kind == "message" else None
+    more = {"shots": str(file), "documents": str(texts), "showcase": [], "num_shots": 1}
+    start("evaluate", config | more, workspace, "e", say)
+    assert sum(line.startswith(f"{file}: 1 of 62 rows rejected") for line in told) == 2  # the prompts and the examples
+    assert any(line.startswith(f"{texts}: 1 of 61 rows rejected") for line in told)
+    told.clear()
+    start(
+        "sample", {"model": toys.sft, "data": str(file), "limit": 2, "sampling": {"max_tokens": 2}}, workspace, "s", say
+    )
+    assert any(line.startswith(f"{file}: 1 of 62 rows rejected: 1 not JSON; 1 duplicates left out") for line in told)
+
+
 def test_texts_that_a_model_may_have_learned_from_are_not_measured(tmp_path: Path):
     workspace = WorkspaceFolder(tmp_path)
     texts = [Document(id=f"d{n}", text=f"Text {n}.") for n in range(400)]

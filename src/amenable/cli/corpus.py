@@ -31,19 +31,21 @@ def clean(
     from amenable.config.folder import require_place
     from amenable.data.corpus import make_corpus
     from amenable.data.export import export
-    from amenable.data.rejects import Rejects
     from amenable.data.source import load
 
     workspace = workspace_if_any(workspace_dir)
     database = workspace.database if workspace is not None else None
     files = _files(sources, out)
     require_place(out)
-    given = {s: load(s, "documents", rejects=Rejects(), database=database).records for s in sources}
-    corpus = make_corpus(given, hold_out=hold_out)
+    loaded = {s: load(s, "documents", database=database) for s in sources}
+    corpus = make_corpus({s: found.records for s, found in loaded.items()}, hold_out=hold_out)
     for source, path in files.items():
         export(corpus.train[source], path)
     if corpus.held_out:
         export(corpus.held_out, out / "held-out.jsonl")
+    for source, found in loaded.items():
+        if found.left_out:
+            click.echo(f"{source}: {found.left_out}", err=True)
     if as_json:
         print_json({"folder": str(out), "sources": corpus.rows, "held_out": len(corpus.held_out)})
         return

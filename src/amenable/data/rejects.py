@@ -125,9 +125,7 @@ class Rejects:
     def summary(self) -> str:
         """One line for the log: how many of how many, and why."""
         reasons = ", ".join(f"{count} {reason}" for reason, count in self.reasons.most_common(5))
-        parts = [f"{self.rejected} of {self.rows} rows rejected" + (f": {reasons}" if reasons else "")] * bool(
-            self.rows
-        )
+        parts = [f"{self.rejected} of {self.rows} rows rejected: {reasons}"] if self.rejected else []
         parts += [f"{self.duplicates} duplicates left out"] if self.duplicates else []
         parts += [f"{count} rows hold no {kind}" for kind, count in self.barren.items()]
         unread = [Path(name).name for name in self.unread]

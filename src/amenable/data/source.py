@@ -54,6 +54,7 @@ class LoadedData:
     licence      as the source states it; "" for a user's own files
     warning      what a reader of the texts may be hurt by
     notes        what else is to be said, as what a mixture draws and leaves out
+    left_out     what of the source was not used, in words; "" if all of it was
     """
 
     records: list[Any]  # of the kind that was asked for
@@ -62,6 +63,7 @@ class LoadedData:
     licence: str = ""
     warning: str = ""
     notes: tuple[str, ...] = ()
+    left_out: str = ""
 
 
 def load(
@@ -93,8 +95,9 @@ def load(
     if not records:
         raise DataError(f"no {kind} are left of the split {split}", where=spec, mend="take another split or more data")
     shown = f"{len(records):,} {kind} from {spec}" + (f" ({split})" if split else "")
-    description = f"{shown}; {rejects.summary()}" if rejects.anything else shown
-    return replace(found, records=records, sha256=fingerprint(records), description=description)
+    left_out = rejects.summary() if rejects.anything else ""
+    description = f"{shown}; {left_out}" if left_out else shown
+    return replace(found, records=records, sha256=fingerprint(records), description=description, left_out=left_out)
 
 
 def own_sources() -> list[dict[str, Any]]:

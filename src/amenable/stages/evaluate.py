@@ -128,11 +128,14 @@ def run(
     rungs = _rungs(config, workspace, compute)
     against = config.against or rungs[0].name
     chosen, about = _prompts(config, workspace)
-    rungs = _with_shots(config, rungs, chosen, workspace)
+    rungs = _with_shots(config, rungs, chosen, workspace, on_event)
     prompts, about = _fitting(config, rungs, chosen, about)
     documents, sources = _documents(config, workspace)
     judge, judge_name = _judge(config, workspace)
     with whole_or_gone(new_run(workspace, "evaluate", name)) as folder:
+        for source in (about, *sources):
+            if source.note:
+                on_event(Event(stage="evaluate", kind="message", text=f"{source.name}: {source.note}"))
         on_event(
             Event(
                 stage="evaluate",
@@ -298,25 +301,32 @@ def _run_and_how(reference: str) -> tuple[str, str, str]:
     return (head, "@", tail) if head and not tail.isdigit() else (reference, "", "")
 
 
-def _with_shots(config: Config, rungs: list[Rung], asked: Sequence[Prompt], workspace: WorkspaceFolder) -> list[Rung]:
+def _with_shots(
+    config: Config, rungs: list[Rung], asked: Sequence[Prompt], workspace: WorkspaceFolder, on_event: OnEvent
+) -> list[Rung]:
     """The models that are asked with examples, with examples."""
     ways = [_named(spec)[2] for spec in config.models]
     if "few-shot" not in ways:
         return rungs
-    shots = _shots(config, asked, workspace)
+    shots = _shots(config, asked, workspace, on_event)
     return [replace(r, shots=shots) if how == "few-shot" else r for r, how in zip(rungs, ways, strict=True)]
 
 
-def _shots(config: Config, asked: Sequence[Prompt], workspace: WorkspaceFolder) -> tuple[Any, ...]:
+def _shots(
+    config: Config, asked: Sequence[Prompt], workspace: WorkspaceFolder, on_event: OnEvent = ignore
+) -> tuple[Any, ...]:
     """Examples for few-shot, short ones; none of the prompts that are asked is among them, whatever its side."""
     source = config.shots or str(config.data)
     try:
-        found = load(source, "demonstrations", database=workspace.database).records
+        loaded = load(source, "demonstrations", database=workspace.database)
     except DataError as error:
         if config.shots:
             raise
         mend = "name demonstrations in `shots`"
         raise DataError(f"there are no examples for few-shot: {error.what}", where=config.data, mend=mend) from error
+    found = loaded.records
+    if config.shots and loaded.left_out:
+        on_event(Event(stage="evaluate", kind="message", text=f"{source}: {loaded.left_out}"))
     if not config.shots:
         found = [r for r in _divided(config, found) if r.split == "train"] or found
     measured = {prompt_key(prompt) for prompt in asked}
@@ -383,7 +393,7 @@ def _documents(config: Config, workspace: WorkspaceFolder) -> tuple[list[Any], t
 
 
 def _source(name: str, kind: str, used_for: str, loaded: LoadedData, records: int, *, held_out: bool) -> DataSource:
-    notes = (loaded.warning, "" if held_out else NOTHING_HELD_OUT)
+    notes = (loaded.warning, loaded.left_out, "" if held_out else NOTHING_HELD_OUT)
     return DataSource(
         name=name,
         kind=kind,

@@ -77,7 +77,7 @@ def evaluate_tuned(
             why = f"{label} cannot be asked any of the examples: {left_out[0]}"
             raise DataError(why, where=spec, mend="name data with shorter texts")
         notes = [f"{len(left_out)} more could not be asked: {left_out[0]}."] if left_out else []
-        notes += [f"{rejects.summary()}."] if rejects.rejected else []
+        notes += [f"{rejects.summary()}."] if rejects.anything else []
         row = measured(label, tuned, spec, part, examples, said, seed)
         rows.append(row.replace(left_out=len(left_out), unread=rejects.rejected, notes=tuple(notes)))
         for example, one in zip(examples, said, strict=True):

@@ -47,7 +47,7 @@ def run(
 ) -> RunResult:
     """Write responses.jsonl to runs/<name>/ and return them in details["responses"]."""
     started = time.perf_counter()
-    prompts = _prompts(config, workspace)
+    prompts = _prompts(config, workspace, on_event)
     compute = for_generation()
     policy = open_policy(config.model, workspace, compute, decode=config.decode)
     with whole_or_gone(new_run(workspace, "sample", name)) as folder:
@@ -113,10 +113,13 @@ def _filled(config: Config, policy: Policy, prompts: list[Prompt]) -> list[dict[
     ]
 
 
-def _prompts(config: Config, workspace: WorkspaceFolder) -> list[Prompt]:
+def _prompts(config: Config, workspace: WorkspaceFolder, on_event: OnEvent) -> list[Prompt]:
     prompts = [Prompt(id=f"prompt-{i}", messages=(user(p),)) for i, p in enumerate(config.prompts)]
     if config.data:
-        prompts += load(config.data, "prompts", limit=config.limit, database=workspace.database).records
+        loaded = load(config.data, "prompts", limit=config.limit, database=workspace.database)
+        prompts += loaded.records
+        if loaded.left_out:
+            on_event(Event(stage="sample", kind="message", text=f"{config.data}: {loaded.left_out}"))
     if not prompts:
         raise ConfigError(
             "there is nothing to answer", where="prompts", mend='name texts, as in prompts=["Hello!"], or `data`'
