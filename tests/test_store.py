@@ -392,6 +392,15 @@ def test_a_snapshot_is_named_by_its_content(store: Store) -> None:
         store.snapshot_records("0" * 64)
 
 
+def test_the_same_records_in_two_projects_are_two_snapshots(store: Store, url: str) -> None:
+    names = {}
+    for project in ("A", "B"):
+        store.import_records(project, RECORDS)
+        names[project] = store.snapshot(project, "rankings").hash
+    assert store.snapshot_of(names["A"]) == ("A", "rankings")
+    assert len(list(export_records(url, "B", "rankings", names["B"]))) == 1
+
+
 def test_lineage_goes_both_ways_and_through_parents(store: Store) -> None:
     prompt, (a, b, _) = ask(store)
     by_ann = store.add_annotation(prompt, [Compared(chosen=a, rejected=b)], labeler="ann")

@@ -27,8 +27,10 @@ class Lineage(Record, frozen=True):
 
 
 def add_snapshot(connection: sa.Connection, project_id: int, kind: str, items: Sequence[Item]) -> str:
-    """Note the records; returns the hash of their JSON lines in order of id."""
-    digest = hashlib.sha256(f"{kind}\n".encode())
+    """Note the records; returns the hash of their project's name, their kind, and their JSON lines in order of id: the
+    same records in two projects have two lineages."""
+    project = connection.execute(sa.select(Project.name).where(Project.id == project_id)).scalar_one()
+    digest = hashlib.sha256(f"{project}\n{kind}\n".encode())
     for line in sorted(item.record.to_json() for item in items):
         digest.update(line + b"\n")
     name = digest.hexdigest()
