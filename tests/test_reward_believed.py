@@ -10,7 +10,7 @@ import pytest
 from scipy import stats
 
 from amenable.data.rows import Row
-from amenable.errors import ConfigError, DataError
+from amenable.errors import AmenableError, ConfigError, DataError
 from amenable.evals.forecast import forecast
 from amenable.evals.reward_quality import reward_quality
 from amenable.models.folder import read_metadata
@@ -219,6 +219,31 @@ def test_prompts_measured_that_were_trained_on_are_told_and_take_the_bag_of_word
     about = start("reward", mapping, workspace, "shared").details
     assert about["sentences"][-1].startswith("5 of the prompts measured were trained on too")
     assert [b["name"] for b in about["baselines"]] == ["longer reply", "shorter reply"]
+
+
+def test_replies_without_a_word_leave_out_the_bag_of_words(toys, workspace, tmp_path):
+    asked = [compared(n, chosen="Y", rejected="N") for n in range(40)]
+    mapping = {"model": toys.sft, "train": BRIEF, "data": {"held_out_share": 0.3}}
+    mapping["data"]["train"] = [write_rows(tmp_path / "r.jsonl", asked)]
+    run = start("reward", mapping, workspace, "wordless")
+    assert run.model and "no word to learn from" in run.details["sentences"][-1]
+    assert [b["name"] for b in run.details["baselines"]] == ["longer reply", "shorter reply"]
+
+
+def test_a_model_that_cannot_be_measured_is_kept(toys, workspace, monkeypatch):
+    def refuse(*_):
+        raise DataError("nothing to measure on")
+
+    monkeypatch.setattr("amenable.stages.reward.measure", refuse)
+    run = start("reward", toys.mapping("reward", "train.steps=1"), workspace, "unmeasured")
+    assert run.details["sentences"] == ["The reward model could not be measured: nothing to measure on."]
+    assert RewardModel.load(run.model).score(held_out_items())
+
+
+def test_a_mistyped_name_to_centre_on_is_told_before_the_training(toys, workspace):
+    with pytest.raises(AmenableError, match="nope"):
+        start("reward", toys.mapping("reward", 'centre_on=["nope.jsonl"]'), workspace, "mistyped")
+    assert not workspace.run_names()
 
 
 @pytest.fixture(scope="module")

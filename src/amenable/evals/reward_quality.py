@@ -8,6 +8,7 @@ that people would call preference.
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections import Counter, defaultdict
 from collections.abc import Sequence
@@ -33,6 +34,7 @@ from amenable.evals.statistics import (
 from amenable.types import Comparison, Record
 
 Column = npt.NDArray[np.float64]
+BAG_OF_WORDS = "bag of words"
 
 
 class Baseline(Record, frozen=True):
@@ -119,7 +121,7 @@ def reward_quality(
     """Measure a reward's scores on held-out comparisons.
 
     train: comparisons for the bag-of-words baseline, without the tested prompts; None leaves that baseline
-    out. Raises DataError if the columns do not line up, a score is not finite, or a tested prompt is in
+    out, and so do replies without a word ("Y", "7"). Raises DataError if the columns do not line up, a score is not finite, or a tested prompt is in
     `train`.
     """
     margin_N = _margins(comparisons, chosen_scores, rejected_scores)
@@ -241,7 +243,8 @@ def _baselines(
                 where="bag-of-words baseline",
                 mend="split by prompt",
             )
-        rules.append(("bag of words", correctness(bag_of_words(train, comparisons))))
+        with contextlib.suppress(DataError):  # no word to learn from
+            rules.append((BAG_OF_WORDS, correctness(bag_of_words(train, comparisons))))
     return rules
 
 

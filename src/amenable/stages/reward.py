@@ -16,9 +16,9 @@ import msgspec
 from msgspec import Meta
 
 from amenable.config.folder import WorkspaceFolder, write_atomic
-from amenable.errors import ConfigError
+from amenable.errors import AmenableError, ConfigError
 from amenable.evals.report.page import write_report
-from amenable.evals.reward_quality import correctness
+from amenable.evals.reward_quality import RewardQuality, correctness
 from amenable.models.heads import ScalarHead
 from amenable.rewards.base import HeldOutScores, Reward
 from amenable.rewards.ensemble import EnsembleReward
@@ -39,7 +39,7 @@ from amenable.stages.reward_apart import Member, Recipe, learning_curve, resampl
 from amenable.stages.reward_measure import all_comparisons, all_responses, good_responses, margins, measure, report_of
 from amenable.stages.sft import ensure_template
 from amenable.train.settings import OptimizerConfig, TrainConfig
-from amenable.types import Record
+from amenable.types import Record, Scored
 
 
 class Config(Record, frozen=True):
@@ -102,6 +102,7 @@ def _run(config: Config, workspace: WorkspaceFolder, job: Job) -> RunResult:
     policy = open_start()
     stream = _open(config, kind, policy, workspace, job)
     _check(config, kind, stream)
+    good = good_responses(config.centre_on, stream, workspace)  # before the training, which a name mistyped would waste
     job.data.update(stream.info, model=policy.hash)
     seed = config.train.seed
     recipe = Recipe(algorithm, config.train, config.lora, config.head, compute, open_start, stream_name)
@@ -124,9 +125,9 @@ def _run(config: Config, workspace: WorkspaceFolder, job: Job) -> RunResult:
         if config.forecast:
             on_all = None if config.bootstrap else reward
             curve = learning_curve(recipe, stream, on_all, job, halvings=config.forecast, steps=steps, seed=seed)
-        shifts = _centre(config, members, stream, workspace, job)
+        shifts = _centre(members, *good, job)
         whole: Reward = reward if len(members) == 1 else EnsembleReward([m.reward for m in members], name=job.name)
-        quality, about = measure(whole, stream, seed)
+        quality, about = _measured(whole, stream, seed)
         about |= {"sentences": [*about["sentences"], *([curve.sentence()] if curve else [])]}
         about |= {"forecast": msgspec.to_builtins(curve), "members": [_accuracy(m, stream) for m in members]}
         write_atomic(job.folder.folder / "reward.json", json.dumps(about, indent=2).encode())
@@ -190,9 +191,16 @@ def _check(config: Config, kind: str, stream: Stream) -> None:
         )
 
 
-def _centre(config: Config, members: list[Member], stream: Stream, workspace: WorkspaceFolder, job: Job) -> list[float]:
-    """Shift each member's head so that good responses score 0 on average. Returns the shifts."""
-    items, what = good_responses(config.centre_on, stream, workspace)
+def _measured(whole: Reward, stream: Stream, seed: int) -> tuple[RewardQuality | None, dict[str, Any]]:
+    """What the model is worth, or why that cannot be said: a trained model is never lost to a figure about it."""
+    try:
+        return measure(whole, stream, seed)
+    except AmenableError as error:
+        return None, {"sentences": [f"The reward model could not be measured: {error.what}."]}
+
+
+def _centre(members: list[Member], items: list[Scored], what: str, job: Job) -> list[float]:
+    """Shift each member's head so that these responses, good ones, score 0 on average. Returns the shifts."""
     shifts = []
     for member in members:
         mean = sum(member.reward.score(items)) / len(items) if items else 0.0

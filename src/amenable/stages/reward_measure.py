@@ -12,7 +12,7 @@ from amenable.config.folder import WorkspaceFolder
 from amenable.evals.curves import read_curves
 from amenable.evals.forecast import Forecast
 from amenable.evals.report.records import CurveGroup, DataSource, Report
-from amenable.evals.reward_quality import Column, RewardQuality, reward_quality
+from amenable.evals.reward_quality import BAG_OF_WORDS, Column, RewardQuality, reward_quality
 from amenable.evals.statistics import bootstrap, mean_interval, share_interval, spearman
 from amenable.rewards.base import Reward
 from amenable.splitting import prompt_key
@@ -30,6 +30,10 @@ def measure(reward: Reward, stream: Stream, seed: int) -> tuple[RewardQuality | 
         less = " and leaves no bag of words to compare with" if quality is not None else ""
         about["sentences"].append(
             f"{shared} of the prompts measured were trained on too, which flatters the figures{less}."
+        )
+    elif quality is not None and BAG_OF_WORDS not in [b.name for b in quality.baselines]:
+        about["sentences"].append(
+            "The responses hold no word to learn from, so there is no bag of words to compare with."
         )
     return quality, about
 
