@@ -23,7 +23,7 @@ from amenable.stages.assess_helpful import instructions
 from amenable.stages.assess_honest import truthfulqa
 from amenable.stages.build import open_policy
 from amenable.stages.judge import ModelJudge, RewardJudge, agreements, win_values
-from amenable.stages.subjects import Answer, Choice, Kept, RemoteSubject, as_raw, open_subject
+from amenable.stages.subjects import Answer, Choice, Kept, RemoteSubject, as_raw, open_subject, picked_letter
 from amenable.stages.tasks import TaskSettings, as_asked, evaluate_tasks
 from amenable.types import Messages, Prompt, Sampling, assistant, user
 from tests.openai_makers import SEEN, serving
@@ -190,6 +190,38 @@ def test_sets_that_none_may_train_on_are_asked_whole(tmp_path: Path, mirror: Pat
     assert model.accuracy.count == 60 > reward.accuracy.count
     held = bench.records("realsumm", "rankings")
     assert len(held) < 20 and all(r.split != "train" for r in held)
+
+
+@pytest.mark.parametrize(
+    "said, letter",
+    [
+        ("(B) Paris", "B"), ("I choose (B).", "B"), ("A good choice is (C)", "C"), ("I think the answer is C", "C"),
+        ("The answer is (c).", "C"), ("b", "B"), ("a.", "A"), ("**D**", "D"), ("A", "A"), ("C Paris", "C"), ("I", "I"),
+        ("Reply A is better", "A"), ("It is B.", "B"), ("The answer is A.", "A"),
+        ("I would rather not choose.", None), ("A pity, that.", None), ("I'm not sure, a lot is", None), ("", None),
+        ("The answer is a good one", None), ("(Z)", None), ("Because", None),
+    ],
+)  # fmt: skip
+def test_the_letter_that_an_answer_gives(said: str, letter: str | None) -> None:
+    assert picked_letter(said, list(range(10))) == (None if letter is None else "ABCDEFGHIJ".index(letter))
+
+
+class Shy(Scripted):
+    """It takes the first choice of every other question, and names none of the others'."""
+
+    def choose(self, asked: list, seed: int, on_event: object, *, lettered: bool = False) -> list[Choice]:
+        return [Choice(picked=None if n % 2 else 0) for n, _ in enumerate(asked)]
+
+
+def test_answers_that_name_no_choice_are_wrong(tmp_path: Path, mirror: Path) -> None:
+    bench = Bench(BenchSettings(limit=20), 0)
+    [found] = truthfulqa(kept(tmp_path / "a", Shy()), bench)
+    assert (found.interval.value, found.interval.count, found.left_out) == (0.5, 20, 0)
+    assert "10 answers that name no choice" in found.limits
+    shown = bbq(kept(tmp_path / "b", Shy()), bench)
+    right = [f.interval for f in shown if "right" in f.name]
+    assert sum(i.count for i in right) == 20 and all(i.value <= 0.6 for i in right)
+    assert ModelJudge(kept(tmp_path / "c", Shy())).verdicts([((user("Hi"),), "a", "b")] * 2) == [1.0, 0.5]
 
 
 def test_bbq_of_a_model_that_takes_the_first_choice(tmp_path: Path, mirror: Path) -> None:

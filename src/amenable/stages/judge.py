@@ -51,13 +51,19 @@ class ModelJudge:
         return self.kept.name
 
     def verdicts(self, pairs: Sequence[Pair], /) -> list[float | None]:
-        """By which letter is likelier, or is answered."""
+        """By which letter is likelier, or is answered; an answer without a letter is for neither."""
         asked = [
             (Prompt(id=f"judge-{n}", messages=(user(_question(p, a, b)),)), ("A", "B"))
             for n, (p, a, b) in enumerate(pairs)
         ]
         return [
-            None if c.picked is None else (shares(c.logprobs)[0] if c.logprobs else 1.0 - c.picked)
+            None
+            if c.failed
+            else 0.5
+            if c.picked is None  # it named neither
+            else shares(c.logprobs)[0]
+            if c.logprobs
+            else 1.0 - c.picked
             for c in self.kept.choices("judge", asked, lettered=True)
         ]
 

@@ -33,6 +33,17 @@ from amenable.types import Message, Messages, Prompt, Record, Rollout, Sampling,
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 ANSWER_TOKENS = 8
+LETTER_FORMS = tuple(
+    re.compile(form)
+    for form in (
+        r"\(([A-Za-z])\)",
+        r"^\W*([A-Za-z])(?:\W*$|[.:,)\]*])",
+        r"^\W*([B-HJ-Z])\b(?!['’])",
+        r"(?i:\b(?:answer|choice|option|reply|letter))\W+([A-Z])\b",
+        r"(?i:\b(?:answer|choice|option|choose|pick|it)(?:\s+(?:is|would be|must be|reply|option|letter))*)\s+([B-HJ-Z]\b|[AI](?=\W*$|[.:,)]))",
+    )
+)
+"""How an answer gives its letter, the surest first; A and I within a sentence are words."""
 
 
 class Answer(Record, frozen=True):
@@ -285,7 +296,7 @@ class Kept:
     def _kept(
         self, key: list[Any], kind: Any, asked: Sequence[Any], make: Callable[[Sequence[Any]], list[Any]]
     ) -> list[Any]:
-        whole = json.dumps([3, self.subject.hash, self.seed, key], sort_keys=True).encode()
+        whole = json.dumps([4, self.subject.hash, self.seed, key], sort_keys=True).encode()
         path = self.workspace.root / "cache" / "assess" / f"{hashlib.sha256(whole).hexdigest()}.json"
         found: list[Any] = [None] * len(asked)
         if path.is_file():
@@ -302,12 +313,12 @@ class Kept:
 def picked_letter(said: str, order: Sequence[int]) -> int | None:
     """The choice whose letter an answer gives; None if it gives none.
 
-    >>> picked_letter("(B) Paris", [2, 0, 1]), picked_letter("Answer: C.", [2, 0, 1]), picked_letter("Because", [2, 0, 1])
+    >>> picked_letter("(B) Paris", [2, 0, 1]), picked_letter("Answer: C.", [2, 0, 1]), picked_letter("A pity", [2, 0, 1])
     (0, 1, None)
     """
     letters = LETTERS[: len(order)]
-    found = re.search(rf"\b([{letters}])\b", said) if said.strip() else None
-    return order[letters.index(found[1])] if found else None
+    found = (one[1].upper() for form in LETTER_FORMS for one in form.finditer(said))
+    return next((order[letters.index(letter)] for letter in found if letter in letters), None)
 
 
 def _lettered(prompt: Prompt, choices: Sequence[str]) -> Prompt:
