@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -183,10 +184,9 @@ def test_tone() -> None:
     assert worth.accuracy.value == 0.75 and worth.trained_on == 60 and "75 %" in worth.sentence()
 
 
-def rankings() -> list[Ranking]:
-    return [
-        Ranking(id=f"r{n}", prompt=(user("Hi"),), responses=("best", "fine", "bad"), tiers=(0, 1, 2)) for n in range(8)
-    ]
+def rankings(count: int = 8) -> list[Ranking]:
+    rows = (("best", "fine", "bad"), (0, 1, 2))
+    return [Ranking(id=f"r{n}", prompt=(user("Hi"),), responses=rows[0], tiers=rows[1]) for n in range(count)]
 
 
 GRADES = {"best": 2, "fine": 1, "bad": 0}
@@ -194,7 +194,7 @@ GRADES = {"best": 2, "fine": 1, "bad": 0}
 
 def test_a_judge_that_reads_agrees_and_one_that_takes_the_first_does_not() -> None:
     right = agreement("good", "d", rankings(), lambda pairs: [float(GRADES[a] > GRADES[b]) for _, a, b in pairs])
-    assert right is not None and right.accuracy.value == 1.0 and right.better_than_a_coin
+    assert right is not None and right.accuracy.value == 1.0 and not right.better_than_a_coin  # on too few
     assert right.spearman is not None and right.spearman.value == pytest.approx(1.0) and right.first.value == 0.5
     assert right.inconsistent.value == 0.0 and right.pairs == 24
     first = agreement("first", "d", rankings(), lambda pairs: [1.0 for _ in pairs])
@@ -205,6 +205,24 @@ def test_a_judge_that_reads_agrees_and_one_that_takes_the_first_does_not() -> No
     assert (
         wrong is not None and wrong.accuracy.value == 0.0 and wrong.kendall and wrong.kendall.value == pytest.approx(-1)
     )
+
+
+def test_a_judge_is_believed_by_prompts_enough_and_by_all_its_sets_together() -> None:
+    def verdicts(pairs: Any) -> list[float]:
+        return [float(GRADES[a] > GRADES[b]) for _, a, b in pairs]
+
+    sure = agreement("good", "d", rankings(30), verdicts)
+    assert sure is not None and sure.better_than_a_coin
+
+    def lucky(pairs: Any) -> list[float]:
+        """Right on 21 of 30 pairs, which lies 2.4 standard errors above a half; 2.5 are wanted of one of four sets."""
+        right = [float(n < 21) for n in range(30)]
+        return [*right, *(1 - r for r in right)]
+
+    two = [r.replace(responses=("best", "bad"), tiers=(0, 1)) for r in rankings(30)]
+    alone, among = (agreement("j", "d", two, lucky, num_sets=n) for n in (1, 4))
+    assert alone is not None and alone.better_than_a_coin and alone.accuracy.value == 0.7
+    assert among is not None and not among.better_than_a_coin and among.accuracy == alone.accuracy
 
 
 def test_pairs_that_a_judge_cannot_read_are_counted() -> None:

@@ -19,6 +19,10 @@ Verdicts = Callable[[Sequence[Pair]], Sequence[float | None]]
 """For each pair the preference for the first; None where the judge could not be asked (too long, failed)."""
 
 
+FEWEST_PROMPTS = 30
+"""On fewer no judge is believed: a bootstrap over so few is too narrow."""
+
+
 class Agreement(Record, frozen=True):
     """A judge on one set that people judged.
 
@@ -26,6 +30,7 @@ class Agreement(Record, frozen=True):
     spearman, kendall   of the judge's wins with people's order within a prompt, mean over prompts; None for pairs only
     first          share of showings in which the first is preferred, 0.5 is fair: position bias
     inconsistent   share of pairs on which the verdict turns with the order
+    surely_above   lower end of the accuracy's interval at the level 1 - 0.05 / number of sets, one of which chance may meet
     """
 
     judge: str
@@ -37,11 +42,12 @@ class Agreement(Record, frozen=True):
     inconsistent: Interval
     pairs: int
     left_out: int
+    surely_above: float = 0.0
 
     @property
     def better_than_a_coin(self) -> bool:
-        """Does the interval of the accuracy lie above one half?"""
-        return self.accuracy.low > 0.5
+        """Does the interval of the accuracy lie above one half, that of all sets together and on prompts enough for one?"""
+        return self.surely_above > 0.5 and self.accuracy.count >= FEWEST_PROMPTS
 
 
 def sampled(rankings: Sequence[Ranking], most: int, seed: int) -> list[Ranking]:
@@ -63,9 +69,9 @@ def sampled(rankings: Sequence[Ranking], most: int, seed: int) -> list[Ranking]:
 
 
 def agreement(
-    judge: str, data: str, rankings: Sequence[Ranking], verdicts: Verdicts, *, seed: int = 0
+    judge: str, data: str, rankings: Sequence[Ranking], verdicts: Verdicts, *, seed: int = 0, num_sets: int = 1
 ) -> Agreement | None:
-    """Ask the judge all ordered pairs of every ranking; None if it could be asked about none."""
+    """Ask the judge all ordered pairs of every ranking; None if it could be asked about none. num_sets: that it is measured on."""
     places = [(r, i, j) for r, one in enumerate(rankings) for i, j in one.pairs()]
     shown = [(rankings[r].prompt, rankings[r].responses[i], rankings[r].responses[j]) for r, i, j in places]
     both = list(verdicts([*shown, *((p, b, a) for p, a, b in shown)]))
@@ -92,6 +98,7 @@ def agreement(
         inconsistent=share_interval(turned, clusters=prompts, seed=seed),
         pairs=len(found),
         left_out=len(places) - len(found),
+        surely_above=share_interval(right, clusters=prompts, seed=seed, level=1 - 0.05 / num_sets).low,
     )
 
 

@@ -20,7 +20,7 @@ from amenable.config.folder import WorkspaceFolder, new_run, resolve_model, whol
 from amenable.config.settings import dump_toml
 from amenable.data.registry.entries import entry, names
 from amenable.errors import ConfigError
-from amenable.evals.agreement import Agreement
+from amenable.evals.agreement import FEWEST_PROMPTS, Agreement
 from amenable.evals.assessment import Figure, ModelPage, Verdict
 from amenable.evals.report.page import write_report
 from amenable.evals.report.records import DataSource, Report
@@ -199,7 +199,10 @@ def _verdicts(
         good = [a.data for a in found if a.judge == judge.name and a.better_than_a_coin]
         for k in (k for k in kept if k is not base):
             if not good:
-                why = "it agrees with people no better than a coin on any set that it was measured on"
+                why = (
+                    "it agrees with people no better than a coin, as far as is known, on any set that it was measured on "
+                    f"(of {FEWEST_PROMPTS} prompts or more)"
+                )
                 verdicts.append(Verdict(judge.name, k.name, base.name, None, config.judge.prompts, why))
                 continue
             prompts: list[Prompt] = bench.records(config.judge.prompts, "prompts")

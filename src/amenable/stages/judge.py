@@ -95,7 +95,7 @@ def agreements(judge: Judge, sets: Sequence[str], bench: Bench, most: int = 4) -
         whole = isinstance(judge, ModelJudge)
         records = bench.records(name, PEOPLE[name], keep=lambda r: bool(r.prompt), whole=whole)
         rankings = sampled([_ranking(r) for r in records], most, bench.seed)
-        one = agreement(judge.name, name, rankings, judge.verdicts, seed=bench.seed)
+        one = agreement(judge.name, name, rankings, judge.verdicts, seed=bench.seed, num_sets=len(sets))
         if one is not None:
             found.append(one)
     return found
