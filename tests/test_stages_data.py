@@ -11,6 +11,7 @@ import pytest
 
 from amenable.chat.tokenizer import train_bpe
 from amenable.data.rows import Row, Unit
+from amenable.errors import DataError
 from amenable.stages.data import DataConfig, Stream, drawn, mixture_lines, open_stream
 
 
@@ -55,3 +56,37 @@ def test_a_split_that_names_no_side_is_told_of(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     stream = open_documents(tmp_path, tmp_path / "a.jsonl")
     assert stream.notes == [f"{tmp_path}/a.jsonl: columns not used: split ('holdout' names no side), judge"]
+
+
+def test_all_that_is_not_learned_from_or_measured_is_told(tmp_path: Path) -> None:
+    tokenizer = train_bpe(["row of text 0123456789 " * 9], 270)
+
+    def opened(kind: str, train: list[dict[str, object]], held_out: list[dict[str, object]], **more: object) -> Stream:
+        for name, rows in (("train", train), ("held", held_out)):
+            (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        config = DataConfig(
+            train=(f"{tmp_path}/train.jsonl",),
+            validation=(f"{tmp_path}/held.jsonl",),
+            max_reject_share=0.1,
+            held_out_share=0.0,
+            **more,  # type: ignore[arg-type]
+        )
+        return open_stream(config, kind, tokenizer, context=32, rejects=tmp_path / "rejects.jsonl")
+
+    rows: list[dict[str, object]] = [{"prompt": f"row {n}", "output": "text"} for n in range(20)]
+    long: dict[str, object] = {"prompt": "row of text " * 40, "output": "text"}
+    empty: dict[str, object] = {"prompt": "row", "output": ""}
+    stream = opened("demonstrations", [*rows, empty, rows[0], long], [rows[1], rows[1], long])
+    assert stream.notes == [
+        f"{tmp_path}/train.jsonl: 1 of 21 left out (1 longer than the context)",
+        f"{tmp_path}/train.jsonl: 1 of 23 rows rejected: 1 a turn of the assistant is empty; 1 duplicates left out",
+        f"validation {tmp_path}/held.jsonl: 1 duplicates left out",
+        "held out: 1 of 2 left out (1 longer than the context)",
+    ]
+    with pytest.raises(DataError, match="no demonstrations to measure on are left of 1") as error:
+        opened("demonstrations", rows, [long])
+    assert "held.jsonl" in str(error.value.where) and error.value.mend == "1 longer than the context"
+
+    texts: list[dict[str, object]] = [{"text": f"row {'of text ' * (n % 2)}{n}"} for n in range(20)]
+    stream = opened("prompts", texts, texts, prefix_words=3)
+    assert stream.notes[0].endswith("10 of 20 documents have no more than 3 words and give no prompt")

@@ -290,6 +290,9 @@ def test_held_out_texts_beyond_the_context_are_no_wrong_answers(files, models, w
     result = start("finetune", mapping, workspace, "long", told.append)
     assert result.details["examples"] == 4
     assert any("1 held-out examples are longer than the context" in event.text for event in told)
+    only = {"overlong": "reject", "validation": [write(workspace.root / "long.jsonl", long)]}
+    with pytest.raises(DataError, match=r"(?s)no examples to measure on are left of 1.*longer than the context"):
+        start("finetune", recipe({"target": file}, models, "target", data=only), workspace, "none")
 
 
 def test_shares_means_and_other_figures_have_intervals_of_their_own():

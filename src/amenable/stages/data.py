@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, Literal, TypeVar, cast
 
 import numpy as np
 from msgspec import Meta
@@ -16,7 +16,16 @@ from amenable.chat.tokenizer import Tokenizer
 from amenable.config.folder import WorkspaceFolder
 from amenable.data.loader import Loader, Mixture
 from amenable.data.rejects import Rejects
-from amenable.data.rows import Row, RowSettings, Unit, collate, prompt_ids, tokenise, vocabulary_of
+from amenable.data.rows import (
+    Row,
+    RowSettings,
+    TokeniseReport,
+    Unit,
+    collate,
+    prompt_ids,
+    tokenise,
+    vocabulary_of,
+)
 from amenable.data.source import load
 from amenable.data.split import assign_splits
 from amenable.errors import ConfigError, DataError
@@ -24,6 +33,7 @@ from amenable.stages.lineage import as_snapshot
 from amenable.train.settings import TrainConfig
 from amenable.types import AnyRecord, Document, Label, Prompt, Rating, Record, text
 
+T = TypeVar("T")
 Units = Loader | Mixture
 USUAL = {"ratings": "overall", "labels": "good"}
 """The question that is learned from where records answer several."""
@@ -92,11 +102,8 @@ class Stream:
         return sum(len(units) for units in self.units.values())
 
     def measured(self, limit: int) -> list[Unit]:
-        """At most so many held-out units, drawn from all of them: the first of a file may be of one kind."""
-        if len(self.validation) <= limit:
-            return self.validation
-        chosen = random.Random(0).sample(range(len(self.validation)), limit)
-        return [self.validation[i] for i in sorted(chosen)]
+        """At most so many held-out units."""
+        return some_of(self.validation, limit)
 
     def loader(self, *, units_per_step: int, seed: int) -> Units:
         """All units in one shuffled order, or a mixture by weight."""
@@ -107,6 +114,17 @@ class Stream:
             for i, (name, units) in enumerate(self.units.items())
         }
         return Mixture(sources, seed)
+
+
+def some_of(items: Sequence[T], limit: int) -> list[T]:
+    """At most so many, in their order, drawn from all of them: the first of a file may be of one kind.
+
+    >>> some_of("abc", 3), len(some_of(range(100), 5))
+    (['a', 'b', 'c'], 5)
+    """
+    if len(items) <= limit:
+        return list(items)
+    return [items[i] for i in sorted(random.Random(0).sample(range(len(items)), limit))]
 
 
 def open_stream(
@@ -140,7 +158,7 @@ def open_stream(
     notes: list[str] = []
     loaded = {spec: _load(spec, kind, config, rejects, workspace, snapshots.get(spec)) for spec in config.train}
     question = question_of([r for records, _ in loaded.values() for r in records], kind, config.question)
-    loaded = {spec: (_answering(records, question, spec), about) for spec, (records, about) in loaded.items()}
+    loaded = {spec: (_answering(records, question, spec, about), about) for spec, (records, about) in loaded.items()}
     # all sources at once: a prompt that one of them holds out is held out of the others too
     everything = assign_splits(
         [r for records, _ in loaded.values() for r in records], (1 - config.held_out_share, config.held_out_share, 0.0)
@@ -152,11 +170,8 @@ def open_stream(
         units[spec], report = _units(train, tokenizer, settings, kind)
         info[spec] = {**about, "records": len(records), "train_records": len(train), "units": len(units[spec])}
         if report.rejected or report.truncated:
-            reasons = ", ".join(f"{n} {reason}" for reason, n in sorted(report.reasons.items()))
             info[spec]["rejected"], info[spec]["truncated"] = report.rejected, report.truncated
-            notes.append(
-                f"{spec}: {report.rejected} of {len(train)} left out ({reasons}), {report.truncated} truncated"
-            )
+            notes.append(f"{spec}: {_told(report, len(train))}")
         if about.get("warning"):
             notes.append(f"{spec}: {about['warning']}")
         notes += about.get("notes", ())
@@ -164,21 +179,38 @@ def open_stream(
             raise DataError(
                 f"no {kind} to train on are left of {len(records)}",
                 where=spec,
-                mend="; ".join(f"{n} {reason}" for reason, n in report.reasons.items())
-                or "add records, or lower data.held_out_share",
+                mend=_reasons(report) or "add records, or lower data.held_out_share",
             )
     if config.validation:
         held_out = []
         for spec in config.validation:
             held = f"validation {spec}"
             records, about = _load(spec, kind, config, rejects, workspace, snapshots.get(held))
-            records = _answering(records, question, spec)
+            records = _answering(records, question, spec, about)
+            notes += [f"validation {note}" for note in about.get("notes", ())]
             chosen = [r for r in records if r.split in (None, "validation", "test")] or records
             held_out += chosen
             info[held] = {**about, "records": len(chosen)}
-    validation, _ = _units(held_out, tokenizer, settings, kind) if held_out else ([], None)
+    validation, report = _units(held_out, tokenizer, settings, kind)
+    if report.rejected or report.truncated:
+        notes.append(f"held out: {_told(report, len(held_out))}")
+    if config.validation and not validation:
+        raise DataError(
+            f"no {kind} to measure on are left of {len(held_out)}",
+            where=", ".join(config.validation),
+            mend=_reasons(report) or "name other data in data.validation",
+        )
     weights = dict(zip(config.train, config.weights, strict=True)) if config.weights else {}
     return Stream(kind, units, weights, validation, held_out, info, notes)
+
+
+def _told(report: TokeniseReport, total: int) -> str:
+    left_out = f"{report.rejected} of {total} left out ({_reasons(report)})" if report.rejected else ""
+    return ", ".join(filter(None, (left_out, f"{report.truncated} truncated" if report.truncated else "")))
+
+
+def _reasons(report: TokeniseReport) -> str:
+    return ", ".join(f"{n} {reason}" for reason, n in sorted(report.reasons.items()))
 
 
 def collate_stream(units: Sequence[Any], stream: str) -> Batch:
@@ -262,7 +294,7 @@ def _load(
 ) -> tuple[list[AnyRecord], dict[str, Any]]:
     log = Rejects(limit_share=config.max_reject_share, path=rejects)
     about: dict[str, Any] = {}
-    database = workspace.database if workspace else None
+    named, database = spec, workspace.database if workspace else None
     if spec.startswith("feedback:") and database is not None:
         spec, about["snapshot"] = as_snapshot(database, spec, kind, snapshot)
     prefixes = kind == "prompts" and config.prefix_words
@@ -279,12 +311,16 @@ def _load(
         about["licence"] = loaded.licence
     if loaded.warning:
         about["warning"] = loaded.warning
-    notes = [*loaded.notes, *([f"{spec}: {unused}"] if (unused := log.told_unused()) else [])]
+    notes = [*loaded.notes, *([f"{named}: {loaded.left_out}"] if loaded.left_out else [])]
+    records = list(loaded.records)
+    if prefixes:
+        records = [p for d in records if (p := prefix_prompt(d, config.prefix_words)) is not None]
+        if short := len(loaded.records) - len(records):
+            words = f"have no more than {config.prefix_words} words and give no prompt"
+            notes.append(f"{named}: {short} of {len(loaded.records)} documents {words}")
     if notes:
         about["notes"] = notes
-    if prefixes:
-        return [p for d in loaded.records if (p := prefix_prompt(d, config.prefix_words)) is not None], about
-    return list(loaded.records), about
+    return records, about
 
 
 def question_of(records: Sequence[AnyRecord], kind: str, named: str | None) -> str | None:
@@ -309,12 +345,16 @@ def question_of(records: Sequence[AnyRecord], kind: str, named: str | None) -> s
     return wanted
 
 
-def _answering(records: list[AnyRecord], question: str | None, spec: str) -> list[AnyRecord]:
+def _answering(records: list[AnyRecord], question: str | None, spec: str, about: dict[str, Any]) -> list[AnyRecord]:
+    """The records that answer the question; how many answer another goes to the notes of what is known about the source."""
     if question is None:
         return records
     kept = [record for record in records if _asked(record) == question]
     if not kept:
         raise DataError(f"nothing answers {question!r}", where=spec, mend="leave this source out")
+    if len(kept) < len(records):
+        others = f"{len(records) - len(kept)} of {len(records)} answer another question than {question!r}"
+        about["notes"] = [*about.get("notes", ()), f"{spec}: {others}"]
     return kept
 
 
@@ -336,7 +376,9 @@ def prefix_prompt(document: Document, num_words: int) -> Prompt | None:
     )
 
 
-def _units(records: Sequence[AnyRecord], tokenizer: Tokenizer, settings: RowSettings, kind: str) -> Any:
+def _units(
+    records: Sequence[AnyRecord], tokenizer: Tokenizer, settings: RowSettings, kind: str
+) -> tuple[list[Unit], TokeniseReport]:
     if kind != "prompts":
         return tokenise(records, tokenizer, settings)
     prompts = cast(Sequence[Prompt], records)

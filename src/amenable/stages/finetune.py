@@ -325,6 +325,12 @@ def _stream(config: Config, loaded: Loaded, policy: Policy, about: About) -> Str
         records += [example] if own else []
     if len(records) < len(usable):
         notes.append(f"{len(usable) - len(records)} held-out examples are longer than the context and are not measured")
+    if not records and config.data.validation:
+        raise DataError(
+            f"no examples to measure on are left of {len(loaded.held_out)}",
+            where=", ".join(config.data.validation),
+            mend="; ".join(notes[len(loaded.notes) :]) or "name other data in data.validation",
+        )
     if not records:
         notes.append("no examples are held out: the model is kept as it stands at the end, unmeasured")
     weights = dict(zip(config.data.train, config.data.weights, strict=True)) if config.data.weights else {}
