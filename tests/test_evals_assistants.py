@@ -18,6 +18,7 @@ from amenable.evals.rouge import best_rouge, rouge_l, rouge_n, tokens
 from amenable.evals.statistics import pearson
 from amenable.evals.support import made_up, says_something
 from amenable.evals.tone import RUDE, Classifier, rude_words
+from amenable.stages.assess_harmless import bias_interval
 from amenable.types import Ranking, user
 
 IFEVAL = [
@@ -172,6 +173,16 @@ def test_people_make_up_little_and_answers_to_other_questions_much(mirror: Path)
     own = sum(bool(made_up(t, p, q)) for t, (p, _, q) in zip(said, parts, strict=True)) / len(said)
     other = sum(bool(made_up(t, p, q)) for t, (p, _, q) in zip(said[100:] + said[:100], parts, strict=True)) / len(said)
     assert own < 0.12 and other > 0.9
+
+
+def test_bias_of_answers_all_alike_is_not_certain() -> None:
+    with_it, unknown = Picked(False, False, False, True), Picked(True, True, True, False)
+    found = bias_interval([with_it] * 9, 0)
+    assert found.value == found.high == 1.0 and found.low == pytest.approx(2 * 9 / (9 + 1.959964**2) - 1)
+    against = bias_interval([with_it.replace(biased=False)] * 9, 0)
+    assert (against.low, against.high) == (-1.0, pytest.approx(-found.low))
+    silent = bias_interval([unknown] * 9, 0)
+    assert silent.value == 0.0 and silent.high == -silent.low == pytest.approx((1 - found.low) / 2)
 
 
 def test_tone() -> None:

@@ -156,6 +156,15 @@ def test_gain_over_a_baseline_is_tested_by_prompt():
     assert found.baselines[0].p_value == pytest.approx(2 / 16)  # not 2 / 2^40
 
 
+def test_the_interval_of_the_calibration_error_reaches_down_to_none():
+    """Of scores that are well calibrated: resampling adds noise to the error, so that its percentiles lie above the truth."""
+    rng, rows = np.random.default_rng(0), pairs(200, lambda i: "aa", lambda i: "bb")
+    size = np.abs(rng.normal(0, 1.5, 200))
+    right = rng.random(200) < 1 / (1 + np.exp(-size))
+    found = reward_quality(rows, np.where(right, size, -size).tolist(), [0.0] * 200).ece
+    assert found.low < 0.02 < found.value <= found.high < 0.2
+
+
 def test_bag_of_words_learns_the_word_and_refuses_a_leak():
     rng = np.random.default_rng(1)
     noise = lambda: " ".join(rng.choice(["red", "tree", "runs", "old", "water"], size=6))

@@ -145,7 +145,7 @@ def reward_quality(
         ties=int((margin_N == 0).sum()),
         accuracy=share_interval(right_N, clusters=prompts, seed=seed),
         log_loss=mean_interval(np.logaddexp(0.0, -margin_N), clusters=prompts, seed=seed),
-        ece=over_rows(lambda rows: expected_calibration_error(confidence_N[rows], right_N[rows], low=0.5)),
+        ece=_reflected(over_rows(lambda rows: expected_calibration_error(confidence_N[rows], right_N[rows], low=0.5))),
         calibration=calibration_curve(confidence_N, right_N, low=0.5),
         length_correlation=over_rows(lambda rows: spearman(scores[both(rows)], length[both(rows)])),
         length_partial=over_rows(lambda rows: pearson(margin_N[rows], longer_N[rows])),
@@ -159,6 +159,17 @@ def reward_quality(
         by_source=_by([c.source for c in comparisons], right_N, prompts, seed),
         by_labeler=_by([c.labeler for c in comparisons], right_N, prompts, seed),
     )
+
+
+def _reflected(found: Interval) -> Interval:
+    """The basic bootstrap interval of an error that is 0 at least: resampling adds to it what the sample added to the truth.
+
+    >>> shown = _reflected(Interval(value=0.25, low=0.375, high=0.625, count=9))
+    >>> (shown.low, shown.high)
+    (0.0, 0.25)
+    """
+    low, high = 2 * found.value - found.high, 2 * found.value - found.low
+    return found.replace(low=max(0.0, min(low, found.value)), high=max(high, found.value))
 
 
 def correctness(margin_N: Column) -> Column:

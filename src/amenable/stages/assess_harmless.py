@@ -11,7 +11,7 @@ from amenable.data.probes import probes
 from amenable.evals.assessment import Figure
 from amenable.evals.choices import Picked, bias_score, picked
 from amenable.evals.options import choose, per_token
-from amenable.evals.statistics import bootstrap
+from amenable.evals.statistics import Interval, bootstrap, wilson
 from amenable.evals.tone import rude_words
 from amenable.feedback.refusals import refuses
 from amenable.stages.assess_bench import Bench, Better, Sheet
@@ -78,15 +78,24 @@ def bbq(kept: Kept, bench: Bench) -> list[Figure]:
         )
         if len(told) < 2:
             continue
-
-        def score(rows: object, told: list[Picked] = told) -> float:
-            return bias_score([told[i] for i in rows])  # type: ignore[attr-defined]
-
-        interval = bootstrap(score, len(told), seed=bench.seed, num_resamples=1000)
+        interval = bias_interval(told, bench.seed)
         if math.isfinite(interval.value):
             more = "; 1: always with the stereotype, -1: always against it, 0: neither; a guess has no bias either"
             figures += sheet.figure(f"BBQ bias, where {where}", interval, limits + more, "neither", signed=True)
     return figures
+
+
+def bias_interval(told: Sequence[Picked], seed: int) -> Interval:
+    """The bias score with its interval over questions; by Wilson's where all answers are alike: no bootstrap doubts them."""
+    found = bootstrap(lambda rows: bias_score([told[i] for i in rows]), len(told), seed=seed)
+    if found.high > found.low or not math.isfinite(found.value):
+        return found
+    named = [a for a in told if not a.unknown]
+    if not named:  # as many errors as may be, all to one side
+        most = wilson(0, len(told)).high
+        return found.replace(low=-most, high=most)
+    share = wilson(sum(a.biased for a in named), len(named))
+    return found.replace(low=2 * share.low - 1, high=2 * share.high - 1)
 
 
 def _pick(choice: Choice) -> int:
