@@ -227,6 +227,20 @@ def test_without_a_sound_checkpoint_it_begins_again_and_says_so(toys, workspace)
     assert_same_run(again.path, whole.path)
 
 
+def test_copies_of_checkpoints_beside_them_are_left_alone(toys, workspace):
+    def copies(event: Event) -> None:
+        if event.stage == "sft" and event.done == 3:
+            folder = workspace.run("r") / "checkpoints"
+            shutil.copytree(folder / "step-000002", folder / "step-000002.bak")
+        if event.stage == "sft" and event.done == 5:
+            raise Broken
+
+    with pytest.raises(Broken):
+        start("sft", toys.mapping("sft", "train.steps=6", "train.save_every=2"), workspace, "r", copies)
+    assert resume(workspace.run("r")).steps == 6
+    assert (workspace.run("r") / "checkpoints" / "step-000002.bak" / "COMPLETE").exists()
+
+
 def test_a_run_that_another_command_works_on_is_left_alone(toys, workspace):
     with pytest.raises(Broken):
         start("sft", toys.mapping("sft", "train.steps=4", "train.save_every=1"), workspace, "r", breaking_at(3, "sft"))

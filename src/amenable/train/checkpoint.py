@@ -133,7 +133,8 @@ def set_aside(folder: Path, newest: Path | None) -> None:
 
 
 def _by_step(folder: Path) -> list[Path]:
-    return sorted(folder.glob("step-*"), key=_step)
+    """step-N, oldest first; what else is called step-... (a copy that somebody made) is none of ours."""
+    return sorted((p for p in folder.glob("step-*") if p.name.removeprefix("step-").isdecimal()), key=_step)
 
 
 def _step(path: Path) -> int:
