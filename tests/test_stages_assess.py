@@ -19,8 +19,8 @@ from amenable.rewards.length import LengthReward
 from amenable.rollout.openai import OpenAIEngine
 from amenable.stages.assess_bench import Bench, BenchSettings
 from amenable.stages.assess_harmless import bbq, refusal
-from amenable.stages.assess_helpful import instructions
-from amenable.stages.assess_honest import truthfulqa
+from amenable.stages.assess_helpful import _against_people, instructions
+from amenable.stages.assess_honest import stories, truthfulqa
 from amenable.stages.build import open_policy
 from amenable.stages.judge import ModelJudge, RewardJudge, agreements, win_values
 from amenable.stages.subjects import Answer, Choice, Kept, RemoteSubject, as_raw, open_subject, picked_letter
@@ -222,6 +222,31 @@ def test_answers_that_name_no_choice_are_wrong(tmp_path: Path, mirror: Path) -> 
     right = [f.interval for f in shown if "right" in f.name]
     assert sum(i.count for i in right) == 20 and all(i.value <= 0.6 for i in right)
     assert ModelJudge(kept(tmp_path / "c", Shy())).verdicts([((user("Hi"),), "a", "b")] * 2) == [1.0, 0.5]
+
+
+def test_questions_stand_under_passages_of_other_tales(tmp_path: Path, mirror: Path) -> None:
+    """Not under another passage of their own, which may tell all the same."""
+    bench, asked = Bench(BenchSettings(limit=60), 0), []
+
+    class Noting(Scripted):
+        def answer(self, prompts: list[Prompt], sampling: Sampling, seed: int, on_event: object) -> list[Answer]:
+            asked.extend(prompts)
+            return super().answer(prompts, sampling, seed, on_event)
+
+    stories(kept(tmp_path, Noting("a")), bench)
+    tales = {r.messages[0].content.rpartition("\n\n")[0]: r.id.rpartition("-")[0] for r in bench.all_records("fairytaleqa", "demonstrations")}  # fmt: skip
+    others = [p for p in asked if p.id.endswith("-other")]
+    assert len(others) == 60
+    for prompt in others:
+        assert (
+            tales[prompt.messages[0].content.rpartition("\n\n")[0]] != prompt.id.rpartition("-")[0].rpartition("-")[0]
+        )
+
+
+def test_a_reward_is_not_checked_on_summaries_without_their_texts(mirror: Path) -> None:
+    told = _against_people("squality", Bench(BenchSettings(), 0, LengthReward()))
+    assert "without the text" in told["reward"] and "Spearman" in told["rouge"]
+    assert "Spearman" in _against_people("realsumm", Bench(BenchSettings(), 0, LengthReward()))["reward"]
 
 
 def test_bbq_of_a_model_that_takes_the_first_choice(tmp_path: Path, mirror: Path) -> None:

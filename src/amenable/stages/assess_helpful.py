@@ -152,9 +152,11 @@ def _against_people(name: str, bench: Bench) -> dict[str, str]:
         return {"rouge": "no ratings by people to check it with", "reward": "no ratings by people to check it with"}
     people = [score for *_, score in rows]
     found = {"rouge": [best_rouge(said, [reference])["rouge-l"] for _, said, reference, _ in rows]}
-    if bench.reward is not None:
-        found["reward"] = bench.reward.score([_scored(prompt, said) for prompt, said, _, _ in rows])
     told = {}
+    if not all(prompt for prompt, *_ in rows):
+        told["reward"] = "it cannot be checked with people's ratings, which come without the text and the question"
+    elif bench.reward is not None:
+        found["reward"] = bench.reward.score([_scored(prompt, said) for prompt, said, _, _ in rows])
     for kind, values in found.items():
         both = correlation(values, people, seed=bench.seed)
         rho, tau = both["spearman"], both["kendall"]

@@ -88,15 +88,16 @@ def stories(kept: Kept, bench: Bench) -> list[Figure]:
         limits="by words: what is meant alike and said otherwise counts as wrong"
         + ("" if said else "; no answer has a content word, so that nothing was made up"),
     )
-    return figures + _unanswerable(kept, bench, [(r, q) for r, (_, q) in zip(records, parts, strict=True)], parts)
+    return figures + _unanswerable(kept, bench, records)
 
 
-def _unanswerable(
-    kept: Kept, bench: Bench, questions: list[tuple[Any, str]], parts: list[tuple[str, str]]
-) -> list[Figure]:
-    others = [passage for passage, _ in parts]
-    random.Random(f"assess:{bench.seed}").shuffle(others)
-    prompts = [_ask(f"{r.id}-other", passage, q) for (r, q), passage in zip(questions, others, strict=True) if passage != _passage(r)[0]]  # fmt: skip
+def _unanswerable(kept: Kept, bench: Bench, records: list[Any]) -> list[Figure]:
+    draw = random.Random(f"assess:{bench.seed}")
+    prompts = []
+    for record in records:
+        others = [_passage(r)[0] for r in records if _tale(r) != _tale(record)]
+        if others:
+            prompts.append(_ask(f"{record.id}-other", draw.choice(others), _passage(record)[1]))
     answers = kept.answers("stories without the answer", prompts, bench.sampling(40))
     told = [a.text for a in answers if not a.failed]
     sheet = Sheet(
@@ -112,6 +113,11 @@ def _unanswerable(
 
 def _ask(id: str, passage: str, question: str) -> Prompt:
     return Prompt(id=id, messages=(user(f"{passage}\n\n{question}"),))
+
+
+def _tale(record: Any) -> str:
+    """The tale of a question: its id is TALE-NUMBER."""
+    return str(record.id).rpartition("-")[0]
 
 
 def _passage(record: Any) -> tuple[str, str]:
