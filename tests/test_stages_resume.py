@@ -17,6 +17,7 @@ from amenable.errors import CheckpointError, ResumeError
 from amenable.stages.ctrl_c import Interrupted
 from amenable.stages.events import Event
 from amenable.stages.resume import resume
+from amenable.stages.steps import make_run
 from amenable.train import checkpoint
 from amenable.train.run_folder import hold
 
@@ -249,6 +250,19 @@ def test_a_run_that_another_command_works_on_is_left_alone(toys, workspace):
         resume(workspace.run("r"))
     assert (workspace.run("r") / "status.json").read_bytes() == status
     assert resume(workspace.run("r")).steps == 4
+
+
+def test_a_step_that_another_command_prepares_is_left_alone(toys, workspace):
+    def make() -> Path:
+        settings = toys.mapping("sft", "train.steps=1")
+        return make_run("sft", "r", settings, workspace=workspace, on_event=lambda event: None, where="r")
+
+    (run := workspace.runs / "r").mkdir(parents=True)
+    with hold(run), pytest.raises(ResumeError, match="another command works on this run"):
+        make()
+    assert (run / ".lock").exists()
+    assert make() == run  # what was cut before it began is made anew
+    assert (run / "model").exists()
 
 
 def test_a_run_is_running_as_long_as_a_process_works_on_it(toys, workspace, monkeypatch):

@@ -12,7 +12,7 @@ from amenable.config.settings import parse
 from amenable.stages.catalog import find
 from amenable.stages.events import OnEvent
 from amenable.stages.job import NEW, RESUME
-from amenable.train.run_folder import RunFolder
+from amenable.train.run_folder import RunFolder, hold
 
 
 def make_run(
@@ -20,7 +20,7 @@ def make_run(
 ) -> Path:
     """The folder of the run of this name, finished: made now, gone on with, or found as it is.
 
-    where: whose settings they are, for error messages.
+    where: whose settings they are, for error messages. Raises ResumeError if another command works on the run.
     """
     folder = workspace.runs / name
     if folder.exists() and RunFolder(folder).status == "finished":
@@ -29,6 +29,7 @@ def make_run(
     config: Any = parse(config_type, settings, where=where)
     begun = (folder / "data.json").exists()
     if folder.exists() and not begun:
+        hold(folder).close()  # not while another command prepares it
         shutil.rmtree(folder)  # cut before it wrote its settings: nothing to resume
     run(config, workspace=workspace, name=name, on_event=on_event, mode=RESUME if begun else NEW)
     return folder
