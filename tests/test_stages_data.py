@@ -10,9 +10,14 @@ import numpy as np
 import pytest
 
 from amenable.chat.tokenizer import train_bpe
+from amenable.config.folder import WorkspaceFolder
 from amenable.data.rows import Row, Unit
 from amenable.errors import DataError
+from amenable.feedback.store import Store
 from amenable.stages.data import DataConfig, Stream, drawn, mixture_lines, open_stream
+from tests.stage_makers import KINDS, Toys, start, toys, workspace
+
+__all__ = ["toys", "workspace"]
 
 
 def units(count: int, num_tokens: int) -> list[Unit]:
@@ -90,3 +95,27 @@ def test_all_that_is_not_learned_from_or_measured_is_told(tmp_path: Path) -> Non
     texts: list[dict[str, object]] = [{"text": f"row {'of text ' * (n % 2)}{n}"} for n in range(20)]
     stream = opened("prompts", texts, texts, prefix_words=3)
     assert stream.notes[0].endswith("10 of 20 documents have no more than 3 words and give no prompt")
+
+
+@pytest.mark.parametrize("share", [0.02, 0.2])
+def test_a_new_tokenizer_allows_the_bad_rows_that_the_run_allows(
+    share: float, toys: Toys, workspace: WorkspaceFolder, tmp_path: Path
+) -> None:
+    rows = [{"text": f"row of text {n}"} for n in range(60)]
+    (tmp_path / "d.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows) + "broken\n" * 5)
+    new = [f'data.train=["{tmp_path}/d.jsonl"]', f"data.max_reject_share={share}", "shape.vocab_size=270"]
+    mapping = {**toys.mapping("pretrain", *new, "train.steps=1"), "tokenizer": None}
+    if share < 5 / 65:
+        with pytest.raises(DataError, match="5 of 65 rows cannot be used"):
+            start("pretrain", mapping, workspace, "new")
+    else:
+        assert start("pretrain", mapping, workspace, "new").steps == 1
+    assert len((workspace.runs / "new" / "rejects.jsonl").read_text().splitlines()) == 5
+
+
+def test_a_new_tokenizer_reads_feedback(toys: Toys, workspace: WorkspaceFolder) -> None:
+    with Store.open(workspace.database) as store:
+        store.import_records("mine", KINDS["demonstrations"]())
+    new = ["algorithm.name=source_target", "shape.vocab_size=400", 'data.train=["feedback:mine"]', "train.steps=1"]
+    run = start("pretrain", {**toys.mapping("pretrain", *new), "tokenizer": None}, workspace, "new")
+    assert run.steps == 1 and "snapshot" in json.loads((run.path / "data.json").read_text())["feedback:mine"]

@@ -106,6 +106,7 @@ def _run(config: Config, workspace: WorkspaceFolder, job: Job) -> RunResult:
         model_kind=policy.model.kind,
         rejects=job.rejects,
         workspace=workspace,
+        snapshots=job.snapshots(),
     )
     job.data.update(stream.info, model=policy.hash)
     size = f"{policy.model.num_parameters():,} parameters, {policy.tokenizer.vocab_size:,} tokens, context {context}"
@@ -152,7 +153,7 @@ def _start(config: Config, algorithm: Algorithm, workspace: WorkspaceFolder, job
         tokenizer = with_marks(Tokenizer.load(config.tokenizer), family)
     else:
         (kind,) = algorithm.feeds.values()
-        tokenizer = _train_tokenizer(config, kind, family, job)
+        tokenizer = _train_tokenizer(config, kind, family, workspace, job)
     if job.is_new:
         tokenizer.save(kept)
     return new_policy(config.shape, tokenizer, compute, seed=config.train.seed, kind=family)
@@ -181,7 +182,7 @@ def require_marks(tokenizer: Tokenizer, algorithm: Algorithm, where: str) -> Non
         )
 
 
-def _train_tokenizer(config: Config, kind: str, family: str, job: Job) -> Tokenizer:
+def _train_tokenizer(config: Config, kind: str, family: str, workspace: WorkspaceFolder, job: Job) -> Tokenizer:
     """A tokenizer of the training texts, with the marks of the family."""
     from amenable.data.rejects import Rejects
     from amenable.data.source import load
@@ -190,7 +191,14 @@ def _train_tokenizer(config: Config, kind: str, family: str, job: Job) -> Tokeni
     texts: list[str] = []
     for spec in config.data.train:
         size = 0
-        loaded = load(spec, kind, layout=config.data.layout, rejects=Rejects(), limit=config.data.limit)
+        loaded = load(
+            spec,
+            kind,
+            layout=config.data.layout,
+            rejects=Rejects(limit_share=config.data.max_reject_share, path=job.rejects),
+            limit=config.data.limit,
+            database=workspace.database,
+        )
         for record in loaded.records:
             text = record.text if kind == "documents" else "\n".join(m.content for m in record.messages)
             texts.append(text)
