@@ -21,7 +21,7 @@ from amenable.rewards.model import RewardModel
 from amenable.stages.data import Stream
 from amenable.stages.resume import resume
 from amenable.stages.reward_apart import first_prompts, num_comparisons, resampled
-from amenable.stages.reward_measure import measure, preferred
+from amenable.stages.reward_measure import all_responses, good_responses, measure, preferred
 from amenable.types import Comparison, Label, Ranking, Rating, Scored, user
 
 from .stage_makers import (
@@ -199,6 +199,14 @@ def test_labels_have_an_interval_over_prompts():
     _, about = measure(Stub(), Stream("labels", {}, {}, [], given, {}), seed=0)
     found = about["accuracy"]
     assert found["count"] == 4 and found["value"] == 0.5 and found["low"] == 0.0 and found["high"] == 1.0
+
+
+def test_the_zero_and_the_scale_are_of_all_sources(workspace):
+    asked = [compared(n, source="a", chosen="a", rejected="a") for n in range(1500)]
+    asked += [compared(n, source="b", chosen="b", rejected="b") for n in range(1500)]
+    good, _ = good_responses((), Stream("comparisons", {}, {}, [], asked, {}), workspace)
+    for found in (good, all_responses(asked)):
+        assert len(found) == 1024 and 400 < sum(item.response == "b" for item in found) < 624
 
 
 BRIEF = {"steps": 1, "units_per_step": 4, "precision": "float32"}

@@ -196,3 +196,18 @@ def test_the_shared_value_head_and_the_own_critic_are_saved(toys, workspace):
     own = start("ppo", toys.mapping("ppo", "train.steps=1"), workspace, "own")
     assert load_heads(own.model) == {} and load_heads(f"{own.model}/critic").keys() == {"value"}
     assert any(name.startswith("critic/") for name in weights(own.model))
+
+
+def test_ppo_measures_held_out_prompts_of_all_sources(toys, workspace, tmp_path, monkeypatch):
+    drawn = []
+
+    def noted(draw, *_):
+        drawn.extend(rollout.prompt.messages[0].content[0] for rollout in draw())
+        return None
+
+    monkeypatch.setattr("amenable.stages.online.measurer", noted)
+    held = [Prompt(id=f"{s}{n}", messages=(user(f"{s}{n}"),)) for s in "ab" for n in range(100)]
+    spec = write_rows(tmp_path / "held.jsonl", held)
+    settings = (f"data.validation=[{json.dumps(spec)}]", "sampling.max_tokens=1", "reward=length", "train.steps=1")
+    start("ppo", toys.mapping("ppo", *settings, "sample_every=0"), workspace)
+    assert len(drawn) == 64 and 16 < drawn.count("b") < 48

@@ -226,7 +226,7 @@ def _run(config: Config, workspace: WorkspaceFolder, job: Job) -> RunResult:
     scorers["policy"] = PolicyScorer(learner, reuse=config.reuse_logprobs, limit=limit)
     source = _source(config, algorithm, policy, prompts, learner, steps, compute, job, workspace)
     if prompts is not None:
-        held_out: list[Any] = prompts.validation[:64]
+        held_out: list[Any] = prompts.measured(64)
     else:
         held_out = Episodes(units_per_step=256, seed=config.train.seed, name="validation").next_units()
     drift = Drift(job.say)

@@ -16,7 +16,7 @@ from amenable.evals.reward_quality import BAG_OF_WORDS, Column, RewardQuality, r
 from amenable.evals.statistics import bootstrap, mean_interval, share_interval, spearman
 from amenable.rewards.base import Reward
 from amenable.splitting import prompt_key
-from amenable.stages.data import Stream
+from amenable.stages.data import Stream, some_of
 from amenable.stages.job import Job
 from amenable.types import AnyRecord, Comparison, Label, Messages, Ranking, Rating, Scored
 
@@ -140,7 +140,7 @@ def all_responses(records: Sequence[AnyRecord]) -> list[Scored]:
             found += [scored(r.prompt, text) for text in r.responses]
         elif isinstance(r, Rating | Label):
             found.append(scored(r.prompt, r.response))
-    return found[:MOST_ITEMS]
+    return some_of(found, MOST_ITEMS)
 
 
 def scored(prompt: Messages, response: str) -> Scored:
@@ -157,12 +157,13 @@ def good_responses(centre_on: Sequence[str], stream: Stream, workspace: Workspac
         from amenable.data.source import load
 
         shown = [d for spec in centre_on for d in load(spec, "demonstrations", database=workspace.database).records]
-        return [scored(d.messages[:-1], d.messages[-1].content) for d in shown][:MOST_ITEMS], "demonstrations"
-    if found := preferred(stream.validation_records):
-        return found[:MOST_ITEMS], "preferred held-out responses"
-    return preferred(_trained_on(stream))[
-        :MOST_ITEMS
-    ], "preferred responses of the training data, as none are held out,"
+        found, what = [scored(d.messages[:-1], d.messages[-1].content) for d in shown], "demonstrations"
+    elif found := preferred(stream.validation_records):
+        what = "preferred held-out responses"
+    else:
+        found = preferred(_trained_on(stream))
+        what = "preferred responses of the training data, as none are held out,"
+    return some_of(found, MOST_ITEMS), what
 
 
 def report_of(
