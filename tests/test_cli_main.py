@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -169,6 +170,20 @@ def test_a_reader_that_has_enough_is_no_error() -> None:
     done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=False)
     assert done.stderr == ""
     assert done.stdout.split()[-1] in ("0", "141")  # nothing was lost, or the shell's own code for a closed pipe
+
+
+def test_the_exit_code_is_the_errors_own_when_nobody_reads_it() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    program = (
+        "import click; from amenable.cli import main; from amenable.stages.ctrl_c import Interrupted\n"
+        "def stop(): raise Interrupted('stopped')\n"
+        "main.cli.get_command = lambda ctx, name: click.Command('init', callback=stop)\n"
+        "main.main(['init'])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], stdout=writer, stderr=writer, check=False)
+    os.close(writer)
+    assert done.returncode == 130
 
 
 def test_the_module_runs_as_the_command() -> None:

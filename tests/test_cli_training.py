@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -193,6 +194,15 @@ def test_lines_come_at_once_then_every_ten_seconds_and_at_the_end() -> None:
         "sft: 30/30 steps, 1 steps/s, 0:00 left, loss 0.5",
         "sft done",
     ]
+
+
+@pytest.mark.parametrize("quiet", [False, True])
+def test_work_goes_on_silently_when_nobody_reads_of_its_progress(quiet: bool) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w") as stream, progress(quiet=quiet, stream=stream) as show:
+        show(Event(stage="sft", kind="warning", text="take care"))
+        show(Event(stage="sft", done=1, total=9))
 
 
 def test_the_rate_is_that_of_the_last_half_minute() -> None:

@@ -20,6 +20,7 @@ import click
 
 from amenable import __version__
 from amenable.cli.common import visible
+from amenable.cli.progress import drop, tell
 from amenable.errors import AmenableError, ConfigError, nearest
 
 COMMANDS = (
@@ -150,7 +151,7 @@ def run(args: Sequence[str] | None = None) -> int:
     except click.exceptions.Exit as end:
         return end.exit_code
     except BrokenPipeError:
-        _drop_output()  # the reader (`| head`) has enough
+        drop(sys.stdout)  # the reader (`| head`) has enough
         return 141
     except click.ClickException as error:
         error.show()
@@ -175,7 +176,7 @@ def _explained(error: BaseException) -> tuple[str, int] | None:
         behind = behind.__cause__ or behind.__context__
     if isinstance(error, OSError) and error.errno in USERS_FAULT:
         if error.filename is None and error.errno in (errno.ENOSPC, errno.EIO):
-            _drop_output()  # it may have been stdout that could not be written
+            drop(sys.stdout)  # it may have been stdout that could not be written
         what, mend = USERS_FAULT[error.errno]
         return str(AmenableError(what, where=error.filename and str(error.filename), mend=mend)), 1
     if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and "can't allocate memory" in str(error)):
@@ -201,12 +202,7 @@ def _mend_streams() -> None:
             stream.reconfigure(errors="replace")
 
 
-def _drop_output() -> None:
-    """Python would complain once more when it closes stdout."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
 def _complain(text: str, code: int) -> int:
     label = "" if code == 130 else click.style("error: ", fg="red", bold=True)
-    click.echo(f"{label}{visible(text)}", err=True)
+    tell(f"{label}{visible(text)}", sys.stderr)
     return code

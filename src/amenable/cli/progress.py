@@ -6,6 +6,7 @@ with progress(quiet=False) as on_event:
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections import deque
@@ -35,6 +36,19 @@ def progress(*, quiet: bool, stream: TextIO | None = None) -> Iterator[Callable[
             yield on_event
     else:
         yield Lines(stream)
+
+
+def tell(text: str, stream: TextIO) -> None:
+    """A line to a stream that may have lost its reader: `2>&1 | tee log` ends at the same Ctrl-C. Work goes on, silently."""
+    try:
+        click.echo(text, file=stream)
+    except OSError:
+        drop(stream)
+
+
+def drop(stream: TextIO) -> None:
+    """What else is written to a stream goes nowhere: Python would complain once more when it closes it."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 class Meter:
@@ -95,7 +109,7 @@ class Lines:
         if event.kind != "progress":
             if event.text:
                 label = "warning: " if event.kind == "warning" else ""
-                click.echo(f"{label}{event.text}", file=self._stream)
+                tell(f"{label}{event.text}", self._stream)
             return
         rate = self._meters.setdefault(event.stage, Meter(self._clock)).rate(event)
         now, finished = self._clock(), event.total is not None and event.done >= event.total
@@ -105,7 +119,7 @@ class Lines:
             return
         self._shown_at[event.stage] = now
         told = ", ".join(part for part in (pace(event, rate), metrics(event)) if part)
-        click.echo(f"{event.stage}: {count(event)}" + (f", {told}" if told else ""), file=self._stream)
+        tell(f"{event.stage}: {count(event)}" + (f", {told}" if told else ""), self._stream)
 
 
 @contextmanager
@@ -174,4 +188,4 @@ def fitted(lines: Mapping[str, Line], width: int) -> dict[str, Line]:
 
 def _warning(event: Event, stream: TextIO) -> None:
     if event.kind == "warning":
-        click.echo(f"warning: {event.text}", file=stream)
+        tell(f"warning: {event.text}", stream)
