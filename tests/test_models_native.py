@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -251,6 +253,35 @@ def test_a_broken_compiler_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: P
         native_library.library()
     assert not list((tmp_path / "native").iterdir())
     native_library._found.cache_clear()
+
+
+@pytest.mark.parametrize("content", [b"", b"no library"])
+def test_a_damaged_library_is_compiled_once_more(
+    content: bytes, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("AMENABLE_CACHE", str(tmp_path))
+    source = Source("small.cpp", (), "-O0", {"two": (ctypes.c_int64, ())})
+    (tmp_path / "small.cpp").write_text('extern "C" long long two() { return 2; }')
+    monkeypatch.setattr(native_library, "FOLDER", tmp_path)
+    for flags in native_library._flag_sets(source):
+        compiler = next(c for c in (os.environ.get("CXX"), "g++", "clang++") if c and shutil.which(c))
+        file = tmp_path / "native" / f"small-{native_library._fingerprint(source, compiler, flags)}.so"
+        file.parent.mkdir(exist_ok=True)
+        file.write_bytes(content)
+    assert native_library.library(source).two() == 2
+
+
+def test_a_library_that_cannot_be_loaded_is_none(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("AMENABLE_CACHE", str(tmp_path))
+    source = Source("small.cpp", (), "-O0", {})
+    (tmp_path / "small.cpp").write_text("")
+    monkeypatch.setattr(native_library, "FOLDER", tmp_path)
+
+    def refuse(path: str) -> None:
+        raise OSError(f"{path}: failed to map segment from shared object")
+
+    monkeypatch.setattr(ctypes, "CDLL", refuse)
+    assert "failed to map segment" in str(native_library._found.__wrapped__(source))
 
 
 def test_what_cannot_be_compiled_runs_plain() -> None:

@@ -9,6 +9,7 @@ import msgspec
 import pytest
 import torch
 
+from amenable.errors import ResourceError
 from amenable.models import paths
 from amenable.models.attention import attend, bias_of
 from amenable.models.paths import PLAIN, Measured, Paths
@@ -45,6 +46,21 @@ def test_measured_once_and_kept(cache, quick, monkeypatch):
     monkeypatch.setattr(paths, "processor", lambda: "another")
     paths.choose()
     assert len(calls) == 2 and len(list(cache.glob("*.json"))) == 2  # another processor is another machine
+
+
+def test_compiled_code_is_not_chosen_where_the_compiler_is_gone(cache, monkeypatch):
+    kept = Measured(machine=paths.machine_key(), paths=Paths(native=True, attention=16), figures={}, seconds=1.0)
+    monkeypatch.setattr(paths, "measure", lambda *a: kept)
+    monkeypatch.setattr(paths, "library", lambda source: None)
+    assert paths.choose() == paths.choose() == kept
+
+    def none(source):
+        raise ResourceError("there is no C++ compiler")
+
+    monkeypatch.setattr(paths, "library", none)
+    assert paths.choose().paths == Paths(native=False, attention=16)
+    (file,) = cache.glob("*.json")
+    assert msgspec.json.decode(file.read_bytes(), type=Measured) == kept  # for when there is one again
 
 
 @pytest.mark.parametrize(

@@ -112,7 +112,8 @@ def choose(device: str = "cpu") -> Measured:
     with contextlib.suppress(OSError, msgspec.DecodeError, msgspec.ValidationError):
         known = msgspec.json.decode(file.read_bytes(), type=Measured)
         if known.machine == machine:
-            return known
+            native = known.paths.native and _has_library()  # the compiler may be gone since
+            return known.replace(paths=known.paths.replace(native=native))
     found = measure(device, machine)
     with contextlib.suppress(OSError):  # a home that cannot be written to: measured again next time
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -229,11 +230,17 @@ def _training(figures: dict[str, float]) -> str:
     return "bfloat16" if seconds[1] < 0.95 * seconds[0] else "float32"
 
 
-def _native(paths: Paths, figures: dict[str, float]) -> bool:
-    """Whether log-probs of 16 rows, 1,024 tokens, and their gradients come faster by compiled operations."""
+def _has_library() -> bool:
     try:
         library(TRAINING)
     except ResourceError:
+        return False
+    return True
+
+
+def _native(paths: Paths, figures: dict[str, float]) -> bool:
+    """Whether log-probs of 16 rows, 1,024 tokens, and their gradients come faster by compiled operations."""
+    if not _has_library():
         return False
     length_B = torch.arange(34, 98, 4)
     valid_BT = torch.arange(94) < length_B[:, None]

@@ -6,6 +6,7 @@ The file's name holds a hash of sources, flags, compiler and processor, so a cha
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import hashlib
 import os
@@ -94,12 +95,14 @@ DECODING = Source(
 
 
 def library(source: Source = DECODING) -> ctypes.CDLL:
-    """What a source compiles to. Raises ResourceError if there is no compiler, or none that can compile it."""
+    """What a source compiles to. Raises ResourceError if nothing here can compile it, or load what was compiled."""
     found = _found(source)
     if isinstance(found, ctypes.CDLL):
         return found
     raise ResourceError(
-        found, where=str(FOLDER / source.name), mend="install g++ or clang++, or name a compiler in CXX"
+        found,
+        where=str(FOLDER / source.name),
+        mend="install g++ or clang++, or name a compiler in CXX, or in AMENABLE_CACHE a folder whose files may be run",
     )
 
 
@@ -109,11 +112,19 @@ def _found(source: Source) -> ctypes.CDLL | str:
     compiler = next((c for c in (os.environ.get("CXX"), "g++", "clang++") if c and shutil.which(c)), None)
     if compiler is None:
         return f"there is no C++ compiler for {source.name}"
-    failure: str | None = None
+    failure = ""
     for flags in _flag_sets(source):
         file = cache_folder() / "native" / f"{Path(source.name).stem}-{_fingerprint(source, compiler, flags)}.so"
-        if file.exists() or (failure := _compile(source, compiler, flags, file)) is None:
+        if file.exists():
+            with contextlib.suppress(OSError):  # cut or damaged: compiled once more
+                return _typed(ctypes.CDLL(str(file)), source)
+        if why := _compile(source, compiler, flags, file):
+            failure = why
+            continue
+        try:
             return _typed(ctypes.CDLL(str(file)), source)
+        except OSError as error:  # on a file system mounted noexec, say
+            return f"the compiled {source.name} cannot be loaded: {error}"
     return f"{compiler} cannot compile {source.name}: {failure}"
 
 
@@ -144,6 +155,8 @@ def _compile(source: Source, compiler: str, flags: tuple[str, ...], file: Path) 
             done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S)
             if done.returncode:
                 return done.stderr.strip().splitlines()[-1] if done.stderr.strip() else f"status {done.returncode}"
+            with made.open("rb") as whole:
+                os.fsync(whole.fileno())
             made.replace(file)
     except (OSError, subprocess.TimeoutExpired) as error:
         return str(error)
