@@ -10,6 +10,7 @@ import pickle
 import threading
 import zipfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ import pytest
 
 from amenable.data.read import admit
 from amenable.data.registry.entries import Download, Entry, Unzip, entry, names, reader_of
-from amenable.data.registry.fetch import digest, fetch, fetch_entry
+from amenable.data.registry.fetch import digest, fetch, fetch_entry, read_sums
 from amenable.data.registry.plain_pickle import load_plain
 from amenable.data.registry.read_text import plain
 from amenable.data.rejects import Rejects
@@ -128,6 +129,26 @@ def test_a_download_is_resumed_checked_and_cached(server: Server, tmp_path: Path
     (folder / "sub" / "rows.jsonl").write_bytes(ROWS[:-1])
     with pytest.raises(DataError, match=r"checksum does not fit[^$]*rows\.jsonl"):
         fetch_entry(found, tmp_path)
+
+
+def test_two_that_fetch_at_once_get_it_once(server: Server, tmp_path: Path) -> None:
+    paths = [f"/{n}.jsonl" for n in range(3)]
+    server.files = dict.fromkeys(paths, ROWS)
+    found = local(server, *(Download(url=url(server, path), path=path[1:]) for path in paths))
+    with ThreadPoolExecutor(4) as pool:
+        folders = list(pool.map(lambda _: fetch_entry(found, tmp_path), range(4)))
+    assert len(set(folders)) == 1 and sorted(path for path, _ in server.asked) == paths
+    assert all((folders[0] / path[1:]).read_bytes() == ROWS for path in paths)
+
+
+def test_a_kill_before_the_folder_is_in_place_does_no_harm(server: Server, tmp_path: Path) -> None:
+    server.files["/rows.jsonl"] = ROWS
+    found = local(server, Download(url=url(server, "/rows.jsonl"), path="rows.jsonl"))
+    unfinished = tmp_path / "data" / "local" / ("c" * 12 + ".part")
+    unfinished.mkdir(parents=True)
+    (unfinished / "SHA256SUMS").write_text("cut")
+    assert fetch_entry(found, tmp_path) == fetch_entry(found, tmp_path)
+    assert list(read_sums(unfinished.with_suffix("") / "SHA256SUMS")) == ["rows.jsonl"]
 
 
 def test_a_wrong_checksum_and_a_missing_file_are_errors(server: Server, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ mirror's SHA256SUMS. Otherwise they come from the set's public home, once, into 
 
 from __future__ import annotations
 
+import contextlib
 import fnmatch
 import hashlib
 import os
@@ -16,7 +17,7 @@ import tomllib
 import urllib.error
 import urllib.request
 import zipfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -24,6 +25,11 @@ from urllib.parse import urlsplit
 from amenable.config.folder import cache_folder
 from amenable.data.registry.entries import Download, Entry, entry
 from amenable.errors import DataError
+
+try:
+    import fcntl
+except ImportError:  # Windows has none
+    fcntl = None  # type: ignore[assignment]
 
 Progress = Callable[[str, int, int | None], None]
 """Called as (file, bytes so far, bytes in all or None) while a file is fetched."""
@@ -46,18 +52,36 @@ def fetch_entry(found: Entry, cache_dir: str | Path | None = None, *, progress: 
     if (mirrored := _in_mirror(found.name)) is not None:
         return mirrored
     folder = (Path(cache_dir) if cache_dir else cache_folder()) / "data" / found.name / found.commit[:12]
-    if (folder / _SUMS).is_file():
-        verify(folder, read_sums(folder / _SUMS))
-        return folder
+    if not (folder / _SUMS).is_file():
+        with _alone(folder):
+            if not (folder / _SUMS).is_file():  # nor did another command fetch it while this one waited
+                _fill_folder(found, folder, progress)
+                return folder
+    verify(folder, read_sums(folder / _SUMS))
+    return folder
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """One command at a time fetches into the folder; others wait. On Windows, and file systems without locks, all at once."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with folder.with_name(folder.name + ".lock").open("a") as file:
+        if fcntl is not None:
+            with contextlib.suppress(OSError):
+                fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _fill_folder(found: Entry, folder: Path, progress: Progress | None) -> None:
+    """Fetch the files, note their checksums, and move all into place whole."""
     unfinished = folder.with_name(folder.name + ".part")
     unfinished.mkdir(parents=True, exist_ok=True)
     for download, url in zip(found.download, found.urls(), strict=True):
         _get(download, url, unfinished, found, progress)
-    sums = {str(f.relative_to(unfinished)): sha256_of(f) for f in sorted(unfinished.rglob("*")) if f.is_file()}
-    text = "".join(f"{value}  {path}\n" for path, value in sums.items())
-    (unfinished / _SUMS).write_text(text, "utf-8")
+    noted = unfinished / _SUMS  # there already where a command was killed before the last line
+    files = [file for file in sorted(unfinished.rglob("*")) if file.is_file() and file != noted]
+    noted.write_text("".join(f"{sha256_of(file)}  {file.relative_to(unfinished)}\n" for file in files), "utf-8")
     unfinished.rename(folder)
-    return folder
 
 
 # The mirror -----------------------------------------------------------------------------------------------------------
