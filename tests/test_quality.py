@@ -142,6 +142,21 @@ def test_a_rejected_answer_opens_its_place_to_others_first(store: Store) -> None
     assert places(store, task) == [(2, True)] and len(list(store.records("helpful", "rankings"))) == 2
 
 
+def test_a_verdict_on_what_was_changed_meanwhile_is_refused(store: Store) -> None:
+    project = a_project(store, num_prompts=1)
+    number = take(store, project, 1)
+    assert number is not None
+    first = hand_in(store, number, 1, in_order(store, number, 1, 0, 1, 2))
+    undo(store, number, 1)
+    with pytest.raises(ConflictError, match="taken back meanwhile"):
+        verdict(store, first.annotation, "rejected")
+    second = hand_in(store, number, 1, in_order(store, number, 1, 2, 1, 0))
+    with pytest.raises(ConflictError, match="changed or taken back"):
+        verdict(store, first.annotation, "rejected")
+    verdict(store, second.annotation, "rejected")
+    assert who_trains(store) == []
+
+
 def test_who_was_rejected_does_it_anew_where_nobody_else_does(store: Store) -> None:
     project = a_project(store, num_prompts=2, overlap=1, people=("ann",))
     number = take(store, project, 1)

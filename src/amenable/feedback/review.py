@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 
-from amenable.errors import StoreError
+from amenable.errors import ConflictError, StoreError
 from amenable.feedback import projects, rows, settling, submissions
 from amenable.feedback.exports import conversations
 from amenable.feedback.forms import Form, parts_of, read_form, reordered
@@ -136,14 +136,20 @@ def said_of(connection: sa.Connection, tasks: Iterable[int]) -> dict[int, list[S
 def decide(connection: sa.Connection, annotation: int, person: int, verdict: Verdict, note: str = "") -> None:
     """A verdict on an annotation; what is rejected is not trained on, and its place in the task is open again.
 
-    Raises StoreError if it is unknown.
+    Raises StoreError if it is unknown, ConflictError if something else is said instead of it by now.
     """
-    wanted = sa.select(Annotation.id, Assignment.task_id).outerjoin(
-        Assignment, Assignment.id == Annotation.assignment_id
+    newer = Annotation.__table__.alias()
+    wanted = (
+        sa.select(Assignment.task_id, newer.c.id.label("newer"))
+        .select_from(Annotation)
+        .outerjoin(Assignment, Assignment.id == Annotation.assignment_id)
+        .outerjoin(newer, newer.c.supersedes_id == Annotation.id)
     )
     found = connection.execute(wanted.where(Annotation.id == annotation)).one_or_none()
     if found is None:
         raise StoreError(f"there is no annotation number {annotation}")
+    if found.newer is not None:
+        raise ConflictError("this answer was changed or taken back meanwhile", mend="look at what is said now")
     stood = None if found.task_id is None else settling.settlement(connection, found.task_id)
     rows.insert(connection, Review, annotation_id=annotation, user_id=person, verdict=verdict, note=note)
     if found.task_id is None:
