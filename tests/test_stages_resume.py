@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import shutil
 import signal
@@ -280,6 +281,16 @@ def test_a_run_is_running_as_long_as_a_process_works_on_it(toys, workspace, monk
     assert about(run)["status"] == "running"  # nobody can say
     (run / ".lock").unlink()
     assert about(run)["status"] == "interrupted"
+
+
+def test_the_lock_is_one_from_the_runs_beginning_to_its_end_and_after(toys, workspace):
+    with pytest.raises(Broken):
+        start("sft", toys.mapping("sft", "train.steps=4", "train.save_every=1"), workspace, "r", breaking_at(3, "sft"))
+    lock = workspace.run("r") / ".lock"
+    with lock.open() as waiting:  # as a command does that comes while the other one ends
+        resume(workspace.run("r"))
+        assert os.fstat(waiting.fileno()).st_ino == lock.stat().st_ino
+    assert about(workspace.run("r"))["status"] == "finished"
 
 
 def test_a_glance_at_a_run_does_not_keep_it_from_going_on(toys, workspace):

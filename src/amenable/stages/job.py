@@ -86,8 +86,7 @@ class Job:
         """A run that failed before its first step leaves nothing but the rejects of its data, and its name is free."""
         folder = self.folder.folder
         if self._held is not None:
-            Path(self._held.name).unlink(missing_ok=True)
-            self._held.close()
+            self._held.close()  # its file stays: another command may wait for it, and a new one would be another lock
         if self.mode == TRIAL:
             shutil.rmtree(folder, ignore_errors=True)
         if error is None or self.mode == TRIAL or self.mode.startswith(REPLAY):
