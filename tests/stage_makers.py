@@ -144,10 +144,10 @@ class Toys:
         train = {"units_per_step": 8, "steps": 6, "save_every": 2, "validate_every": 3}
         data = {"train": [self.data[STREAM_OF.get(stage, "comparisons")]], "held_out_share": 0.2}
         recipe: dict[str, Any] = {"train": train, "data": data}
-        if stage == "pretrain":
+        if stage == "pretrain" and not any(o.startswith("model=") for o in overrides):
             recipe["tokenizer"] = self.tokenizer
             recipe["shape"] = {"hidden_size": 32, "num_layers": 2, "num_heads": 2, "context": CONTEXT}
-        else:
+        elif stage != "pretrain":
             recipe["model"] = self.base if stage == "sft" else self.sft
         if stage == "ppo":
             recipe |= {"reward": self.reward, "sampling": {"max_tokens": 12}, "sample_every": 2, "num_slots": 8}

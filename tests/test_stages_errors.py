@@ -27,7 +27,7 @@ from amenable.errors import (
 from amenable.stages import resources
 from amenable.train import checkpoint
 
-from .stage_makers import Toys, demonstrations, start, toys, workspace, write_rows
+from .stage_makers import STREAM_OF, Toys, demonstrations, start, toys, workspace, write_rows
 
 __all__ = ["toys", "workspace"]
 
@@ -123,6 +123,7 @@ def test_overlong_rows_that_leave_nothing(toys, workspace):
         ("dpo", ["algorithm.name=ppo"], ConfigError, "its own responses", "amenable ppo"),
         ("sft", ["algorithm.name=dpo"], ConfigError, "dpo is no algorithm for `amenable sft`", "leave it out"),
         ("pretrain", ["algorithm.name=kto"], ConfigError, "kto is no algorithm", "pretrain"),
+        ("kto", ["train.units_per_step=1"], ConfigError, "kto compares rows", "2 or more"),
         ("reward", ["algorithm.name=sft"], ConfigError, "sft is no algorithm for `amenable reward`", "pairwise"),
         ("dpo", ["algorithm.name=reward_pairwise"], ConfigError, "reward_pairwise is no algorithm", "dpo"),
         ("ppo", ["reward=lenght"], ModelError, "no model 'lenght'", ""),
@@ -132,6 +133,18 @@ def test_overlong_rows_that_leave_nothing(toys, workspace):
         ("ppo", ["lora.rank=2", "lora.dropout=0.1"], ConfigError, "dropout", "0"),
         ("sft", ["data.weights=[1.0, 2.0]"], ConfigError, "2 weights for 1 sources", "one for each"),
         ("sft", ["data.weights=[0.0]"], ConfigError, "above 0", ""),
+        *(
+            (stage, ["data.prefix_words=5"], ConfigError, f"(?s)about prompts.*{kind}.*data.prefix_words", "leave it out")
+            for stage, kind in STREAM_OF.items()
+            if stage != "ppo"
+        ),
+        *(
+            (stage, ["data.train_on=last"], ConfigError, f"(?s)about demonstrations.*{kind}.*data.train_on", "leave it out")
+            for stage, kind in STREAM_OF.items()
+            if stage != "sft"
+        ),
+        ("pretrain", ["model=SFT", "tokenizer=nowhere"], ConfigError, "has a tokenizer of its own", "leave it out"),
+        ("pretrain", ["model=SFT", "shape.hidden_size=64"], ConfigError, "has a shape of its own", "leave it out"),
         ("sft", ["data.train=[]"], ConfigError, "no data is named", ""),
         ("sft", ['data.train=["nowhere.jsonl"]'], DataError, "no file", ""),
         ("sft", ['train.trackers=["tensorbord"]'], ConfigError, "tensorbord", "tensorboard"),

@@ -328,6 +328,9 @@ WRONG = {
     "task='regression'": (DataError, "cannot be used"),
     "task='tokens'": (DataError, "no column 'words'"),
     "data={'layout': 'alpaca'}": (ConfigError, "read by named columns"),
+    "data={'prefix_words': 5}": (ConfigError, "(?s)read by named columns.*data.prefix_words"),
+    "data={'question': 'foo'}": (ConfigError, "(?s)read by named columns.*data.question"),
+    "data={'train_on': 'last'}": (ConfigError, "(?s)read by named columns.*data.train_on"),
     "data={'train': []}": (ConfigError, "no data is named"),
 }
 

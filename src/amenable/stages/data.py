@@ -146,6 +146,7 @@ def open_stream(
     Raises DataError if nothing usable is left, or if more than max_reject_share of the rows are unusable.
     """
     check_sources(config)
+    _refuse_unread(config, kind)
     settings = RowSettings(
         context=context,
         model_kind=cast(Any, model_kind),
@@ -391,6 +392,16 @@ def _units(
 def prompt_row(prompt: Prompt, ids: Sequence[int]) -> Row:
     """A prompt as a row without trained tokens, for a Loader."""
     return Row(np.array(ids, dtype=np.int32), np.zeros(len(ids), dtype=np.bool_), record=prompt)
+
+
+def _refuse_unread(config: DataConfig, kind: str) -> None:
+    """Raise ConfigError for a setting that does nothing to records of this kind."""
+    for where, given, only in (
+        ("data.prefix_words", config.prefix_words > 0, "prompts"),
+        ("data.train_on", config.train_on != "all", "demonstrations"),
+    ):
+        if given and kind != only:
+            raise ConfigError(f"it is about {only}, and this reads {kind}", where=where, mend="leave it out")
 
 
 def check_sources(config: DataConfig) -> None:

@@ -17,7 +17,7 @@ import msgspec
 import numpy as np
 import torch
 from msgspec import Meta
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from amenable.config.folder import WorkspaceFolder, write_atomic
 from amenable.data.example_rows import Scale
@@ -30,6 +30,7 @@ from amenable.evals.curves import read_curves
 from amenable.evals.report.page import write_report
 from amenable.evals.report.records import CurveGroup, DataSource, Report
 from amenable.models.auto import UNLIMITED
+from amenable.models.weights import write_tensors
 from amenable.stages.build import (
     LoraSettings,
     Policy,
@@ -187,10 +188,7 @@ class Best:
         found = figures(self.about, said, self.examples)
         best = self.step()
         if task_metrics.better(self.name, found[self.name], None if best is None else best[self.key]):
-            state = {name: p.detach().cpu().clone().contiguous() for name, p in self.learner.parameters()}
-            part = self.file.with_suffix(".part")
-            save_file(state, part)
-            part.replace(self.file)
+            write_tensors({name: p.detach().cpu().clone() for name, p in self.learner.parameters()}, self.file)
         return {f"validation/{name}": value for name, value in found.items()}
 
     def step(self) -> dict[str, Any] | None:
@@ -354,7 +352,12 @@ def _check(config: Config) -> None:
         raise ConfigError(f"the label {twice!r} is named twice", where="labels", mend="name each once")
     if config.labels and config.task not in ("classification", "tokens"):
         raise ConfigError(f"{config.task} has no labels", where="labels", mend="leave them out")
-    for setting, given in (("data.layout", config.data.layout), ("data.prefix_words", config.data.prefix_words)):
+    for setting, given in (
+        ("data.layout", config.data.layout is not None),
+        ("data.prefix_words", config.data.prefix_words > 0),
+        ("data.question", config.data.question is not None),
+        ("data.train_on", config.data.train_on != "all"),
+    ):
         if given:
             raise ConfigError("examples are read by named columns", where=setting, mend="set columns instead")
 

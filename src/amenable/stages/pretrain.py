@@ -144,6 +144,7 @@ def _start(config: Config, algorithm: Algorithm, workspace: WorkspaceFolder, job
     if config.model:
         policy = open_policy(config.model, workspace, compute, algorithm=algorithm)
         require_marks(policy.tokenizer, algorithm, str(policy.folder))
+        _refuse_a_new_models_settings(config, has_limit=policy.model.context < UNLIMITED)
         return policy
     family = {"mlm": "encoder", "seq2seq": "seq2seq"}.get(algorithm.trains["policy"], "decoder")
     kept = job.folder.folder / "tokenizer"
@@ -157,6 +158,19 @@ def _start(config: Config, algorithm: Algorithm, workspace: WorkspaceFolder, job
     if job.is_new:
         tokenizer.save(kept)
     return new_policy(config.shape, tokenizer, compute, seed=config.train.seed, kind=family)
+
+
+def _refuse_a_new_models_settings(config: Config, *, has_limit: bool) -> None:
+    """Raise ConfigError for a tokenizer or a shape beside a model, which has both; without a limit shape.context counts."""
+    usual = ShapeConfig()
+    shape = config.shape if has_limit else config.shape.replace(context=usual.context)
+    for where, given in (("tokenizer", config.tokenizer is not None), ("shape", shape != usual)):
+        if given:
+            raise ConfigError(
+                f"the model {config.model!r} has a {where} of its own",
+                where=where,
+                mend="leave it out, or begin a new model by leaving out model",
+            )
 
 
 def with_marks(tokenizer: Tokenizer, family: str) -> Tokenizer:
