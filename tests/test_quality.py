@@ -332,6 +332,16 @@ def test_answers_that_a_question_of_another_kind_got_are_left_out(store: Store) 
         assert found.agreement.num == 1
 
 
+def test_nobody_said_no_to_what_was_not_asked_yet(store: Store) -> None:
+    project = rated_project(store)
+    with writing(store.engine) as connection:
+        questions = (QUALITY, Question(name="rude", text="Rude?"), Question(name="long", text="Too long?"))
+        projects.add_questionnaire(connection, project, questions)
+    with reading(store.engine) as connection:
+        found = quality.quality(connection, projects.about(connection, project)).questions
+    assert {q.question: q.agree.num for q in found} == {"quality": 2, "rude": 2, "long": 0}
+
+
 def test_nobody_else_changes_a_settled_task_and_late_work_is_set_aside(store: Store) -> None:
     project, task, judge, (anns, _) = disputed(store)
     with writing(store.engine) as connection:

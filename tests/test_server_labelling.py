@@ -194,7 +194,7 @@ def test_those_who_run_a_project(site: Site, boss: Browser) -> None:
     lines = [json.loads(line) for line in boss.get(f"{at}/export").text.splitlines()]
     newest = boss.get("/api/audit").json()["items"][0]
     assert (newest["action"], newest["detail"]["kind"]) == ("export", "judgements")
-    assert len(lines) == 7 and {line["guideline"] for line in lines} == {1}
+    assert len(lines) == 7 and {(line["guideline"], line["questionnaire"]) for line in lines} == {(1, 2)}
     assert {line["labeler"] for line in lines if line["task"] != item["id"]} == {"lea", "tom", "a administrator"}
     assert boss.get(f"{at}/tasks?state=open").json()["items"] == []
     assert boss.get(f"{at}/tasks?state=done").json()["total"] == 3

@@ -149,13 +149,17 @@ def _share(counts: object) -> Share:
 def _questions(connection: sa.Connection, about: About, said: Mapping[int, Sequence[Said]]) -> Iterator[OfQuestion]:
     sizes = sa.select(Task.id, Task.generations).where(Task.project_id == about.id)
     num_responses = {task: len(shown) for task, shown in connection.execute(sizes).tuples()}
+    versions = {one.questionnaire for people in said.values() for one in people}
+    asked = {version: questions_of(connection, version) for version in versions}
     for question in questions_of(connection, about.questionnaire):
         if question.kind == "text":
             continue
         units: dict[tuple[int, int | None], list[float | str]] = defaultdict(list)
         for task, people in said.items():
             for one in people:
-                for key, value in _values(one.form, question, num_responses[task]):
+                was_asked = any(q.name == question.name and _takes_no(q) for q in asked[one.questionnaire])
+                num_no = num_responses[task] if one.form.said_no and was_asked else 0
+                for key, value in _values(one.form, question, num_no):
                     units[task, key].append(value)
         usable = [values for values in units.values() if len(values) > 1]
         measure: Measure = "ordinal" if question.kind == "scale" else "nominal"
@@ -174,14 +178,19 @@ def _questions(connection: sa.Connection, about: About, said: Mapping[int, Seque
         )
 
 
-def _values(form: Form, question: Question, num_responses: int) -> Iterator[tuple[int | None, float | str]]:
-    """(response, answer) of one question; a yes/no list handed in as complete answers no where it does not say yes.
+def _takes_no(question: Question) -> bool:
+    """Whether a yes/no list handed in as complete answers no where it does not say yes."""
+    return question.kind == "yes_no" and question.scope == "response"
+
+
+def _values(form: Form, question: Question, num_no: int) -> Iterator[tuple[int | None, float | str]]:
+    """(response, answer) of one question. num_no: of so many responses the answer is no where none is said.
 
     Answers of another kind are left out: an older version asked something else under this name.
     """
     answered = {a.response: a.value for a in form.answers if a.question == question.name}
-    if question.kind == "yes_no" and question.scope == "response" and form.said_no:
-        for response in range(num_responses):
+    if _takes_no(question):
+        for response in range(num_no):
             answered.setdefault(response, False)
     for position, value in answered.items():
         if is_kind(question.kind, value):

@@ -41,6 +41,7 @@ class Said(Record, frozen=True):
     verdict: Verdict | None
     note: str
     settles: bool = False  # a reviewer's own answer, which counts instead of all others
+    questionnaire: int | None = None  # id of the version that was asked
 
 
 class TaskInFull(Record, frozen=True):
@@ -128,6 +129,7 @@ def said_of(connection: sa.Connection, tasks: Iterable[int]) -> dict[int, list[S
                     verdict=verdict,
                     note=note,
                     settles=current[row.id] in settling,
+                    questionnaire=row.questionnaire_id,
                 )
             )
     return out

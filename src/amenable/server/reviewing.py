@@ -15,7 +15,7 @@ from amenable.feedback import accounts, lessons, projects, quality, review, sett
 from amenable.feedback.agreement import REFERENCES
 from amenable.feedback.database import reading, writing
 from amenable.feedback.forms import read_form
-from amenable.feedback.tables import Annotation, Assignment, Guideline, Task
+from amenable.feedback.tables import Annotation, Assignment, Guideline, Questionnaire, Task
 from amenable.server.access import ReviewerUp
 from amenable.server.bodies import Body, Id, Json, Note, Text
 from amenable.server.errors import NotFound
@@ -57,14 +57,16 @@ def _judgements(site: Site, tasks: list[int]) -> Iterator[bytes]:
     for number in tasks:
         with reading(site.engine) as connection:
             whole = review.task(connection, number)
-            forms = sa.select(Annotation.id, Guideline.version).select_from(Annotation)
+            forms = sa.select(Annotation.id, Guideline.version, Questionnaire.version).select_from(Annotation)
             forms = forms.join(Assignment, Assignment.id == Annotation.assignment_id)
             forms = forms.outerjoin(Guideline, Guideline.id == Annotation.guideline_id)
-            versions = dict(connection.execute(forms.where(Assignment.task_id == number)).tuples().all())
+            forms = forms.outerjoin(Questionnaire, Questionnaire.id == Annotation.questionnaire_id)
+            found = connection.execute(forms.where(Assignment.task_id == number)).tuples()
+            versions = {own: {"guideline": text, "questionnaire": questions} for own, text, questions in found}
         about = {"task": number, "kind": whole.kind, "purpose": whole.purpose, "picked": whole.picked}
         asked = {"messages": whole.messages, "responses": whole.responses}
         for said in whole.annotations:
-            line = {**msgspec.structs.asdict(said), "guideline": versions.get(said.annotation), **about, **asked}
+            line = {**msgspec.structs.asdict(said), **versions[said.annotation], **about, **asked}
             yield msgspec.json.encode(line) + b"\n"
 
 
