@@ -338,7 +338,7 @@ def test_betas_and_schedule_reach_the_run(sft):
         assert far_apart(base, sft(name.replace("=", "-"), f"train.optimizer.{name}")) > 1e-6, name
     shapes = {
         "constant": [3e-4] * 6,
-        "linear": [3e-4 * (0.5 + 0.5 * (1 - (s - 1) / 6)) for s in range(1, 7)],
+        "linear": [3e-4 * (0.5 + 0.5 * (1 - (s - 1) / 5)) for s in range(1, 7)],
     }
     for shape, rates in shapes.items():
         run = sft(
@@ -357,9 +357,16 @@ def test_betas_and_schedule_reach_the_run(sft):
 
 def test_the_cosine_by_hand():
     config = OptimizerConfig(schedule="cosine", final_share=0.1, warmup_share=0.0)
-    assert schedule(config, 1, 10) == 1.0
-    assert schedule(config, 6, 10) == pytest.approx(0.1 + 0.9 * 0.5)  # half-way of 1..11
-    assert schedule(config, 11, 10) == pytest.approx(0.1)
+    assert schedule(config, 1, 11) == 1.0
+    assert schedule(config, 6, 11) == pytest.approx(0.1 + 0.9 * 0.5)  # half-way of 1..11
+    assert schedule(config, 11, 11) == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize("shape", ["linear", "cosine", "trapezoid"])
+@pytest.mark.parametrize("steps", [2, 4, 10, 100])
+def test_the_last_step_has_the_final_share_and_is_never_wasted(shape, steps):
+    ends = [schedule(OptimizerConfig(schedule=shape, final_share=f), steps, steps) for f in (0.1, 0.0)]
+    assert ends[0] == pytest.approx(0.1) and ends[1] > 0
 
 
 def test_the_trapezoid_by_hand():

@@ -229,6 +229,8 @@ def schedule(config: OptimizerConfig, step: int, steps: int) -> float:
     >>> [round(schedule(linear, s, 10), 3) for s in (1, 2, 6, 10)]
     [0.5, 1.0, 0.556, 0.111]
 
+    The last step's share is final_share; where that is 0 it would be the next step's.
+
     A trapezoid (Zhai et al. 2022) is constant up to its fall, so that a run can be lengthened without a loss from any
     checkpoint before that.
     """
@@ -238,7 +240,8 @@ def schedule(config: OptimizerConfig, step: int, steps: int) -> float:
     if config.schedule == "constant":
         return 1.0
     begin = max(warmup, 1, steps * (1 - config.fall_share) if config.schedule == "trapezoid" else 0)
-    done = max(0.0, (step - begin) / max(steps + 1 - begin, 1))
+    end = steps if config.final_share > 0 else steps + 1  # a step at a rate of 0 would be wasted
+    done = min(max(0.0, (step - begin) / (end - begin)), 1.0) if end > begin else 0.0
     fall = 0.5 * (1 + math.cos(math.pi * done)) if config.schedule == "cosine" else 1 - done
     return config.final_share + (1 - config.final_share) * fall
 
