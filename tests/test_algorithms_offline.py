@@ -13,6 +13,7 @@ import pytest
 import torch
 from scipy.special import log_expit
 
+from amenable.algorithms import kto
 from amenable.batch import Batch, Outputs
 from amenable.errors import ConfigError
 from amenable.train import contract
@@ -228,3 +229,16 @@ def test_tags_and_answers_by_hand() -> None:
     answer = (math.log(4 / 2) + math.log(8 / 6)) / 2  # begins: 2 of 2 + 1 + 1; ends: 6 of 1 + 1 + 6
     assert extract.loss(outputs, batch, None).terms["answer"].item() == pytest.approx(answer)
     assert extract.counts(batch) == {"answer": 1.0}
+
+
+def test_kto_of_a_row_alone_takes_no_other_for_its_zero_point() -> None:
+    batch = Batch(
+        tokens_BT=torch.tensor([[1, 2]]),
+        valid_BT=torch.ones(1, 2, dtype=torch.bool),
+        trained_BT=torch.tensor([[False, True]]),
+        unit_B=torch.tensor([0]),
+        columns={"policy.logprobs": torch.tensor([[0.0, -1.0]]), "reference.logprobs": torch.tensor([[0.0, -3.0]])},
+    )
+    arranged = kto.arrange(batch, kto.Config(), torch.Generator())
+    ready, found = kto.prepare(arranged, kto.Config(), None)  # its own log-ratio is 2
+    assert found["kl_zero_point"] == 0.0 and ready["kl_zero"].tolist() == [0.0]

@@ -4,6 +4,7 @@ The reference point z0 is the batch's estimate of KL(policy || reference), from 
 response of the next row. `arrange` builds them, the policy and the reference score them without gradient, `prepare`
 takes max(0, mean log-ratio) over the whole global batch and drops them again. None of them is longer than the batch's
 longest row, which fits the context: a prompt loses what is too much behind its first token, then a response its end.
+A row alone in its batch has no other's response: z0 is 0 then.
 """
 
 from __future__ import annotations
@@ -32,7 +33,9 @@ class Config(Record, frozen=True):
 def arrange(batch: Batch, config: Config, generator: torch.Generator) -> Batch:
     """Append, for each row, its prompt with the response of another row (a cyclic shift by a random distance)."""
     size, width = batch.tokens_BT.shape
-    distance = int(torch.randint(1, max(size, 2), (1,), generator=generator))
+    if size == 1:
+        return batch.with_columns({"is_mismatched": torch.zeros(size)})
+    distance = int(torch.randint(1, size, (1,), generator=generator))
     tokens, trained = [], []
     for row in range(size):
         own, other = row, (row + distance) % size
@@ -66,7 +69,8 @@ def arrange(batch: Batch, config: Config, generator: torch.Generator) -> Batch:
 def prepare(batch: Batch, config: Config, state: Any) -> tuple[Batch, dict[str, float]]:
     ratio_B = (batch["policy.logprobs"] - batch["reference.logprobs"]).sum(1)
     is_mismatched_B = batch["is_mismatched"] > 0
-    zero_point = preference.kto_baseline(ratio_B[is_mismatched_B])
+    mismatched = ratio_B[is_mismatched_B]
+    zero_point = preference.kto_baseline(mismatched) if len(mismatched) else ratio_B.new_zeros(())
     real = batch.select(torch.nonzero(~is_mismatched_B)[:, 0])
     return real.with_columns({"kl_zero": zero_point.expand(real.num_rows)}), {"kl_zero_point": float(zero_point)}
 

@@ -69,6 +69,8 @@ def _run(config: Config, workspace: WorkspaceFolder, job: Job) -> RunResult:
         raise ConfigError(
             f"{algorithm.name} learns from its own responses", where="algorithm.name", mend="use `amenable ppo`"
         )
+    if algorithm.name == "kto" and config.train.units_per_step == 1:
+        raise ConfigError("kto compares rows", where="train.units_per_step", mend="set it to 2 or more")
     policy = open_policy(config.model, workspace, compute, algorithm=algorithm)
     ensure_template(policy, job, allowed=True)
     context = check_context(config.context, policy.model)
