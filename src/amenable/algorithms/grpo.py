@@ -3,7 +3,8 @@
 Shao et al. 2024 (DeepSeekMath, eq. 3): advantage = (score - group's mean) / group's deviation for every token, PPO's
 clip, k3 in the loss, the mean over responses of token means; these are the defaults. Dr. GRPO (Liu et al. 2025):
 normalise = false, aggregate = "constant". DAPO (Yu et al. 2025): clip_high = 0.28, aggregate = "token", kl_coef = 0.
-GSPO (Zheng et al. 2025): ratio = "sequence", clip_low = 3e-4, clip_high = 4e-4. CISPO (MiniMax 2025): ratio = "cispo".
+GSPO (Zheng et al. 2025): ratio = "sequence", clip_low = 3e-4, clip_high = 4e-4. CISPO (MiniMax 2025): ratio = "cispo",
+clip_low = 1 (the weight has no lower bound), aggregate = "token", kl_coef = 0.
 
 k3 in the loss is called an estimate of KL(policy || reference) in the paper; its gradient is that of KL(reference ||
 policy), token by token. With that, and with scores divided by a deviation that differs by prompt, the optimum is not
@@ -52,7 +53,10 @@ class Config(Record, frozen=True):
     ] = 64
     ratio: Annotated[
         Literal["token", "sequence", "cispo"],
-        Meta(description="clip each token's ratio, the response's geometric mean (GSPO), or a weight only (CISPO)"),
+        Meta(
+            description="clip each token's ratio, the response's geometric mean (GSPO), or a weight only (cispo; as published "
+            "with clip_low = 1, aggregate = token, kl_coef = 0)"
+        ),
     ] = "token"
     clip_low: Annotated[float, Meta(gt=0, description="the ratio is clipped below 1 - clip_low")] = 0.2
     clip_high: Annotated[float, Meta(gt=0, description="the ratio is clipped above 1 + clip_high")] = 0.2
