@@ -109,15 +109,18 @@ def test_write_atomic_replaces_whole_and_keeps_permissions(tmp_path: Path) -> No
     assert os.listdir(tmp_path) == ["f"]
 
 
-def test_a_full_disk_leaves_the_old_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("number", "what"), [(errno.ENOSPC, "disk is full"), (errno.EDQUOT, "quota is used up")])
+def test_a_full_disk_leaves_the_old_content(
+    number: int, what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "f"
     write_atomic(path, b"old")
 
     def full(handle: int) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
+        raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(ResourceError, match="disk is full"):
+    with pytest.raises(ResourceError, match=what):
         write_atomic(path, b"new")
     assert path.read_bytes() == b"old"
     assert os.listdir(tmp_path) == ["f"]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,7 +14,7 @@ import transformers
 from torch import Tensor
 
 from amenable.batch import Inputs
-from amenable.errors import ModelError
+from amenable.errors import ModelError, ResourceError
 from amenable.models.config import from_hf
 from amenable.models.decoder import Decoder, DecoderConfig
 from amenable.models.folder import load_heads, load_model, model_hash, new_model, read_metadata, save_model
@@ -259,3 +261,15 @@ def test_metadata_may_hold_names_that_were_not_utf8(tmp_path: Path) -> None:
     write_json(written, tmp_path / "amenable.json")
     assert read_json(tmp_path / "amenable.json") == written
     assert '"n\\udce9"' in (tmp_path / "amenable.json").read_text("utf-8")
+
+
+def test_a_full_disk_is_told_from_other_errors(tmp_path):
+    from safetensors import SafetensorError
+
+    from amenable.models.weights import full_disk
+
+    for number, what in ((errno.ENOSPC, "the disk is full"), (errno.EDQUOT, "your disk quota is used up")):
+        for error in (OSError(number, "x"), SafetensorError(f"I/O error: {os.strerror(number)} (os error {number})")):
+            found = full_disk(error, tmp_path)
+            assert isinstance(found, ResourceError) and found.what == what
+    assert full_disk(other := OSError(errno.EIO, "x"), tmp_path) is other

@@ -13,6 +13,7 @@ after that step, where it was kept); the package brings two: `starter`, a base m
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 import shutil
@@ -38,6 +39,8 @@ PACKAGED = {folder.name: folder for folder in (STARTER, ASSISTANT)}
 CHAT = Sampling(temperature=0.7, top_p=0.95, max_tokens=256)
 """How answers are drawn in a conversation unless the model or the person says otherwise."""
 _OWN = ("temperature", "top_p", "top_k", "repetition_penalty")
+FULL = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "your disk quota is used up"}
+"""What it means that nothing more can be written, by error number."""
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
@@ -258,9 +261,9 @@ def write_atomic(path: Path, data: bytes) -> None:
         os.replace(temporary, path)
     except OSError as error:
         Path(temporary).unlink(missing_ok=True)
-        if error.errno == 28:  # ENOSPC
+        if error.errno in FULL:
             raise ResourceError(
-                "the disk is full", where=str(path), mend="free some space; nothing was overwritten"
+                FULL[error.errno], where=str(path), mend="free some space; nothing was overwritten"
             ) from None
         raise
     except BaseException:

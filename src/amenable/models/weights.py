@@ -6,7 +6,6 @@ to convert it. Every fault is a ModelError that names the file.
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import os
@@ -18,6 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from amenable.config.folder import FULL
 from amenable.errors import ModelError, ResourceError
 
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
@@ -115,9 +115,10 @@ def replace(part: Path, path: Path) -> None:
 
 
 def full_disk(error: Exception, path: Path) -> Exception:
-    """A ResourceError if the disk is full, else the error itself."""
-    if getattr(error, "errno", None) == errno.ENOSPC or "No space left" in str(error):
-        return ResourceError("the disk is full", where=str(path), mend="free some space and start again")
+    """A ResourceError if the disk or one's part of it is full, else the error itself."""
+    for number, what in FULL.items():
+        if getattr(error, "errno", None) == number or os.strerror(number) in str(error):  # safetensors says it in words
+            return ResourceError(what, where=str(path), mend="free some space and start again")
     return error
 
 
