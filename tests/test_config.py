@@ -16,6 +16,7 @@ from msgspec import Meta
 from amenable.config.settings import apply_overrides, describe, dump_toml, load_toml, parse, undocumented
 from amenable.config.toml import to_toml
 from amenable.errors import ConfigError
+from amenable.stages.catalog import STAGES, find
 from amenable.types import Record
 
 Positive = Annotated[float, Meta(gt=0)]
@@ -320,3 +321,9 @@ def test_names_stand_where_they_stand_in_the_recipe() -> None:
     ):
         with pytest.raises(ConfigError, match=words):
             parse(Train, wrong, where="r.toml", prefix="algorithm.")
+
+
+def test_no_default_is_shown_over_several_lines() -> None:
+    """As that of a long list: a table of settings has one line for each."""
+    shown = [setting.default for stage in STAGES for setting in describe(find(stage)[0])]
+    assert shown and not [default for default in shown if default and "\n" in default]

@@ -24,7 +24,7 @@ from typing import Any, TypeVar
 import msgspec
 import msgspec.inspect as inspect
 
-from amenable.config.toml import to_toml
+from amenable.config.toml import in_one_line, to_toml
 from amenable.errors import AmenableError, ConfigError, nearest
 from amenable.types import Record
 
@@ -420,7 +420,7 @@ def _toml_text(value: Any) -> str:
     if value is None:
         return NONE_WORD
     try:
-        return to_toml({"x": [msgspec.to_builtins(value)]}).removeprefix("x = [").rstrip().removesuffix("]")
+        return in_one_line(msgspec.to_builtins(value))
     except AmenableError:
         return str(value)
 

@@ -32,6 +32,22 @@ def to_toml(mapping: Mapping[str, Any]) -> str:
     return "\n".join(lines).strip("\n") + "\n"
 
 
+def in_one_line(value: Any) -> str:
+    """A value as TOML, which spreads long lists and tables over lines, in one.
+
+    >>> in_one_line(["a", 1.5]), in_one_line({"hh-harmless": "comparisons", "b c": True})
+    ('["a", 1.5]', '{ hh-harmless = "comparisons", "b c" = true }')
+    """
+    if isinstance(value, Mapping):
+        if not value:
+            return "{}"
+        keys = {name: to_toml({name: 0}).strip().removesuffix(" = 0") for name in value}
+        return f"{{ {', '.join(f'{keys[name]} = {in_one_line(one)}' for name, one in value.items())} }}"
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(in_one_line, value))}]"
+    return to_toml({"x": value}).strip().removeprefix("x = ")
+
+
 def _table(mapping: Mapping[str, Any], path: tuple[str, ...], lines: list[str]) -> None:
     values = {k: v for k, v in mapping.items() if not isinstance(v, Mapping)}
     tables = {k: v for k, v in mapping.items() if isinstance(v, Mapping)}

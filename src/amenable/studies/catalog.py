@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from amenable.config.settings import NONE_WORD, Setting, apply_overrides, describe, load_toml, parse
-from amenable.config.toml import to_toml
+from amenable.config.toml import in_one_line
 from amenable.errors import ConfigError, nearest
 
 HERE = Path(__file__).resolve().parent
@@ -54,23 +54,9 @@ def describe_settings(name: str, mapping: Mapping[str, Any]) -> list[Setting]:
 
     def in_force(setting: Setting) -> Setting:
         value = reduce(getattr, setting.name.split("."), config)
-        return setting.replace(default=NONE_WORD if value is None else _in_one_line(value))
+        return setting.replace(default=NONE_WORD if value is None else in_one_line(value))
 
     return [in_force(setting) for setting in describe(config_type)]
-
-
-def _in_one_line(value: Any) -> str:
-    """A value as TOML, which spreads long lists and tables over lines, in one.
-
-    >>> _in_one_line(["a", 1.5]), _in_one_line({"hh-harmless": "comparisons", "b c": True})
-    ('["a", 1.5]', '{ hh-harmless = "comparisons", "b c" = true }')
-    """
-    if isinstance(value, Mapping):
-        keys = {name: to_toml({name: 0}).strip().removesuffix(" = 0") for name in value}
-        return f"{{ {', '.join(f'{keys[name]} = {_in_one_line(one)}' for name, one in value.items())} }}"
-    if isinstance(value, list | tuple):
-        return f"[{', '.join(map(_in_one_line, value))}]"
-    return to_toml({"x": value}).strip().removeprefix("x = ")
 
 
 def _recipe(name: str) -> dict[str, Any]:
