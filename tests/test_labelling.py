@@ -113,6 +113,24 @@ def test_answers_become_ratings_flags_and_remarks() -> None:
     assert Remarked(generation=None, question="remark", text="odd") in parts
 
 
+def test_a_list_handed_in_as_complete_answers_required_questions() -> None:
+    questions = (
+        Question(name="safe", text="Safe?", required=True),
+        Question(name="clear", text="Clear?", scope="prompt", required=True),
+        Question(name="hard", text="Hard?", kind="scale", scope="prompt", required=True),
+    )
+    form = Form(tiers=(0, 1, 2), answers=(Answered(question="hard", value=3),))
+    with pytest.raises(StoreError, match="'safe' is not answered for response 1"):
+        parts_of(form, "rank", SHOWN, questions)
+    parts = parts_of(form.replace(said_no=True), "rank", SHOWN, questions)
+    assert Remarked(generation=None, question="hard", text="3") in parts
+    assert [p for p in parts if isinstance(p, Flagged)] == [
+        Flagged(generation=g, question="safe", yes=False) for g in SHOWN
+    ]
+    with pytest.raises(StoreError, match="'hard' is not answered for the prompt"):
+        parts_of(Form(tiers=(0, 1, 2), said_no=True), "rank", SHOWN, questions)
+
+
 def test_what_cannot_be_ranked_says_why() -> None:
     parts = parts_of(Form(cannot_rank="all the same language that I cannot read"), "rank", SHOWN, DEFAULT_QUESTIONS)
     assert parts[0] == Flagged(generation=None, question="cannot_rank", yes=True)

@@ -334,7 +334,8 @@ def _require(form: Form, shown: Sequence[int], questions: Sequence[Question]) ->
     said = {(a.response, a.question) for a in form.answers}
     ranked = [p for p in range(len(shown)) if form.tiers is None or form.tiers[p] is not None]
     for question in questions:
-        if question.required:
+        said_so = form.said_no and question.kind == "yes_no"  # what is not ticked is answered no
+        if question.required and not said_so:
             spots = ranked if question.scope == "response" else [None]
             missing = next((p for p in spots if (p, question.name) not in said), "none")
             if missing != "none":
