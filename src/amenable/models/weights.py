@@ -109,7 +109,7 @@ def write_json(value: Mapping[str, object], path: Path) -> None:
 
 def replace(part: Path, path: Path) -> None:
     """Rename, once the bytes are on the disk: after a power cut there is the old file or the new one."""
-    with part.open("rb") as file:
+    with part.open("r+b") as file:  # Windows flushes only what may be written
         os.fsync(file.fileno())
     part.replace(path)
 

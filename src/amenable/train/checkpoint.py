@@ -163,6 +163,8 @@ def file_hash(path: Path) -> str:
 
 
 def _flush(path: Path) -> None:
+    if os.name != "posix":  # Windows opens no folders, and flushes only what may be written
+        return
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
