@@ -208,6 +208,12 @@ def test_the_zero_and_the_scale_are_of_all_sources(workspace):
     for found in (good, all_responses(asked)):
         assert len(found) == 1024 and 400 < sum(item.response == "b" for item in found) < 624
 
+    file, stream = workspace.root / "good.jsonl", Stream("comparisons", {}, {}, [], [], {})
+    row = '{"prompt": "Who?", "output": "The dog."}\n'
+    file.write_text(row + row)
+    good, _ = good_responses((str(file),), stream, workspace)
+    assert [item.response for item in good] == ["The dog."] and stream.notes == [f"{file}: 1 duplicates left out"]
+
 
 BRIEF = {"steps": 1, "units_per_step": 4, "precision": "float32"}
 

@@ -151,12 +151,15 @@ def scored(prompt: Messages, response: str) -> Scored:
 def good_responses(centre_on: Sequence[str], stream: Stream, workspace: WorkspaceFolder) -> tuple[list[Scored], str]:
     """What shall score 0 on average, and what it is in words: demonstrations, else preferred responses; empty for others.
 
-    Ratings and labels have a zero of their own: the bottom of the scale, and even odds.
+    Ratings and labels have a zero of their own: the bottom of the scale, and even odds. What the sources hold that is no
+    demonstration goes to the stream's notes.
     """
     if centre_on:
         from amenable.data.source import load
 
-        shown = [d for spec in centre_on for d in load(spec, "demonstrations", database=workspace.database).records]
+        loaded = {spec: load(spec, "demonstrations", database=workspace.database) for spec in centre_on}
+        shown = [d for source in loaded.values() for d in source.records]
+        stream.notes += [f"{spec}: {source.left_out}" for spec, source in loaded.items() if source.left_out]
         found, what = [scored(d.messages[:-1], d.messages[-1].content) for d in shown], "demonstrations"
     elif found := preferred(stream.validation_records):
         what = "preferred held-out responses"
