@@ -17,7 +17,7 @@ from amenable.data.split import assign_splits
 from amenable.errors import ConfigError, DataError
 from amenable.models.folder import read_metadata
 from amenable.stages.data import DataConfig
-from amenable.stages.evaluate import Config, _documents, _fitting, _prompts, _shots
+from amenable.stages.evaluate import Config, _check_showcase, _documents, _fitting, _prompts, _shots
 from amenable.stages.evaluate_tuned import chosen
 from amenable.stages.ladder import Rung, asked_ids
 from amenable.stages.tuned import open_tuned
@@ -152,6 +152,14 @@ def test_a_long_conversation_is_left_out_and_kl_is_explained_on_the_page(toys: T
         and "drawn with top_p" in page
         and "1 prompts are longer" in page
     )
+
+
+def test_a_prompt_to_show_that_does_not_fit_is_refused_before_the_first_answer():
+    rungs, config = [Rung("small", POLICY, raw=True)], Config(models=("m",), showcase=("Question", "Question " * 64))
+    with pytest.raises(ConfigError, match="tokens, and small has room for 63") as error:
+        _check_showcase(config, rungs)
+    assert error.value.where == "showcase"
+    _check_showcase(config.replace(showcase=("Question",)), rungs)
 
 
 @pytest.mark.parametrize("use_held_out", [False, True])

@@ -15,6 +15,7 @@ from amenable.evals.assessment import Figure, ModelPage, Verdict
 from amenable.evals.report.page import render
 from amenable.evals.report.records import Report
 from amenable.evals.statistics import Interval
+from amenable.feedback.store import Store
 from amenable.rewards.length import LengthReward
 from amenable.rollout.openai import OpenAIEngine
 from amenable.stages.assess_bench import Bench, BenchSettings
@@ -312,6 +313,13 @@ def test_what_cannot_be_assessed(toys: Toys, tmp_path: Path) -> None:  # noqa: F
         start("assess", {"models": [f"{toys.sft}@best-of-4"]}, workspace)
     with pytest.raises(ConfigError, match="names no model"):
         start("assess", {"models": ["http://127.0.0.1:9/v1"]}, workspace)
+    with pytest.raises(ConfigError, match="no model is named 'nobody'"):
+        settings = {
+            "models": [f"a={toys.sft}", f"b={toys.base}"],
+            "measures": ["refusal"],
+            "judge": {"against": "nobody"},
+        }
+        start("assess", settings, workspace)
     with pytest.raises(ModelError):
         start("assess", {"models": ["nothing-there"]}, workspace)
 
@@ -340,3 +348,11 @@ def test_the_page_shows_every_figure_with_its_limits() -> None:
     ):
         assert said in page, said
     assert "left:75.00%" in page  # 0.5 on a scale from -1 to 1
+
+
+def test_prompts_of_a_judge_come_from_feedback_too(tmp_path: Path) -> None:
+    """A project's prompts are read of the workspace's database."""
+    workspace = init_workspace(tmp_path)
+    with Store.open(workspace.database) as store:
+        store.add_prompts("mine", [Prompt(id="a", messages=(user("Hi"),))])
+    assert Bench(BenchSettings(), 0, database=workspace.database).records("feedback:mine", "prompts")

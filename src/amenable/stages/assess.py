@@ -103,11 +103,14 @@ def run(
     kept = [_open(spec, config, workspace, compute.half, on_event) for spec in config.models]
     if len({k.name for k in kept}) < len(kept):
         raise ConfigError("each model needs a name of its own", where="models", mend='as in models=["before=sft"]')
+    base = _base(config, kept)
     reward = None
     if config.reward:
         reward = load_reward(config.reward, lambda r: resolve_model(r, workspace), options=config.reward_options)
-    bench = Bench(config.asked, config.seed, reward)
+    bench = Bench(config.asked, config.seed, reward, workspace.database)
     judges = _judges(config, workspace, compute.half, reward, on_event)
+    if judges and len(kept) > 1:
+        bench.all_records(config.judge.prompts, "prompts")  # whose trouble is to be told before the first answer
     pages = []
     for k in kept:
         figures: list[Figure] = []
@@ -116,7 +119,7 @@ def run(
             figures += MEASURES[measure](k, bench)
         pages.append(ModelPage(k.name, tuple(figures)))
     found = [a for judge in judges for a in agreements(judge, config.judge.people, bench)]
-    verdicts = _verdicts(config, kept, judges, found, bench) if len(kept) > 1 else []
+    verdicts = _verdicts(config, kept, base, judges, found, bench) if len(kept) > 1 else []
     with whole_or_gone(new_run(workspace, "assess", name)) as folder:
         report = Report(
             title="Assessment: " + ", ".join(k.name for k in kept),
@@ -186,14 +189,19 @@ def _judges(
     return judges + ([RewardJudge(reward)] if reward is not None else [])
 
 
-def _verdicts(
-    config: Config, kept: Sequence[Kept], judges: Sequence[Judge], found: Sequence[Agreement], bench: Bench
-) -> list[Verdict]:
-    """Of every judge on every model against the one; withheld where the judge meets people nowhere better than a coin."""
+def _base(config: Config, kept: Sequence[Kept]) -> Kept:
+    """The model that all others are compared with."""
     base = next((k for k in kept if k.name == (config.judge.against or kept[0].name)), None)
     if base is None:
         known = ", ".join(k.name for k in kept)
         raise ConfigError(f"no model is named {config.judge.against!r}", where="judge.against", mend=f"one of {known}")
+    return base
+
+
+def _verdicts(
+    config: Config, kept: Sequence[Kept], base: Kept, judges: Sequence[Judge], found: Sequence[Agreement], bench: Bench
+) -> list[Verdict]:
+    """Of every judge on every model against the one; withheld where the judge meets people nowhere better than a coin."""
     verdicts = []
     for judge in judges:
         good = [a.data for a in found if a.judge == judge.name and a.better_than_a_coin]

@@ -39,6 +39,7 @@ class Bench:
     settings: BenchSettings
     seed: int
     reward: Reward | None = None
+    database: str | None = None  # of the workspace, where a source is feedback:PROJECT
     _kept: dict[str, Any] = field(default_factory=dict)
 
     def sampling(self, max_tokens: int | None = None, stop: tuple[str, ...] = ()) -> Sampling:
@@ -62,7 +63,7 @@ class Bench:
 
     def all_records(self, spec: str, kind: str) -> list[Any]:
         """Every record of a set, with sides."""
-        return self.once(f"{spec} {kind}", lambda: assign_splits(load(spec, kind).records))
+        return self.once(f"{spec} {kind}", lambda: assign_splits(load(spec, kind, database=self.database).records))
 
     def held(self, name: str) -> list[list[Any]]:
         """What was read of a set, by kind of record."""

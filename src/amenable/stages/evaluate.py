@@ -130,6 +130,7 @@ def run(
     chosen, about = _prompts(config, workspace)
     rungs = _with_shots(config, rungs, chosen, workspace, on_event)
     prompts, about = _fitting(config, rungs, chosen, about)
+    _check_showcase(config, rungs)
     documents, sources = _documents(config, workspace)
     judge, judge_name = _judge(config, workspace)
     with whole_or_gone(new_run(workspace, "evaluate", name)) as folder:
@@ -380,6 +381,23 @@ def _fitting(
     return fitting, about
 
 
+def _showcase(config: Config) -> list[Prompt]:
+    return [Prompt(id=f"showcase-{i}", messages=(user(t),)) for i, t in enumerate(config.showcase)]
+
+
+def _check_showcase(config: Config, rungs: Sequence[Rung]) -> None:
+    """Raise ConfigError for a prompt to show that a model cannot answer, before the first answer."""
+    for prompt in _showcase(config):
+        for rung in rungs:
+            room = rung.policy.model.context - (rung.policy.model.kind != "seq2seq")
+            if (size := len(asked_ids(rung, prompt, config.sampling, config.seed))) > room:
+                raise ConfigError(
+                    f"{prompt.messages[0].content[:40]!r} has {size:,} tokens, and {rung.name} has room for {room:,}",
+                    where="showcase",
+                    mend="shorten it, or set showcase=[]",
+                )
+
+
 def _documents(config: Config, workspace: WorkspaceFolder) -> tuple[list[Any], tuple[DataSource, ...]]:
     """Held-out texts for bits per byte, and their line of the data card."""
     if config.documents is None:
@@ -425,7 +443,7 @@ def _report(
 ) -> Report:
     last = found.rungs[-1].name
     best, worst = highlights(found, last)
-    showcase = [Prompt(id=f"showcase-{i}", messages=(user(t),)) for i, t in enumerate(config.showcase)]
+    showcase = _showcase(config)
     return Report(
         title="Evaluation: " + ", ".join(r.name for r in found.rungs),
         seed=config.seed,
