@@ -264,6 +264,27 @@ def test_texts_that_no_database_keeps_are_refused(site: Site, boss: Browser) -> 
     assert lea.post(at, {"form": {"text": "<script>alert(1)</script>'; DROP TABLE users;--"}}).status_code == 200
 
 
+def test_half_a_surrogate_pair_in_a_project_is_refused(site: Site, boss: Browser) -> None:
+    project = a_project(boss)
+    lea = labeler(site, project)
+    at = f"/api/projects/{project}"
+    own = lea.post(f"{at}/next").json()["task"]["assignment"]
+    half = "nice \ud83d"
+    headers = {"content-type": "application/json"}
+    for person, method, path, body in (
+        (boss, "PUT", f"{at}/settings", {"description": half}),
+        (boss, "PUT", f"{at}/settings", {"models": [half]}),
+        (boss, "PUT", f"{at}/settings", {"system": half}),
+        (boss, "POST", "/api/projects", {"name": "another", "settings": {"description": half}}),
+        (boss, "POST", "/api/projects", {"name": "another", "questionnaire": [{"name": "a", "text": half}]}),
+        (boss, "POST", f"{at}/questionnaires", {"questions": [{"name": "a", "text": "A", "help": half}]}),
+        (lea, "POST", f"/api/assignments/{own}/skip", {"reason": "nul \0"}),
+    ):
+        answer = person.send(method, path, content=json.dumps(body), headers=headers)
+        assert answer.status_code in (400, 422) and "no text" in answer.json()["detail"], path
+    assert boss.get("/api/projects").json()["total"] == lea.get("/api/labelling/projects").json()["total"] == 1
+
+
 def test_prompts_that_models_cannot_answer_are_given_up_and_named(site: Site, boss: Browser) -> None:
     """A failed draw is drawn anew, never with a seed that was used; after as many failures as wanted it is let be."""
     asked: dict[str, list[int]] = {}

@@ -238,10 +238,17 @@ def read_form(value: Any) -> Form:
         form = msgspec.convert(value, Form)
     except msgspec.ValidationError as error:
         raise StoreError(f"the form cannot be read: {error}") from None
-    said = [form.text or "", form.remark, form.cannot_rank or "", *(str(a.value) for a in form.answers)]
-    if any("\0" in text or any("\ud800" <= sign <= "\udfff" for sign in text) for text in said):
-        raise StoreError("the form holds characters that are no text", mend="leave out zeros and broken emoji")
+    require_text("the form", msgspec.to_builtins(form))
     return form
+
+
+def require_text(what: str, value: Any) -> None:
+    """Raises StoreError where JSON values hold what not every database keeps and no answer can carry."""
+    if isinstance(value, dict | list | tuple):
+        for one in value.values() if isinstance(value, dict) else value:
+            require_text(what, one)
+    elif isinstance(value, str) and ("\0" in value or any("\ud800" <= sign <= "\udfff" for sign in value)):
+        raise StoreError(f"{what} holds characters that are no text", mend="leave out zeros and broken emoji")
 
 
 def read_questions(value: Any) -> tuple[Question, ...]:
@@ -251,6 +258,7 @@ def read_questions(value: Any) -> tuple[Question, ...]:
     except msgspec.ValidationError as error:
         raise StoreError(f"the questionnaire cannot be read: {error}") from None
     check_questions(questions)
+    require_text("the questionnaire", msgspec.to_builtins(questions))
     return questions
 
 

@@ -13,7 +13,16 @@ from msgspec import Meta
 
 from amenable.errors import StoreError, nearest
 from amenable.feedback import rows
-from amenable.feedback.forms import DEFAULT_QUESTIONS, Answered, Form, Question, TaskKind, fits, read_questions
+from amenable.feedback.forms import (
+    DEFAULT_QUESTIONS,
+    Answered,
+    Form,
+    Question,
+    TaskKind,
+    fits,
+    read_questions,
+    require_text,
+)
 from amenable.feedback.tables import Guideline, Member, Project, Prompt, Questionnaire, Task, User
 from amenable.types import Record, Sampling
 
@@ -83,7 +92,7 @@ def create(
         raise StoreError("a project needs a name of 1 to 100 characters")
     if connection.execute(sa.select(Project.id).where(Project.name == name)).scalar() is not None:
         raise StoreError(f"there is already a project named {name!r}", mend="take another name")
-    project = rows.insert(connection, Project, name=name, settings=msgspec.to_builtins(settings))
+    project = rows.insert(connection, Project, name=name, settings=_to_keep(settings))
     if guideline.strip():
         add_guideline(connection, project, guideline)
     add_questionnaire(connection, project, questions)
@@ -135,7 +144,7 @@ def number_of(connection: sa.Connection, name: str) -> int:
 def set_settings(connection: sa.Connection, project: int, settings: Settings) -> None:
     """Change the settings; tasks that stand already stay as they are."""
     about(connection, project)
-    values = {"settings": msgspec.to_builtins(settings)}
+    values = {"settings": _to_keep(settings)}
     connection.execute(sa.update(Project).where(Project.id == project).values(values))
 
 
@@ -199,6 +208,14 @@ def add_member(connection: sa.Connection, project: int, person: int) -> None:
 def is_member(connection: sa.Connection, project: int, person: int) -> bool:
     wanted = sa.select(Member.user_id).where(Member.project_id == project, Member.user_id == person)
     return connection.execute(wanted).scalar() is not None
+
+
+def _to_keep(settings: Settings) -> dict[str, Any]:
+    kept: dict[str, Any] = msgspec.to_builtins(settings)
+    require_text("the project's description", kept["description"])
+    require_text("a model's name", kept["models"])
+    require_text("the system prompt", kept["system"])
+    return kept
 
 
 def _add_version(

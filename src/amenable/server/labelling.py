@@ -20,7 +20,7 @@ from amenable.feedback.forms import read_form
 from amenable.feedback.projects import About
 from amenable.feedback.tables import Member, Project
 from amenable.server.access import LabelerUp
-from amenable.server.bodies import Body, Id, Json, Limit, Offset
+from amenable.server.bodies import Body, Id, Json, Limit, Note, Offset
 from amenable.server.errors import NotFound
 from amenable.server.site import Site, SiteDep
 
@@ -42,7 +42,7 @@ class Submission(Draft):
 
 
 class Reason(Body):
-    reason: Annotated[str, Field(min_length=1, max_length=500)]
+    reason: Annotated[Note, Field(min_length=1, max_length=500)]
 
 
 def project_for(connection: sa.Connection, number: int, person: Person) -> About:
