@@ -490,6 +490,21 @@ def test_progress_counts_slots_and_ones_own(store: Store) -> None:
     assert (own.submitted, own.median_s, own.active_s) == (2, 20.0, 40.0)
 
 
+def test_what_somebody_holds_waits_for_them(store: Store) -> None:
+    project = a_project(store, num_prompts=1)
+    number = take(store, project, 1)
+    assert number is not None
+
+    def waiting() -> list[int]:
+        with reading(store.engine) as connection:
+            about = projects.about(connection, project)
+            return [views.progress(connection, about, person).waiting for person in (1, 2)]
+
+    assert waiting() == [1, 0]
+    hand_in(store, number, 1, ranked(0, 1, 2))
+    assert waiting() == [0, 0]
+
+
 def test_a_new_version_is_asked_of_those_who_begin_later(store: Store) -> None:
     project = a_project(store, num_prompts=1, overlap=2)
     first = take(store, project, 1)

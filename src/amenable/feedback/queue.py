@@ -242,6 +242,11 @@ def num_closed(connection: sa.Connection, project: int, person: int) -> int:
     return connection.execute(_NUM_CLOSED, {"project": project, "person": person, "at": now()}).scalar_one()
 
 
+def num_held(connection: sa.Connection, project: int, person: int) -> int:
+    """How many tasks the person has begun and still holds."""
+    return len(connection.execute(_ALL_HELD, {"project": project, "person": person, "at": now()}).all())
+
+
 def _held(connection: sa.Connection, about: About, person: int) -> int | None:
     """What the person has begun and still holds, the lease renewed."""
     found = connection.execute(_HELD, {"project": about.id, "person": person, "at": now()}).one_or_none()
@@ -354,14 +359,14 @@ _TAKE_OWN = (
     .where(Slot.task_id == sa.bindparam("task"), Slot.user_id == _PERSON, Slot.done.is_(False))
     .values(done=sa.bindparam("done"), expires_at=sa.bindparam("expires_at"))
 )
-_HELD = (
+_ALL_HELD = (
     sa.select(Assignment.id, Slot.id.label("slot"))
     .join(Slot, sa.and_(Slot.task_id == Assignment.task_id, Slot.user_id == Assignment.user_id))
     .where(Slot.project_id == _PROJECT, Slot.user_id == _PERSON, Slot.done.is_(False), Slot.expires_at > _AT)
     .where(Assignment.state == "open")
     .order_by(Assignment.id)
-    .limit(1)
 )
+_HELD = _ALL_HELD.limit(1)
 _NEXT = (  # nobody holds it, and the person has not handed in or skipped its task, nor holds another slot of it
     sa.select(Slot.id, Slot.task_id)
     .where(Slot.project_id == _PROJECT, *_free(_AT))

@@ -73,7 +73,7 @@ class Progress(Record, frozen=True):
     mine: int
     done: int
     total: int
-    waiting: int  # tasks that the person could be given now
+    waiting: int  # tasks that the person holds, or could be given now
     training: Training
 
 
@@ -136,12 +136,13 @@ def progress(connection: sa.Connection, about: About, person: int, places: Place
     mine, today = connection.execute(_MINE, {"project": about.id, "person": person, "midnight": midnight}).one()
     training = training_of(connection, about, person)
     is_open = training.open and places.open > 0
+    waiting = max(0, places.open - queue.num_closed(connection, about.id, person)) if is_open else 0
     return Progress(
         today=today,
         mine=mine,
         done=places.done,
         total=places.total,
-        waiting=max(0, places.open - queue.num_closed(connection, about.id, person)) if is_open else 0,
+        waiting=waiting + queue.num_held(connection, about.id, person),
         training=training,
     )
 
