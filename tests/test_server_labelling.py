@@ -332,6 +332,19 @@ def test_who_was_taken_out_of_a_project_keeps_what_they_hold_and_gets_nothing_mo
     assert lea.get(at).json()["state"] == "submitted"
 
 
+def test_who_was_taken_out_of_a_project_takes_no_place_again(site: Site, boss: Browser) -> None:
+    project = a_project(boss, num_prompts=1)
+    lea = labeler(site, project)
+    at = f"/api/assignments/{lea.post(f'/api/projects/{project}/next').json()['task']['assignment']}"
+    lea.post(f"{at}/release")
+    assert lea.send("PUT", f"{at}/draft", {"form": {"tiers": [0, 1, 2]}}).json()["held"] is True
+    boss.send("PUT", f"/api/projects/{project}/members", {"users": []})
+    lea.post(f"{at}/release")
+    kept = lea.send("PUT", f"{at}/draft", {"form": {"tiers": [2, 1, 0]}}).json()
+    assert (kept["held"], kept["expires_at"]) == (False, None)
+    assert lea.get(at).json()["draft"]["tiers"] == [2, 1, 0]
+
+
 def test_settled_tasks_are_disputed_no_more(site: Site, boss: Browser) -> None:
     project = a_project(boss, num_prompts=1, overlap=2)
     at = f"/api/projects/{project}"

@@ -135,17 +135,19 @@ def own_assignment(connection: sa.Connection, assignment: int, person: int) -> A
     return found
 
 
-def save_draft(connection: sa.Connection, assignment: int, person: int, form: Form, active_s: float) -> bool:
+def save_draft(
+    connection: sa.Connection, assignment: int, person: int, form: Form, active_s: float, *, may_take: bool = True
+) -> bool:
     """Keep what a person said so far, and their hold on the task. Returns whether they still hold it.
 
-    Raises StoreError if the assignment is not theirs or not open any more.
+    may_take: a place that they do not hold any more is theirs again, if it is free. Raises StoreError if the assignment is not theirs or not open any more.
     """
     row = own_assignment(connection, assignment, person)
     if row.state != "open":
         raise StoreError(f"this task is {row.state} already", mend="undo it first")
     values = {"form": msgspec.to_builtins(form), "active_time_s": float(active_s), "saved_at": now()}
     connection.execute(sa.update(Assignment).where(Assignment.id == assignment).values(values))
-    return hold(connection, row)
+    return hold(connection, row) if may_take or row.expires_at is not None else False
 
 
 def hold(connection: sa.Connection, row: Any) -> bool:

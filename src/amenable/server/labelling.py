@@ -100,11 +100,11 @@ def own_assignment(assignment: Id, person: LabelerUp, site: SiteDep) -> Json:
 
 @router.put("/assignments/{assignment}/draft")
 def draft(assignment: Id, body: Draft, person: LabelerUp, site: SiteDep) -> Json:
-    """Keep what was said so far, and the hold on the task."""
+    """Keep what was said so far, and the hold on the task. Who was taken out of the project takes no place again."""
     form = read_form(body.form)
     with writing(site.engine) as connection:
-        _own(connection, assignment, person)
-        held = queue.save_draft(connection, assignment, person.id, form, body.active_s)
+        may = _may_label(connection, _own(connection, assignment, person).project_id, person)
+        held = queue.save_draft(connection, assignment, person.id, form, body.active_s, may_take=may)
         row = queue.own_assignment(connection, assignment, person.id)
     return {"held": held, "saved_at": row.saved_at, "expires_at": row.expires_at}
 
