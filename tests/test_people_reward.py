@@ -131,6 +131,9 @@ def test_a_reviewers_answer_is_enough_for_many(workspace: WorkspaceFolder) -> No
         with writing(store.engine) as connection:
             review.adjudicate(connection, asked.value.tasks[0], 2, Form(labels=(True,)))
         assert people.score(ITEMS[:1]) == [1.0] and answer_all(store, 1) == 0
+        assert reward(workspace, overlap=4).score(ITEMS[:1]) == [1.0]
+        with reading(store.engine) as connection:
+            assert queue.places(connection, 1) == queue.Places(total=4, done=4, open=0)
 
 
 def test_what_everybody_skipped_waits_for_a_reviewer(workspace: WorkspaceFolder) -> None:

@@ -203,16 +203,17 @@ def close(connection: sa.Connection, task: int) -> None:
     connection.execute(waiting.values(user_id=None, done=True, expires_at=None))
 
 
-def widen(connection: sa.Connection, task: int, overlap: int) -> None:
-    """Have a task done by so many people at least."""
+def widen(connection: sa.Connection, task: int, overlap: int) -> bool:
+    """Have a task done by so many people at least. Returns whether it has new places for that."""
     row = connection.execute(sa.select(Task.project_id, Task.overlap).where(Task.id == task)).one()
     if overlap <= row.overlap:
-        return
+        return False
     turn = connection.execute(sa.select(sa.func.min(Slot.turn)).where(Slot.task_id == task)).scalar_one()
     more = range(row.overlap, overlap)
     slots = [{"task_id": task, "project_id": row.project_id, "number": n, "turn": turn} for n in more]
     connection.execute(sa.insert(Slot), slots)
     connection.execute(sa.update(Task).where(Task.id == task).values(overlap=overlap))
+    return True
 
 
 def release(connection: sa.Connection, task: int, person: int) -> None:

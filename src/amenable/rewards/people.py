@@ -23,7 +23,7 @@ import sqlalchemy as sa
 from msgspec import Meta
 
 from amenable.errors import ParkedError, StoreError
-from amenable.feedback import projects, queue, review, rows
+from amenable.feedback import projects, queue, review, rows, settling
 from amenable.feedback.database import reading, writing
 from amenable.feedback.forms import Form
 from amenable.feedback.store import Store
@@ -121,7 +121,8 @@ class PeopleReward:
         by_text = {number: text for number, text in connection.execute(wanted).tuples()}
         for task, generations in connection.execute(mine.order_by(Task.id)).tuples():
             if [by_text.get(g) for g in generations] == texts:
-                queue.widen(connection, task, self.config.overlap)
+                if queue.widen(connection, task, self.config.overlap):
+                    settling.fill_places(connection, task)  # a settled one needs nobody more
                 return task
         turn = queue.drawn(project, prompt) - self.config.priority
         overlap = self.config.overlap
