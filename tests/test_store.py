@@ -450,6 +450,12 @@ def test_sqlite_is_set_to_survive_a_power_cut(on_sqlite: Store) -> None:
     assert found == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "busy_timeout": 30_000}
 
 
+def test_small_letters_of_any_alphabet_find_capital_ones(on_sqlite: Store) -> None:
+    with on_sqlite._engine.connect() as connection:
+        found = connection.execute(sa.select(sa.literal("Grüne ÄPFEL").icontains("äpfel"), sa.func.lower(sa.null())))
+        assert [tuple(row) for row in found] == [(True, None)]
+
+
 def test_the_migrations_make_the_tables_that_the_code_names(store: Store) -> None:
     with store._engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True})

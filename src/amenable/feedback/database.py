@@ -126,11 +126,16 @@ def _prepare_sqlite(engine: sa.Engine, busy_timeout_s: float) -> None:
         _use_wal(connection, time.monotonic() + busy_timeout_s)
         connection.execute("PRAGMA synchronous=FULL")
         connection.execute("PRAGMA foreign_keys=ON")
+        connection.create_function("lower", 1, _lower, deterministic=True)  # its own knows ASCII alone
 
     @event.listens_for(engine, "begin")
     def begin(connection: sa.Connection) -> None:
         writes = connection.get_execution_options().get("amenable_writes")
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+def _lower(value: Any) -> Any:
+    return value.lower() if isinstance(value, str) else value
 
 
 def _use_wal(connection: sqlite3.Connection, deadline: float) -> None:
