@@ -40,7 +40,7 @@ def refused(
         start(stage, toys.mapping(stage, *overrides), workspace, "mine")
     assert caught.value.what and (caught.value.where or kind is MissingExtraError), str(caught.value)
     left = workspace.runs / "mine"
-    assert not left.exists() or sorted(p.name for p in left.iterdir()) == ["rejects.jsonl", "status.json"]
+    assert not left.exists() or sorted(p.name for p in left.iterdir()) == [".lock", "rejects.jsonl", "status.json"]
     return caught.value
 
 
