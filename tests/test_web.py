@@ -74,7 +74,7 @@ def open_page(chromium: Any) -> Iterator[Any]:
 def settled(page: Any) -> Any:
     """The page with its data there and nothing waiting."""
     page.wait_for_selector("h1")
-    page.locator("[aria-label=Loading]").first.wait_for(state="detached")
+    page.locator("[aria-label=Loading]:visible").first.wait_for(state="detached")
     return page
 
 
