@@ -19,6 +19,7 @@ from typing import Annotated, Any, BinaryIO, NamedTuple, cast
 import msgspec
 from msgspec import Meta
 
+from amenable.data.arrow import values_of
 from amenable.data.rejects import START_LENGTH, Rejects, Where
 from amenable.errors import DataError, MissingExtraError
 from amenable.splitting import side_named
@@ -413,15 +414,11 @@ def _parquet(file: Path, rejects: Rejects) -> Iterator[Row]:
         raise DataError(EMPTY, where=str(file), mend="give a file with at least one row")
     try:
         with parquet.ParquetFile(file) as table:
-            values = chain.from_iterable(map(_values, table.iter_batches(batch_size=1024)))
+            values = chain.from_iterable(map(values_of, table.iter_batches(batch_size=1024)))
             yield from _rows_of(values, str(file), rejects)
     except (arrow.ArrowException, OSError) as error:
         mend = "fetch or write the file again"
         raise DataError(f"the Parquet file is cut short or damaged: {error}", where=str(file), mend=mend) from error
-
-
-_NO_VALUE = (ValueError, OverflowError, KeyError)
-"""What Arrow raises for a cell that Python cannot hold: a date after the year 9999, an unknown time zone, a text of other bytes."""
 
 
 def _rows_of(
@@ -432,25 +429,6 @@ def _rows_of(
             yield Row(Where(place, number), value, split)
         else:
             rejects.add(Where(place, number), value)
-
-
-def _values(batch: Any) -> Iterator[dict[str, Any] | str]:
-    """The rows of an Arrow table or batch; of one with a cell that Python cannot hold, why."""
-    try:
-        values = batch.to_pylist()
-    except _NO_VALUE:
-        values = [_cells(batch, number) for number in range(batch.num_rows)]
-    yield from values
-
-
-def _cells(batch: Any, number: int) -> dict[str, Any] | str:
-    cells: dict[str, Any] = {}
-    for name, column in zip(batch.schema.names, batch.columns, strict=True):
-        try:
-            cells[name] = column[number].as_py()
-        except _NO_VALUE as error:
-            return f"the column {name} of type {column.type} cannot be read ({error})"
-    return cells
 
 
 def _text_lines(stream: io.BufferedReader, file: Path, rejects: Rejects, limits: Limits) -> Iterator[Row]:
@@ -512,6 +490,6 @@ def saved_dataset_rows(folder: Path, rejects: Rejects) -> Iterator[Row]:
         raise DataError(f"the saved dataset cannot be read: {error}", where=str(folder)) from error
     parts = loaded.items() if isinstance(loaded, datasets.DatasetDict) else [("", loaded)]
     for name, part in parts:
-        values = chain.from_iterable(map(_values, part.with_format("arrow").iter(batch_size=1024)))
+        values = chain.from_iterable(map(values_of, part.with_format("arrow").iter(batch_size=1024)))
         place = f"{folder}/{name}" if name else str(folder)
         yield from _rows_of(values, place, rejects, side_named(name))
