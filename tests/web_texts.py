@@ -146,6 +146,7 @@ def curves(name: str, num: int = 132) -> dict[str, Any]:
         "entropy": [2.9 - shift - 0.006 * step + w / 2 for step, w in zip(steps, wave, strict=True)],
         "clip_fraction": [0.08 + w / 3 for w in wave],
         "response_length": [38 + step / 8 + 30 * w for step, w in zip(steps, wave, strict=True)],
+        "ratio": [1 + (step % 4) * 2**-24 for step in steps],  # neighbours in float32: an axis of its own kind
         "tokens_per_s": [2100 + 900 * w for w in wave],
     }
     return {"steps": steps, "series": series}

@@ -5,6 +5,7 @@ import { useEffect, useRef } from "react";
 import uPlot from "uplot";
 import "uplot/dist/uPlot.min.css";
 import { figure } from "../parts/tell";
+import { span } from "./range";
 
 export interface Line { name: string; steps: number[]; values: (number | null)[] }
 const STROKES = { light: ["#0b6473", "#c2410c", "#6d28d9", "#3f6212", "#9d174d", "#1d4ed8"], dark: ["#79bac4", "#fb923c", "#c4b5fd", "#a3e635", "#f9a8d4", "#93c5fd"] };
@@ -45,7 +46,7 @@ export function Chart({ title, group, lines, window = 1 }: { title: string; grou
     const grid = { stroke: scheme === "dark" ? "#2b3237" : "#e7eaec", width: 1 };
     const axis: uPlot.Axis = { stroke: ink, grid, ticks: grid, font: "12px system-ui" };
     plot.current = new uPlot({
-      width, height: 190, scales: { x: { time: false } }, legend: { show: names.includes("\n"), live: true }, cursor: { points: { size: 6 } },
+      width, height: 190, scales: { x: { time: false }, y: { range: (_, least, greatest) => span(least, greatest) } }, legend: { show: names.includes("\n"), live: true }, cursor: { points: { size: 6 } },
       axes: [{ ...axis, values: (_, ticks) => ticks.map(figure) }, { ...axis, size: 58, values: (_, ticks) => ticks.map(figure) }],
       series: [{ label: "step" }, ...names.split("\n").map((label, i) => ({ label, stroke: STROKES[scheme][i % 6], width: 1.75, spanGaps: true, points: { show: latest.current[0].length < 3 }, value: (_: uPlot, v: number | null) => figure(v) }))],
     }, latest.current, holder.current);
