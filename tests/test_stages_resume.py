@@ -241,6 +241,7 @@ def test_copies_of_checkpoints_beside_them_are_left_alone(toys, workspace):
         start("sft", toys.mapping("sft", "train.steps=6", "train.save_every=2"), workspace, "r", copies)
     assert resume(workspace.run("r")).steps == 6
     assert (workspace.run("r") / "checkpoints" / "step-000002.bak" / "COMPLETE").exists()
+    assert "step-000002.bak" not in about(workspace.run("r"))["checkpoints"]
 
 
 def test_a_run_that_another_command_works_on_is_left_alone(toys, workspace):

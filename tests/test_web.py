@@ -639,6 +639,29 @@ def test_an_answer_ends_with_its_conversation_left(open_page: Any, begun: str) -
     expect(page).to_have_url(f"{ORIGIN}/chat/2")
 
 
+def test_what_is_typed_stays_with_its_conversation(open_page: Any) -> None:
+    """And goes with a new one, which gets its number when the first question is sent."""
+    from playwright.sync_api import expect
+
+    page = settled(open_page(World(role="chat"), "/chat/1"))
+    held: list[Any] = []
+    page.route("**/conversations/1/reply", lambda route: held.append(route))
+    box = page.get_by_label("Message", exact=True)
+    box.fill("Half a question")
+    page.get_by_role("link", name="A letter to the landlord").click()
+    page.wait_for_url("**/chat/2")
+    expect(box).to_have_value("")
+    page.get_by_role("link", name="New conversation").click()
+    page.wait_for_url("**/chat")
+    with page.expect_request("**/conversations/1/reply"):
+        box.fill("Does it rain?")
+        press(page, "Enter")
+    box.fill("And tomorrow?")
+    held.pop().fulfill(status=200, content_type="text/event-stream", body=events("It does."))
+    page.wait_for_url("**/chat/1")
+    expect(box).to_have_value("And tomorrow?")
+
+
 def test_chat_without_a_model_says_what_to_do(open_page: Any) -> None:
     page = settled(open_page(World(role="chat"), "/account"))
     page.route("**/api/models", lambda route: route.fulfill(json={"items": [], "worker": "ready"}))

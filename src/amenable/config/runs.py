@@ -92,7 +92,9 @@ def about(folder: Path) -> dict[str, Any]:
     status = read_json(folder / "status.json")
     if status.get("status") == "running" and not is_held(folder):
         status = {"status": "interrupted", "why": CUT_OFF}
-    checkpoints = sorted(p.parent.name for p in folder.glob("checkpoints/step-*/COMPLETE"))
+    checkpoints = sorted(
+        p.parent.name for p in folder.glob("checkpoints/step-*/COMPLETE") if p.parent.name[5:].isdecimal()
+    )
     model = folder / "model"
     settings = settings_of(folder)
     return {

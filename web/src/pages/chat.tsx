@@ -18,8 +18,8 @@ import type { Delta, WholeConversation } from "../types";
 /** The answer or the two answers that are being written now. */
 interface Writing { question: string | null; a: string; b: string; pair: boolean; regenerates: number | null }
 
-/** What is said in one conversation. Whoever goes to another one, or to another page, ends the answer there. */
-function useTalk(id: string | undefined, model: string | null) {
+/** What is said in one conversation. Whoever goes to another one, or to another page, ends the answer there. onBegun: a new conversation has its number. */
+function useTalk(id: string | undefined, model: string | null, onBegun: (conversation: string) => void) {
   const client = useQueryClient();
   const navigate = useNavigate();
   const [writing, setWriting] = useState<Writing | null>(null);
@@ -60,7 +60,10 @@ function useTalk(id: string | undefined, model: string | null) {
     }
     if (conversation) {
       await refresh(conversation);
-      if (!id && isHere()) navigate(`/chat/${conversation}`, { replace: true });
+      if (!id && isHere()) {
+        onBegun(conversation);
+        navigate(`/chat/${conversation}`, { replace: true });
+      }
     }
     if (isHere()) setWriting(null);
   };
@@ -75,12 +78,15 @@ export default function Chat() {
   const models = useModels();
   const whole = useQuery({ queryKey: ["conversation", id], queryFn: () => get<WholeConversation>(`/api/conversations/${id}`), enabled: !!id });
   const [picked, setPicked] = useState<string | null>(search.get("model"));
-  const [text, setText] = useState("");
+  const [drafts, setDrafts] = useState<Record<string, string>>({}); // by conversation; "" is the new one
+  const here = id ?? "";
+  const text = drafts[here] ?? "";
+  const write = (put: (typed: string) => string) => setDrafts((all) => ({ ...all, [here]: put(all[here] ?? "") }));
   const [pair, setPair] = useState(false);
   const end = useRef<HTMLDivElement>(null);
   const chatty = (models.data?.items ?? []).filter((m) => m.chat);
   const model = picked ?? whole.data?.model ?? chatty[0]?.name ?? null;
-  const { writing, error, send, stop, refresh } = useTalk(id, model);
+  const { writing, error, send, stop, refresh } = useTalk(id, model, (conversation) => setDrafts(({ "": typed, ...others }) => ({ ...others, [conversation]: typed ?? "" })));
   const show = (leaf: number) => void patch(`/api/conversations/${id}`, { leaf }).then(() => refresh(id!)).catch(tellError);
   useEffect(() => {
     document.title = `${whole.data?.title || "Chat"} · amenable`;
@@ -93,8 +99,8 @@ export default function Chat() {
     setDue(!!text.trim() && !model && models.isPending);
     if (!text.trim() || writing || !model) return;
     const content = text.trim();
-    setText("");
-    void send(pair ? { content, pair } : { content }, () => setText((typed) => [content, typed].filter(Boolean).join("\n")));
+    write(() => "");
+    void send(pair ? { content, pair } : { content }, () => write((typed) => [content, typed].filter(Boolean).join("\n")));
   };
   useEffect(() => {
     if (due && !models.isPending) ask();
@@ -136,7 +142,7 @@ export default function Chat() {
           <div ref={end} />
         </Box>
         <form className="foot" onSubmit={(e) => (e.preventDefault(), ask())}>
-          <Textarea aria-label="Message" placeholder="Write a message; Enter sends, Shift Enter makes a new line" autosize minRows={2} maxRows={10} maxLength={20000} value={text} onChange={(e) => setText(e.currentTarget.value)} onKeyDown={(e) => e.key === "Enter" && !e.shiftKey && !e.nativeEvent.isComposing && (e.preventDefault(), ask())} />
+          <Textarea aria-label="Message" placeholder="Write a message; Enter sends, Shift Enter makes a new line" autosize minRows={2} maxRows={10} maxLength={20000} value={text} onChange={({ currentTarget: { value } }) => write(() => value)} onKeyDown={(e) => e.key === "Enter" && !e.shiftKey && !e.nativeEvent.isComposing && (e.preventDefault(), ask())} />
           <Group justify="space-between" mt="xs">
             <Switch size="sm" label="Two answers, and I choose" checked={pair} onChange={(e) => setPair(e.currentTarget.checked)} />
             {writing ? <Button variant="default" onClick={stop} leftSection={<Icon name="stop" size={14} />}>Stop</Button> : <Button type="submit" loading={due} disabled={!text.trim() || !(model || models.isPending)} leftSection={<Icon name="send" size={15} />}>Send</Button>}
