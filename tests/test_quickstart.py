@@ -68,8 +68,14 @@ def test_a_quickstart_goes_on_from_what_was_instructed_already(tmp_path: Path) -
 
 @pytest.mark.slow
 def test_an_interrupted_quickstart_ends_like_an_unbroken_one(tmp_path: Path) -> None:
+    """In a workspace that was moved since, too."""
+
     def stop(event: Event) -> None:
         if event.kind == "message" and "ranked" in event.text:
+            raise KeyboardInterrupt
+
+    def stop_in_ppo(event: Event) -> None:
+        if event.stage == "ppo" and event.done == 1:
             raise KeyboardInterrupt
 
     run(SMALL, workspace=init_workspace(tmp_path / "unbroken"))
@@ -78,9 +84,13 @@ def test_an_interrupted_quickstart_ends_like_an_unbroken_one(tmp_path: Path) -> 
         run(SMALL, workspace=broken, on_event=stop)
     spent = json.loads((tmp_path / "broken" / "runs" / "quickstart-1" / "spent.json").read_text())["seconds"]
     assert spent > 0
-    result = run(SMALL, workspace=broken)
+    with pytest.raises(KeyboardInterrupt):
+        run(SMALL, workspace=broken, on_event=stop_in_ppo)
+    (tmp_path / "broken").rename(tmp_path / "moved")
+    result = run(SMALL, workspace=init_workspace(tmp_path / "moved"))
+    assert result.run == "quickstart-1" and not (tmp_path / "broken").exists()
 
-    one, other = report_of(tmp_path / "unbroken"), report_of(tmp_path / "broken")
+    one, other = report_of(tmp_path / "unbroken"), report_of(tmp_path / "moved")
     assert [row["model"] for row in one["ladder"]] == ["base", "few-shot base", "SFT", "best-of-4", "PPO"]
     assert one["ladder"] == other["ladder"]
     assert other["seconds"] > spent

@@ -117,7 +117,7 @@ def run(
         stage="quickstart",
         run=folder.name,
         folder=str(folder),
-        model=str(road.model("ppo")),
+        model=str(road.run_folder("ppo") / "model"),
         seconds=clock.seconds,
         text=" ".join(report.sentences[:2]),
         files={"report": str(folder / "report.html"), "figures": str(folder / "report.json")},
@@ -166,9 +166,10 @@ class _Road:
         return self.config.model or self.model("pretrain")
 
     def model(self, stage: str) -> str:
+        """What names a stage's model, in a workspace that was moved since, too."""
         if stage == "sft" and self.config.sft:
             return self.config.sft
-        return str(self.run_folder(stage) / "model")
+        return f"run:{self.run_folder(stage).name}"
 
     def run_folder(self, stage: str) -> Path:
         return self.workspace.runs / f"{self.folder.name}-{stage}"
@@ -231,7 +232,7 @@ class _Road:
         half = set_up(TrainConfig(seed=config.seed)).half
         opened = (self.base, self.model("sft"), self.model("ppo"))
         base, assistant, tuned = (open_policy(model, self.workspace) for model in opened)
-        scorer = RewardModel.load(self.model("reward"))
+        scorer = RewardModel.load(self.run_folder("reward") / "model")
         shots = tuple(self.ground.shots())
         rungs = [
             Rung("base", base, raw=True),
