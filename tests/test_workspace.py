@@ -10,6 +10,7 @@ import pytest
 
 from amenable import Workspace
 from amenable.chat.render import render_prompt
+from amenable.config.folder import CHAT, PACKAGED, own_sampling
 from amenable.errors import ConfigError, DataError, ModelError, RolloutError
 from amenable.stages.events import Event, RunResult
 from amenable.types import Label, Message, Sampling, assistant, user
@@ -135,6 +136,11 @@ def test_chat_remembers_and_repeats_itself(here: Workspace, toys: Toys) -> None:
     assert first.messages[2].content == answer
     with pytest.raises(ModelError, match="no model 'nowhere'"):
         here.chat("nowhere")
+
+
+def test_a_conversation_is_drawn_as_the_model_says(here: Workspace, toys: Toys) -> None:
+    assert here.chat("assistant").sampling == own_sampling(PACKAGED["assistant"]) != CHAT
+    assert here.chat(toys.sft).sampling == CHAT
 
 
 def test_an_answer_that_is_broken_off_counts_as_far_as_it_came(here: Workspace, toys: Toys) -> None:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from amenable.config.folder import init_workspace, is_model, resolve_model
+from amenable.config.folder import init_workspace, is_model, own_sampling, resolve_model
 from amenable.config.settings import load_toml, parse
 from amenable.errors import ConfigError, nearest
 from amenable.stages.catalog import STAGES, TASK_ALGORITHMS, find
@@ -233,15 +233,19 @@ class Workspace:
         model: Model,
         *,
         system: str = "",
-        sampling: Sampling = Sampling(temperature=0.7, top_p=0.95, max_tokens=256),  # noqa: B008 - frozen
+        sampling: Sampling | None = None,
         seed: int = 0,
         decode: Decode = "auto",
     ) -> Conversation:
-        """A conversation with a model; decode: see the setting of that name. Raises ModelError if there is no such model."""
+        """A conversation with a model. Raises ModelError if there is no such model.
+
+        sampling: None draws as the model's generation_config.json says, like `amenable chat`; decode: see the setting of that name.
+        """
         from amenable.stages.talk import Talker
 
-        talker = Talker(resolve_model(str(_plain(model)), self.folder), decode=decode)
-        return Conversation(talker, system=system, sampling=sampling, seed=seed)
+        folder = resolve_model(str(_plain(model)), self.folder)
+        talker = Talker(folder, decode=decode)
+        return Conversation(talker, system=system, sampling=sampling or own_sampling(folder), seed=seed)
 
     def tuned(self, model: Model) -> Tuned:
         """A model that was fine-tuned to a task: `say(examples)` tells a class, a number, tags, an answer or a text for each.
