@@ -30,7 +30,7 @@ VARIANTS = {
     "dpo": [{"variant": "hinge"}, {"variant": "robust", "label_smoothing": 0.1}, {"sft_weight": 0.2}],
     "reward_ranking": [{"ties": "davidson"}, {"ties": "rao-kupper"}, {"likelihood": "plackett-luce"}],
     "reward_pairwise": [{"use_margin": True, "centering": 0.0}],
-    "sft": [{"mean": "response"}],
+    "sft": [{"mean": "response"}, {"ptx_weight": 0.5}],
     "classify": [{"label_smoothing": 0.1}],
     "masked_word": [{"whole_words": True, "share": 0.5}, {"masked": 0.0, "random": 1.0}],
     "span_corruption": [{"density": 0.5, "mean_span": 1.0}],

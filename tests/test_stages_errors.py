@@ -119,6 +119,9 @@ def test_overlong_rows_that_leave_nothing(toys, workspace):
         ("ppo", ["sampling.max_tokens=900"], ConfigError, "with any prompt, responses of 900 tokens", "lower"),
         ("ppo", ["sampling.max_tokens=20", "max_prompt_tokens=45"], ConfigError, "exceed the context", "lower"),
         ("ppo", ["algorithm.ptx_weight=0.5"], ConfigError, "documents", "ptx.train"),
+        ("sft", ["algorithm.ptx_weight=0.5"], ConfigError, "documents", "ptx.train"),
+        ("sft", ["algorithm.name=pretrain"], ConfigError, "pretrain is no algorithm for `amenable sft`", "leave it out"),
+        ("sft", ["lora.continued=true"], ConfigError, "no adapter in .* to go on with", "set lora.rank"),
         ("ppo", ["algorithm.name=dpo"], ConfigError, "data that is there before", "amenable dpo"),
         ("dpo", ["algorithm.name=ppo"], ConfigError, "its own responses", "amenable ppo"),
         ("sft", ["algorithm.name=dpo"], ConfigError, "dpo is no algorithm for `amenable sft`", "leave it out"),
@@ -175,9 +178,10 @@ def test_an_unknown_model_names_the_nearest(toys, workspace):
     assert "did you mean 'base-small'" in str(error.mend)
 
 
-def test_ptx_named_but_of_no_weight(toys, workspace):
+@pytest.mark.parametrize("stage", ["sft", "ppo"])
+def test_ptx_named_but_of_no_weight(stage, toys, workspace):
     ptx = f"ptx.train=[{quoted(toys.data['documents'])}]"
-    refused(toys, workspace, "ppo", ptx, kind=ConfigError, match="their weight is 0")
+    refused(toys, workspace, stage, ptx, kind=ConfigError, match="their weight is 0")
 
 
 def test_a_reward_without_a_head(toys, workspace):

@@ -162,6 +162,18 @@ def test_ptx_keeps_the_text_likely(toys, workspace):
     assert lines[5.0] < lines[1e-9] - 0.2, lines
 
 
+def test_ptx_keeps_the_text_likely_in_sft(toys, workspace):
+    settings = ("train.steps=12", "train.optimizer.learning_rate=0.01", *ALL)
+    ptx = (f"ptx.train=[{json.dumps(toys.data['documents'])}]", "ptx_rows_per_step=8", "ptx.held_out_share=0.0")
+    lines = {}
+    for weight in (1e-9, 1.0):
+        run = start(
+            "sft", toys.mapping("sft", f"algorithm.ptx_weight={weight}", *ptx, *settings), workspace, f"w{weight == 1}"
+        )
+        lines[weight] = rows(run.path)[-1]["ptx_nats_per_token"]
+    assert lines[1.0] < lines[1e-9] - 0.2, lines
+
+
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_the_first_ratio_is_one_and_the_sampling_gap_small(precision, toys, workspace):
     settings = (f"train.precision={precision}", "train.minibatches=1", "train.inner_epochs=1", "train.steps=1", *ALL)

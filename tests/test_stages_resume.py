@@ -43,6 +43,7 @@ CASES: dict[str, tuple[str, tuple[str, ...]]] = {
     "pretrain-muon": ("pretrain", ("train.optimizer.name=muon",)),
     "sft": ("sft", ("train.inner_epochs=2",)),
     "sft-lora-dropout": ("sft", ("lora.rank=2", "lora.dropout=0.2")),
+    "sft-ptx": ("sft", ("algorithm.ptx_weight=0.5", "ptx.train=[DOCUMENTS]", "ptx_rows_per_step=3")),
     "reward-pairwise": ("reward", ("data.train=[COMPARISONS]",)),
     "reward-ranking": ("reward", ("algorithm.name=reward_ranking", "data.train=[RANKINGS]")),
     "reward-rating": ("reward", ("algorithm.name=reward_rating", "data.train=[RATINGS]")),

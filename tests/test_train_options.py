@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 import torch
+from safetensors.torch import load_file
 
 import amenable.models.decoder as decoder_module
 from amenable.batch import Batch, Inputs, metric
@@ -663,6 +664,25 @@ def test_the_merged_model_equals_the_adapter_on_its_base_and_loads_in_peft(sft, 
     with torch.no_grad():
         torch.testing.assert_close(adapted(ids).logits, merged(ids).logits, atol=1e-4, rtol=0)
     assert (plain - merged(ids).logits).abs().max() > 1e-2
+
+
+@pytest.mark.parametrize("stage", ["sft", "dpo", "reward"])
+def test_an_adapter_is_gone_on_with(stage, sft, toys):
+    """It begins where it stood, and stays one adapter of its rank on the first base; DPO's reference is where it stood, too."""
+    first = sft("first", "lora.rank=2", "train.optimizer.learning_rate=0.01")
+    exact = (f"model=run:{first.run}", "train.precision=float32", "train.optimizer.learning_rate=0.01")
+    merged = sft("merged", *exact, "train.steps=1", stage=stage)
+    went_on = sft("on", *exact, "lora.continued=true", stage=stage)
+    assert column(went_on, "loss")[0] == pytest.approx(column(merged, "loss")[0], abs=1e-5)
+    old, new = (load_file(r.path / "model" / "adapter" / "adapter_model.safetensors") for r in (first, went_on))
+    assert old.keys() == new.keys() and all(old[n].shape == new[n].shape for n in old)
+    assert any(not torch.equal(old[n], new[n]) for n in old)
+    about = json.loads((went_on.path / "model" / "adapter" / "adapter_config.json").read_text())
+    assert about["base_model_name_or_path"] == str(toys.base) and about["r"] == 2
+    again = sft("again", f"model=run:{went_on.run}", "lora.continued=true", "train.steps=1")
+    assert json.loads((again.path / "model" / "adapter" / "adapter_config.json").read_text())["r"] == 2
+    with pytest.raises(ConfigError, match=r"lora\.rank is 3, and the adapter's is 2"):
+        sft("other", *exact, "lora.continued=true", "lora.rank=3")
 
 
 def test_lora_targets(sft):

@@ -40,6 +40,40 @@ def open_data(
     return stream
 
 
+def ptx_loaders(
+    data: DataConfig | None,
+    algorithm: Algorithm,
+    policy: Policy,
+    context: int,
+    job: Job,
+    workspace: WorkspaceFolder,
+    *,
+    beside: str,
+    rows: int,
+    seed: int,
+) -> dict[str, Any]:
+    """What an algorithm learns from beside the stage's own records, which are `beside`: documents of a pre-training mix, so many rows a step."""
+    loaders: dict[str, Any] = {}
+    for stream_name, kind in algorithm.feeds.items():
+        if kind == beside:
+            continue
+        if data is None:
+            raise ConfigError(
+                f"{algorithm.name} also learns from {kind} (stream {stream_name}) and none are named",
+                where="ptx",
+                mend='name them, as in ptx.train=["my-texts"], or set algorithm.ptx_weight=0',
+            )
+        extra = open_data(data, kind, policy, context, job, workspace, label=f"{stream_name} ")
+        loaders[stream_name] = extra.loader(units_per_step=rows, seed=seed + 1)
+    if data is not None and not loaders:
+        raise ConfigError(
+            "documents for the pre-training mix are named, but their weight is 0",
+            where="algorithm.ptx_weight",
+            mend="set it above 0, or leave `ptx` out",
+        )
+    return loaders
+
+
 def make_learner(
     algorithm: Algorithm,
     policy: Policy,
@@ -52,8 +86,10 @@ def make_learner(
 ) -> tuple[Learner, dict[str, Scorer]]:
     """The learner with all roles, and the reference: the policy as the run found it, unless it is new."""
     is_new = policy.folder == NEW_MODEL
-    reference = None if lora.rank or is_new else freeze(Actor(copy.deepcopy(policy.model), "lm"))
-    line = add_lora(policy.model, lora, train.seed)
+    reference = (
+        None if (lora.rank and not lora.continued) or is_new else freeze(Actor(copy.deepcopy(policy.model), "lm"))
+    )
+    line = add_lora(policy, lora, train.seed)
     if line:
         job.say(line)
     actors = {}

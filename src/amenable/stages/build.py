@@ -31,6 +31,7 @@ from amenable.models.forward import Actor, Unembedding
 from amenable.models.fresh import AutoShape, new_encoder, new_encoder_decoder
 from amenable.models.heads import ScalarHead, ValueHead
 from amenable.models.paths import PLAIN, Paths, choose
+from amenable.models.weights import adapted, read_json
 from amenable.rollout.slow import require_writer
 from amenable.train.contract import Algorithm, build, find
 from amenable.train.learner import Learner
@@ -53,6 +54,9 @@ class LoraSettings(Record, frozen=True):
     targets: Annotated[
         tuple[str, ...], Meta(description="names of the linear layers to adapt; empty: attention and MLP projections")
     ] = ()
+    continued: Annotated[
+        bool, Meta(description="go on with the adapter that the model is or has, of its rank, instead of a new one")
+    ] = False
 
 
 class DecoderShape(Record, frozen=True):
@@ -123,6 +127,7 @@ class Policy:
     folder: Path
     hash: str
     decode: Decode = "auto"
+    base: Path | None = None  # what an adapter that is gone on with lies on
 
 
 @dataclass(frozen=True)
@@ -254,12 +259,13 @@ def make_algorithm(
     default: str,
     *,
     kinds: Sequence[str] = (),
+    beside: Sequence[str] = (),
     role: str = "policy",
     given: Sequence[str] = (),
 ) -> Algorithm:
     """The algorithm of a recipe's section: its `name`, and its own settings checked against its Config.
 
-    kinds: of records that the stage has for it; empty: any. role: what the stage trains. given: roles beside those
+    kinds: of records that the stage has for it; empty: any. beside: kinds that it may learn from as well as these. role: what the stage trains. given: roles beside those
     trained whose columns it can add. Raises ConfigError for an algorithm that another stage runs.
     """
     name = str(section.get("name", default))
@@ -268,7 +274,8 @@ def make_algorithm(
     own = parse(module.Config, settings, where=f"settings of {name}", prefix="algorithm.")
     _require_float32(own, name)
     algorithm = build(name, own)
-    strange = [kind for kind in algorithm.feeds.values() if kinds and kind not in kinds]
+    fed = set(algorithm.feeds.values())
+    strange = bool(kinds) and (not fed & set(kinds) or fed - {*kinds, *beside})
     needed = {need.split(".")[0] for needs in algorithm.needs.values() for need in needs}
     missing = needed - {*algorithm.trains, *given}
     if strange or missing or role not in algorithm.trains:
@@ -294,8 +301,11 @@ def _require_float32(settings: Any, name: str) -> None:
             )
 
 
-def add_lora(model: Any, settings: LoraSettings, seed: int) -> str | None:
+def add_lora(policy: Policy, settings: LoraSettings, seed: int) -> str | None:
     """Attach an adapter if asked; returns a line that counts what is trained."""
+    model: Any = policy.model
+    if settings.continued:
+        return _continue_lora(policy, settings)
     if not settings.rank:
         return None
     largest = max(min(p.shape) for p in model.parameters() if p.dim() == 2)
@@ -307,8 +317,34 @@ def add_lora(model: Any, settings: LoraSettings, seed: int) -> str | None:
         rank=settings.rank, alpha=settings.alpha, dropout=settings.dropout, targets=settings.targets, seed=seed
     )
     adapters.add_lora(model, config)
+    return _lora_line(model, settings.rank, total)
+
+
+def _continue_lora(policy: Policy, settings: LoraSettings) -> str:
+    """Put the model back to its base, with its adapter on it. Raises ConfigError if it has none, or one of another rank."""
+    own = next((f for f in (policy.folder, policy.folder / "adapter") if adapted(f)), None)
+    if own is None:
+        what = f"there is no adapter in {policy.folder} to go on with"
+        raise ConfigError(
+            what, where="lora.continued", mend="name a model that LoRA made, or set lora.rank for a new one"
+        )
+    base = adapted(own)
+    rank: Any = read_json(own / adapters.CONFIG)["r"]
+    if settings.rank not in (0, rank):
+        what = f"lora.rank is {settings.rank}, and the adapter's is {rank}"
+        raise ConfigError(what, where="lora.rank", mend="leave it out, or set lora.continued=false for a new adapter")
+    assert base is not None
+    model: Any = policy.model
+    total = sum(p.numel() for p in model.parameters())
+    model.load_state_dict(load_model(base).state_dict())
+    adapters.load_adapter(model, own)
+    policy.base = base
+    return _lora_line(model, rank, total)
+
+
+def _lora_line(model: Any, rank: int, total: int) -> str:
     trained = sum(p.numel() for p in adapters.trained_parameters(model).values())
-    return f"LoRA of rank {settings.rank}: {trained:,} of {total:,} parameters are trained ({trained / total:.2%})"
+    return f"LoRA of rank {rank}: {trained:,} of {total:,} parameters are trained ({trained / total:.2%})"
 
 
 def to_be_compiled(learner: Learner, steps: int) -> bool:
@@ -404,7 +440,7 @@ def save_result(
 ) -> None:
     """Write a model with its tokenizer, adapters merged into the weights: into a copy's if the model learns on."""
     if "peft" in sys.modules and adapters.adapters_of(model):
-        adapters.save_adapter(model, target / "adapter", base=str(policy.folder))
+        adapters.save_adapter(model, target / "adapter", base=str(policy.base or policy.folder))
         model = copy.deepcopy(model) if learns_on else model
         adapters.merge(model)
     policy.tokenizer.save(target)  # first: config.json, which save_model writes last, makes the folder a model

@@ -125,7 +125,7 @@ def _run(config: Config, workspace: WorkspaceFolder, job: Job) -> RunResult:
     about = _about(config, [e for examples, _ in loaded.train.values() for e in examples], context)
     stream = _stream(config, loaded, policy, about)
     job.data.update(stream.info, model=policy.hash)
-    steps = announce(stream, config.train, job.say, add_lora(policy.model, config.lora, config.train.seed))
+    steps = announce(stream, config.train, job.say, add_lora(policy, config.lora, config.train.seed))
     actor = make_actor(policy.model, KINDS[config.task], new_head(about, policy.model.hidden_size, config.train.seed))
     learner = policy_learner(actor, config.train, compute)
     held_out = stream.validation_records[: config.measure_at_most or None]

@@ -23,7 +23,7 @@ from amenable.rewards.load import PEOPLE, People, load_reward, names_model
 from amenable.rollout.engine import Engine, OnProgress, Request
 from amenable.rollout.environments.load import load_environment
 from amenable.rollout.slow import make_engine
-from amenable.stages.align import make_learner, open_data
+from amenable.stages.align import make_learner, open_data, ptx_loaders
 from amenable.stages.build import (
     Compute,
     DecoderShape,
@@ -398,9 +398,12 @@ def _source(
         unit_ids = units if algorithm.unit == "group" else list(range(len(rollouts)))
         return collate(rollout_rows(rollouts, unit_ids, decoder_start=seq2seq_start), "rollouts")
 
-    loaders = _loaders(config, algorithm, policy, job, workspace)
+    rows, seed = config.ptx_rows_per_step, config.train.seed
+    loaders = ptx_loaders(
+        config.ptx, algorithm, policy, policy.model.context, job, workspace, beside="prompts", rows=rows, seed=seed
+    )
     ahead = _ahead(config, policy, learner, steps, compute) if config.overlap else None
-    num_units, seed = config.train.units_per_step, config.train.seed
+    num_units = config.train.units_per_step
     if prompts is not None:
         loader = prompts.loader(units_per_step=num_units, seed=seed)
         return OnlineSource(loader, by_policy, make_rows, loaders, collate_stream, ahead)
@@ -448,31 +451,6 @@ def _ahead(config: Config, policy: Policy, learner: Learner, steps: int, compute
         engine.load_weights(learner.version)
 
     return Ahead(_draw_by(engine, config, policy), refresh, last=steps)
-
-
-def _loaders(
-    config: Config, algorithm: Algorithm, policy: Policy, job: Job, workspace: WorkspaceFolder
-) -> dict[str, Any]:
-    """What the algorithm learns from beside the responses: documents of the pre-training mix."""
-    loaders: dict[str, Any] = {}
-    for stream_name, kind in algorithm.feeds.items():
-        if kind == "prompts":
-            continue
-        if config.ptx is None:
-            raise ConfigError(
-                f"{algorithm.name} also learns from {kind} (stream {stream_name}) and none are named",
-                where="ptx",
-                mend='name them, as in ptx.train=["my-texts"], or set algorithm.ptx_weight=0',
-            )
-        extra = open_data(config.ptx, kind, policy, policy.model.context, job, workspace, label=f"{stream_name} ")
-        loaders[stream_name] = extra.loader(units_per_step=config.ptx_rows_per_step, seed=config.train.seed + 1)
-    if config.ptx is not None and not loaders:
-        raise ConfigError(
-            "documents for the pre-training mix are named, but their weight is 0",
-            where="algorithm.ptx_weight",
-            mend="set it above 0, or leave `ptx` out",
-        )
-    return loaders
 
 
 def _save(policy: Policy, learner: Learner, folder: Path, about: dict[str, Any], learns_on: bool) -> None:

@@ -57,7 +57,7 @@ class Recipe:
 
     def make(self, name: str, seed: int, policy: Policy) -> tuple[Actor, RewardModel, str | None]:
         """An untrained reward model on a policy: its actor, the reward, and a line on its adapter."""
-        line = add_lora(policy.model, self.lora, seed)
+        line = add_lora(policy, self.lora, seed)
         generator = torch.Generator().manual_seed(seed)
         head = ScalarHead(policy.model.hidden_size, start=self.head, generator=generator)
         actor = make_actor(policy.model, "scalar", head)

@@ -9,6 +9,7 @@ from msgspec import Meta
 from amenable.chat.render import check_template, default_template_for
 from amenable.config.folder import WorkspaceFolder
 from amenable.errors import TemplateError
+from amenable.stages.align import open_data, ptx_loaders
 from amenable.stages.build import (
     LoraSettings,
     Policy,
@@ -21,7 +22,7 @@ from amenable.stages.build import (
     save_result,
     validator,
 )
-from amenable.stages.data import DataConfig, announce, collate_stream, open_stream
+from amenable.stages.data import DataConfig, announce, collate_stream
 from amenable.stages.events import OnEvent, RunResult, ignore
 from amenable.stages.job import NEW, Job
 from amenable.stages.watched import SampleEvery, watcher_of_records
@@ -41,6 +42,10 @@ class Config(Record, frozen=True):
         bool, Meta(description="give a model without a chat template a plain one; otherwise that is an error")
     ] = True
     trust_code: Annotated[bool, Meta(description="let transformers run the model folder's own Python code")] = False
+    ptx: Annotated[
+        DataConfig | None, Meta(description="documents for the pre-training mix, where algorithm.ptx_weight is above 0")
+    ] = None
+    ptx_rows_per_step: Annotated[int, Meta(ge=1, description="rows of documents per step in the pre-training mix")] = 16
     algorithm: Annotated[dict[str, Any], Meta(description="name and settings of the objective")] = {}
     sample_every: SampleEvery = None
     train: Annotated[TrainConfig, Meta(description="the loop")] = TrainConfig(
@@ -58,29 +63,23 @@ def run(
 
 def _run(config: Config, workspace: WorkspaceFolder, job: Job) -> RunResult:
     compute = job.set_up(config.train)
-    algorithm = make_algorithm(config.algorithm, "sft", kinds=("demonstrations",))
+    algorithm = make_algorithm(config.algorithm, "sft", kinds=("demonstrations",), beside=("documents",))
     policy = open_policy(config.model, workspace, compute, trust_code=config.trust_code, algorithm=algorithm)
     ensure_template(policy, job, allowed=config.default_template)
     context = check_context(config.context, policy.model)
-    stream = open_stream(
-        config.data,
-        "demonstrations",
-        policy.tokenizer,
-        context=context,
-        model_kind=policy.model.kind,
-        rejects=job.rejects,
-        workspace=workspace,
-        snapshots=job.snapshots(),
-    )
-    job.data.update(stream.info, model=policy.hash)
-    steps = announce(stream, config.train, job.say, add_lora(policy.model, config.lora, config.train.seed))
+    stream = open_data(config.data, "demonstrations", policy, context, job, workspace)
+    steps = announce(stream, config.train, job.say, add_lora(policy, config.lora, config.train.seed))
     learner = policy_learner(make_actor(policy.model, algorithm.trains["policy"]), config.train, compute)
-    loader = stream.loader(units_per_step=config.train.units_per_step, seed=config.train.seed)
+    rows, seed = config.ptx_rows_per_step, config.train.seed
+    loaders = {"demonstrations": stream.loader(units_per_step=config.train.units_per_step, seed=seed)}
+    loaders |= ptx_loaders(
+        config.ptx, algorithm, policy, context, job, workspace, beside="demonstrations", rows=rows, seed=seed
+    )
     held_out = [collate_stream(stream.measured(256), "demonstrations")] if stream.validation else []
     return job.train(
         algorithm,
         learner,
-        OfflineSource({"demonstrations": loader}, collate_stream),
+        OfflineSource(loaders, collate_stream),
         steps=steps,
         validate=validator(algorithm, learner, held_out),
         watch=watcher_of_records(policy, stream.validation_records, learner, compute, job.folder),
