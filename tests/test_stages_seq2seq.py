@@ -13,6 +13,7 @@ import transformers
 from tokenizers import decoders, models, pre_tokenizers, trainers
 
 from amenable.chat.render import render_source
+from amenable.errors import ConfigError
 from amenable.rewards.model import RewardModel
 from amenable.stages.resume import resume
 from amenable.types import Scored, user
@@ -125,3 +126,10 @@ def test_t5_as_a_reward_model(toys, t5, workspace):
         hidden = theirs.get_decoder()(input_ids=target, encoder_hidden_states=state)[0][0, -1]
         assert float(reward.actor.head(hidden)) == pytest.approx(score, abs=1e-5)
     assert scores[0] != scores[1]
+
+
+@pytest.mark.parametrize("stage", ["sft", "ppo"])
+def test_no_running_text_beside_what_t5_learns(stage, toys, t5, workspace):
+    ptx = (f"ptx.train=[{json.dumps(toys.data['documents'])}]", "algorithm.ptx_weight=0.5")
+    with pytest.raises(ConfigError, match="no next word of running text"):
+        start(stage, toys.mapping(stage, f"model={t5}", "train.steps=1", *ptx), workspace, "mixed")

@@ -63,6 +63,12 @@ def ptx_loaders(
                 where="ptx",
                 mend='name them, as in ptx.train=["my-texts"], or set algorithm.ptx_weight=0',
             )
+        if policy.model.kind == "seq2seq":
+            raise ConfigError(
+                "an encoder-decoder has no next word of running text to learn",
+                where="algorithm.ptx_weight",
+                mend="set it to 0; `amenable pretrain algorithm.name=span_corruption` goes on with its pre-training",
+            )
         extra = open_data(data, kind, policy, context, job, workspace, label=f"{stream_name} ")
         loaders[stream_name] = extra.loader(units_per_step=rows, seed=seed + 1)
     if data is not None and not loaders:
