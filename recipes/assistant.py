@@ -1,5 +1,8 @@
-"""The package's assistant: the starter instructed on the primer by a LoRA adapter, with its card: assistant.toml.
+"""The package's assistant: the starter instructed on the primer by a LoRA adapter, with its card.
 
+assistant.toml teaches it the requests; assistant_settled.toml goes on with the starter's books beside them, which it has lost by then.
+
+    python recipes/starter.py --workspace work corpus        # the books
     python recipes/assistant.py --workspace work             # trains, measures, and writes the adapter into the package
     python recipes/assistant.py --workspace work --quick     # a few steps; the adapter goes into the workspace
 
@@ -8,6 +11,7 @@ Interrupted, the same command goes on where the last checkpoint stood.
 
 from __future__ import annotations
 
+import contextlib
 import random
 import shutil
 from pathlib import Path
@@ -35,8 +39,8 @@ from amenable.stages.ladder import Rung, climb
 from amenable.stages.verdict import LabelerVerdict
 from amenable.types import Prompt, Sampling, user
 
-RECIPE = Path(__file__).with_name("assistant.toml")
-RUN = "assistant"
+RECIPE, SETTLED = (Path(__file__).resolve().with_name(f"{name}.toml") for name in ("assistant", "assistant_settled"))
+RUN = "assistant-settled"
 SAMPLING = Sampling(temperature=0.3, top_p=0.95, max_tokens=120)
 TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja", "config.json")
 ASKED = (
@@ -58,11 +62,15 @@ def main() -> None:
     """Train unless it was done, measure, write."""
     options = arguments(__doc__)
     workspace = Workspace(options.workspace)
-    with progress(quiet=False) as show:
+    root = workspace.folder.root
+    if not (root / "corpus" / "corpus.json").exists():
+        raise SystemExit(f"make the books first: python recipes/starter.py --workspace {options.workspace} corpus")
+    with contextlib.chdir(root), progress(quiet=False) as show:  # the recipe's paths are those of the workspace
         less = {"train.steps": 4, "train.units_per_step": 8} if options.quick else {}
-        once(workspace, RECIPE, "sft", RUN, show, less)
+        once(workspace, RECIPE, "sft", "assistant", show, less)
+        once(workspace, SETTLED, "sft", RUN, show, less)
         figures = measure(workspace.folder, 12 if options.quick else None, show)
-    target = workspace.folder.root / RUN if options.quick else ASSISTANT
+    target = root / "assistant" if options.quick else ASSISTANT
     ship(workspace.folder.runs / RUN / "model", figures, target)
     shipped = sum(p.stat().st_size for folder in (STARTER, target) for p in folder.iterdir() if p.is_file())
     print(f"{target}: with the starter {shipped / 1e6:.1f} MB")
@@ -171,7 +179,10 @@ def ship(made: Path, figures: dict[str, Any], target: Path) -> None:
     config = read_json(made / "adapter" / "adapter_config.json") | {"base_model_name_or_path": base}
     about = {
         "name": "assistant", "parent": "starter", "stage": "sft", "licence": "Apache-2.0",
-        "data": {"primer": {"licence": "Apache-2.0", "author": "project"}},
+        "data": {
+            "primer": {"licence": "Apache-2.0", "author": "project"},
+            "the starter's books": {"licence": "as the starter's card says"},
+        },
         "metrics": {row["model"]: row["rating"][0] for row in figures["rows"]},
     }  # fmt: skip
     write_json(about, target / "amenable.json")
@@ -202,7 +213,8 @@ lies on `../starter`; `amenable chat assistant` talks to it. Written by `recipes
 ## What it has learned from
 
 The demonstrations of the primer's training side, each in up to two wordings, half of them behind others in one conversation, a share of generated ones (sums, counting, letters,
-capitals), and requests about the small world: docs/primer.md. All of it was written for this project; no person rated this model's answers. Two of the fourteen clusters,
+capitals), and requests about the small world: docs/primer.md. In a second, short part the starter's books were read beside them, which brings back the English that the
+first costs. All of the requests and answers were written for this project; no person rated this model's answers. Two of the fourteen clusters,
 sentiment and yes or no with a reason, were left out of training and are among the prompts below.
 
 ## What it reaches
