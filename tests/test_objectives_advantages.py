@@ -128,6 +128,13 @@ def test_shifting_a_group_changes_nothing() -> None:
         torch.testing.assert_close(f(SCORES + shift, GROUP), f(SCORES, GROUP))
 
 
+@pytest.mark.parametrize("advantages", [grpo, dr_grpo, rloo, reinforce_plus_plus])
+def test_scores_may_be_whole_numbers(advantages) -> None:  # type: ignore[no-untyped-def]
+    """Nothing behind the point is cut off: 0 and 1 are the usual scores of a rule."""
+    scores, group = torch.tensor([0, 1, 1, 0, 0]), torch.tensor([0, 0, 0, 1, 1])
+    assert torch.equal(advantages(scores, group), advantages(scores.float(), group))
+
+
 def test_reinforce_plus_plus() -> None:
     torch.testing.assert_close(reinforce_plus_plus(SCORES), (SCORES - SCORES.mean()) / (SCORES.var() + 1e-8).sqrt())
     centred = dr_grpo(SCORES, GROUP)

@@ -54,6 +54,12 @@ def test_masked_places_do_not_matter(rows: list[tuple[float, bool]]) -> None:
         assert torch.equal(f(spoiled, mask), f(x, mask))
 
 
+@pytest.mark.parametrize("f", [masked_mean, masked_var, whiten])
+def test_whole_numbers_become_floats(f) -> None:  # type: ignore[no-untyped-def]
+    x, mask = torch.tensor([1, 2, 5, 9]), torch.tensor([True, True, True, False])
+    assert torch.equal(f(x, mask), f(x.float(), mask))
+
+
 @pytest.mark.parametrize("f", [masked_sum, masked_mean, masked_var, whiten])
 def test_an_empty_mask_gives_zero_with_a_live_gradient(f) -> None:  # type: ignore[no-untyped-def]
     x = torch.tensor([1.0, float("inf")], requires_grad=True)

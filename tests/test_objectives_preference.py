@@ -134,6 +134,7 @@ def test_davidson() -> None:
     assert math.exp(-davidson(margin, YES, log_nu=math.log(0.5)).item()) == pytest.approx(1 / 6)
     assert math.exp(-davidson(-margin, NO, log_nu=math.log(0.5)).item()) == pytest.approx(1 / 6)
     torch.testing.assert_close(davidson(margin, NO, log_nu=-80.0), bradley_terry(margin))
+    assert torch.equal(davidson(torch.tensor([1]), YES, log_nu=0.5), davidson(torch.tensor([1.0]), YES, log_nu=0.5))
 
 
 def test_rao_kupper() -> None:

@@ -55,6 +55,7 @@ def test_scores() -> None:
     scores = torch.tensor([-7.0, 2.0, 7.0])
     assert clip_scores(scores, 5.0).tolist() == [-5.0, 2.0, 5.0]
     assert replace_unfinished(scores, torch.tensor([True, False, True]), -1.0).tolist() == [-7.0, -1.0, 7.0]
+    assert replace_unfinished(torch.tensor([1, 0]), torch.tensor([True, False]), -0.5).tolist() == [1.0, -0.5]
 
 
 @pytest.mark.parametrize("shift", [-100.0, -3.0, 0.0, 3.0])

@@ -76,7 +76,7 @@ def grpo(scores_B: Tensor, group_B: Tensor, normalise: bool = True) -> Tensor:
         squares_G = torch.zeros_like(size_G).index_add(0, index_B, centred_B.square())
         std_G = (squares_G / (size_G - 1).clamp(min=1)).sqrt()
         centred_B = centred_B / (std_G[index_B] + STD_OFFSET)
-    return centred_B.to(scores_B.dtype)
+    return centred_B.to(torch.result_type(scores_B, 0.0))
 
 
 def dr_grpo(scores_B: Tensor, group_B: Tensor) -> Tensor:
@@ -100,7 +100,7 @@ def rloo(scores_B: Tensor, group_B: Tensor) -> Tensor:
     [-3.0, 0.0, 3.0]
     """
     centred_B, index_B, size_G = _centred(scores_B, group_B)
-    return (centred_B * (size_G / (size_G - 1).clamp(min=1))[index_B]).to(scores_B.dtype)
+    return (centred_B * (size_G / (size_G - 1).clamp(min=1))[index_B]).to(torch.result_type(scores_B, 0.0))
 
 
 def reinforce_plus_plus(scores_B: Tensor, group_B: Tensor | None = None) -> Tensor:

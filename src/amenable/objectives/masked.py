@@ -3,11 +3,12 @@
 Why so: padding holds arbitrary numbers (even NaN), so masked places are filled, never multiplied; and a
 mask without a True gives 0 with a live gradient graph, so that a step on an empty micro-batch still runs.
 
-Masks are bool and broadcast to x. Everything is differentiable and keeps x's dtype.
+Masks are bool and broadcast to x. Everything is differentiable and keeps x's dtype; of whole numbers come floats.
 """
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 
@@ -63,7 +64,7 @@ def whiten(x: Tensor, mask: Tensor, *, shift_mean: bool = True) -> Tensor:
     wide = x.masked_fill(~mask, 0).double()
     mean = masked_mean(wide, mask)
     centred = (wide - mean) * (masked_var(wide, mask) + 1e-8).rsqrt()
-    return (centred if shift_mean else centred + mean).masked_fill(~mask, 0).to(x.dtype)
+    return (centred if shift_mean else centred + mean).masked_fill(~mask, 0).to(torch.result_type(x, 0.0))
 
 
 def _count(x: Tensor, mask: Tensor, dim: int | None) -> Tensor:

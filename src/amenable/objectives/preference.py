@@ -88,8 +88,9 @@ def davidson(margin_P: Tensor, tie_P: Tensor, *, log_nu: float | Tensor) -> Tens
     >>> round(davidson(zero, torch.tensor([True]), log_nu=0.0).item(), 4)  # ln 3
     1.0986
     """
-    log_nu_P = torch.as_tensor(log_nu, dtype=margin_P.dtype, device=margin_P.device).expand_as(margin_P)
-    logp_P3 = torch.stack([margin_P / 2, log_nu_P, -margin_P / 2], -1).log_softmax(-1)
+    half_P = margin_P / 2
+    log_nu_P = torch.as_tensor(log_nu, dtype=half_P.dtype, device=half_P.device).expand_as(half_P)
+    logp_P3 = torch.stack([half_P, log_nu_P, -half_P], -1).log_softmax(-1)
     return -torch.where(tie_P, logp_P3[..., 1], logp_P3[..., 0])
 
 

@@ -80,7 +80,7 @@ def replace_unfinished(
     [0.0, -7.0]
     """
     if score is not None:
-        return scores_B.masked_fill(~finished_B, score)
+        return torch.where(finished_B, scores_B, score)
     earned_B = torch.zeros_like(scores_B) if earned_B is None else earned_B.to(scores_B.dtype)
     finished = (scores_B + earned_B)[finished_B].double()
     fixed = min(-1.0, float(finished.mean() - finished.std(correction=0))) if len(finished) else -1.0
