@@ -108,6 +108,16 @@ def test_gspo_by_hand() -> None:
     torch.testing.assert_close(got, torch.full((1, 2), 2.0))  # √(4 · 1)
 
 
+def test_gspo_reads_nothing_outside_the_mask() -> None:
+    old, mask = torch.zeros(1, 2), torch.tensor([[True, False]])
+    slopes = []
+    for outside in (1.0, math.nan, math.inf):
+        now = torch.tensor([[0.1, outside]], requires_grad=True)
+        loss = gspo(now, old, torch.tensor([[2.0, outside]]), mask, clip_low=0.5, clip_high=0.5)
+        slopes += [torch.autograd.grad(loss.sum(), now)[0].tolist()]
+    assert slopes[0][0][0] < 0 == slopes[0][0][1] and slopes[1] == slopes[2] == slopes[0]
+
+
 def test_cispo_keeps_a_gradient_where_ppo_has_none() -> None:
     now, old = one(math.log(2.0)).requires_grad_(), one(0)
     loss = cispo(now, old, one(3), clip_low=1.0, clip_high=0.5)

@@ -51,6 +51,15 @@ def test_the_sum_is_the_score_minus_coef_times_the_kl_of_the_sequence() -> None:
     assert total == pytest.approx(1.5 - 0.5 * 0.6)
 
 
+def test_a_score_that_is_not_finite_stays_on_its_token() -> None:
+    scores, mask = (
+        torch.tensor([float("inf"), float("nan")]),
+        torch.tensor([[True, True, False], [False, False, False]]),
+    )
+    rewards = kl_shaped_rewards(scores, torch.zeros(2, 3), mask, coef=0.5)
+    assert rewards.tolist() == [[0.0, float("inf"), 0.0], [0.0, 0.0, 0.0]]
+
+
 def test_scores() -> None:
     scores = torch.tensor([-7.0, 2.0, 7.0])
     assert clip_scores(scores, 5.0).tolist() == [-5.0, 2.0, 5.0]

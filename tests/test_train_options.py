@@ -242,6 +242,11 @@ def test_a_metric_is_taken_where_float64_is():
     assert metric(OnApple(values), OnApple(mask)) == (6.0, 2.0) and metric(OnApple(values)) == (9.0, 3.0)
 
 
+def test_a_metric_reads_nothing_outside_its_mask():
+    values, mask = torch.tensor([1.0, float("nan"), float("inf")]), torch.tensor([True, False, False])
+    assert metric(values, mask) == (1.0, 1.0)
+
+
 # Optimiser
 
 

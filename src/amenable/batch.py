@@ -263,4 +263,4 @@ def metric(values: Tensor, mask: Tensor | None = None) -> tuple[float, float]:
     if mask is None:
         return float(values.sum()), float(values.numel())
     mask = mask.cpu()
-    return float((values * mask).sum()), float(mask.sum())
+    return float(values.masked_fill(~mask, 0).sum()), float(mask.sum())  # what stands outside may be NaN

@@ -74,8 +74,8 @@ def gspo(
     """
     mean_B = masked_mean(logprobs_BT - old_logprobs_BT, mask_BT, 1)
     ratio_B1 = ratio(mean_B, torch.zeros_like(mean_B))[:, None]
-    loss_BT = _clipped(ratio_B1, advantages_BT, clip_low, clip_high, None)
-    return loss_BT.expand(mask_BT.shape).masked_fill(~mask_BT, 0)
+    own_BT = advantages_BT.expand(mask_BT.shape).masked_fill(~mask_BT, 0)  # before the ratio, whose gradient it weighs
+    return _clipped(ratio_B1, own_BT, clip_low, clip_high, None).masked_fill(~mask_BT, 0)
 
 
 def cispo(

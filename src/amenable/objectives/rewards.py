@@ -22,7 +22,7 @@ def kl_shaped_rewards(scores_B: Tensor, kl_BT: Tensor, mask_BT: Tensor, *, coef:
     rewards_BT = (-coef * kl_BT).masked_fill(~mask_BT, 0)
     spots_T = torch.arange(mask_BT.shape[1], device=mask_BT.device)
     last_BT = spots_T[None] == last_true(mask_BT)[:, None]
-    return rewards_BT + last_BT * scores_B[:, None]
+    return rewards_BT + torch.where(last_BT, scores_B[:, None], 0)  # never times False: inf and NaN would spread
 
 
 def last_true(mask_BT: Tensor) -> Tensor:
