@@ -54,6 +54,15 @@ def test_masked_places_do_not_matter(rows: list[tuple[float, bool]]) -> None:
         assert torch.equal(f(spoiled, mask), f(x, mask))
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_holds_the_result_and_not_the_sum(dtype: torch.dtype) -> None:
+    x = torch.tensor([800.0, 1200.0]).to(dtype).repeat(100_000)
+    mask = torch.ones(len(x), dtype=torch.bool)
+    assert masked_mean(x, mask).item() == pytest.approx(1000, rel=0.01)
+    assert masked_var(x, mask).item() == pytest.approx(40_000, rel=0.01)
+    assert masked_mean(x, mask).dtype == masked_var(x, mask).dtype == dtype
+
+
 @pytest.mark.parametrize("f", [masked_mean, masked_var, whiten])
 def test_whole_numbers_become_floats(f) -> None:  # type: ignore[no-untyped-def]
     x, mask = torch.tensor([1, 2, 5, 9]), torch.tensor([True, True, True, False])

@@ -30,7 +30,8 @@ def masked_mean(x: Tensor, mask: Tensor, dim: int | None = None) -> Tensor:
     >>> masked_mean(torch.tensor([1.0, 2.0, 4.0]), torch.tensor([True, False, True])).item()
     2.5
     """
-    return masked_sum(x, mask, dim) / _count(x, mask, dim).clamp(min=1)
+    wide = x.to(torch.promote_types(x.dtype, torch.float32))  # a sum or a count may be more than float16 holds
+    return (masked_sum(wide, mask, dim) / _count(wide, mask, dim).clamp(min=1)).to(torch.result_type(x, 0.0))
 
 
 def masked_var(x: Tensor, mask: Tensor, unbiased: bool = True) -> Tensor:
@@ -40,10 +41,11 @@ def masked_var(x: Tensor, mask: Tensor, unbiased: bool = True) -> Tensor:
     >>> masked_var(torch.tensor([1.0, 2.0, 4.0]), torch.tensor([True, False, True])).item()
     4.5
     """
-    x = x.masked_fill(~mask, 0)  # first of all: the gradient of inf² is not zero but NaN even where it is masked later
-    squares = (x - masked_mean(x, mask)).square()
-    count = _count(x, mask, None) - (1 if unbiased else 0)
-    return masked_sum(squares, mask) / count.clamp(min=1)
+    # before all else: the gradient of inf² is not zero but NaN even where it is masked later
+    wide = x.masked_fill(~mask, 0).to(torch.promote_types(x.dtype, torch.float32))
+    squares = (wide - masked_mean(wide, mask)).square()
+    count = _count(wide, mask, None) - (1 if unbiased else 0)
+    return (masked_sum(squares, mask) / count.clamp(min=1)).to(torch.result_type(x, 0.0))
 
 
 def whiten(x: Tensor, mask: Tensor, *, shift_mean: bool = True) -> Tensor:
