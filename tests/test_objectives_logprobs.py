@@ -169,6 +169,23 @@ def test_extreme_logits_stay_finite() -> None:
     assert weight.grad is not None and weight.grad.tolist() == [[-1.0], [1.0]]
 
 
+@pytest.mark.parametrize("logits_fn", [False, True])
+def test_a_word_ruled_out_by_its_bias_is_a_word_that_is_not_there(logits_fn: bool) -> None:
+    """Values and gradients with a logit of -inf are those over the vocabulary without the word."""
+    hidden, weight = torch.randn(3, 4, dtype=torch.float64), torch.randn(5, 4, dtype=torch.float64)
+    bias, targets = torch.tensor([0.0, 0.5, 1.0, 0.0, -math.inf], dtype=torch.float64), torch.tensor([0, 1, 3])
+    found = []
+    for size in (5, 4):
+        h, w, b = hidden.clone().requires_grad_(), weight[:size].clone().requires_grad_(), bias[:size]
+        head = (lambda x, w=w, b=b: x @ w.t() + b) if logits_fn else None
+        logprobs_N, entropy_N = chunked_logprobs(h, w, targets, bias_V=b, entropy=True, logits_fn=head)
+        kl_N = exact_kl(h, w, hidden.flip(0), weight[:size], policy_bias_V=b, reference_bias_V=b)
+        assert entropy_N is not None
+        grads = torch.autograd.grad((logprobs_N + 2 * entropy_N + 3 * kl_N).sum(), [h, w])
+        found.append([logprobs_N, entropy_N, kl_N, grads[0], grads[1][:4]])
+    torch.testing.assert_close(*found)
+
+
 def test_autocast_multiplies_in_bfloat16_and_normalises_in_float32() -> None:
     hidden, weight, bias, targets = head(n=64, h=32, v=50, dtype=torch.float32)
     exact, exact_entropy = whole(hidden, weight, bias, targets, 1.0)

@@ -28,6 +28,8 @@ from amenable.objectives.masked import masked_mean, masked_sum
 KEPT_BYTES = 1 << 27
 """What the head may keep of a forward pass, [tokens, vocabulary]: 8,192 tokens of 8,192 words in bfloat16."""
 LOG2_E = 1 / math.log(2)
+NEVER = -1e30
+"""Stands for the log-probability of a word with logit -inf where it is weighed by that probability: 0 times -inf is NaN."""
 
 
 class Softmax(Protocol):
@@ -175,7 +177,7 @@ class _ChunkedLogprobs(torch.autograd.Function):
             logprobs_N[part] = (own_C1 - top_C1 - log_sum_C1).squeeze(-1)
             normaliser_N[part] = (top_C1 + log_sum_C1).squeeze(-1)
             if entropy:
-                mean_C1 = power_CV.mul_(p_CV).sum(-1, keepdim=True).div_(sum_C1 * LOG2_E)
+                mean_C1 = power_CV.clamp_(min=NEVER).mul_(p_CV).sum(-1, keepdim=True).div_(sum_C1 * LOG2_E)
                 entropy_N[part] = (log_sum_C1 - mean_C1).squeeze(-1)
             if kept_NV is not None:
                 p_CV.div_(sum_C1).scatter_add_(-1, target_C1, torch.full_like(sum_C1, -1.0))
@@ -203,7 +205,7 @@ class _ChunkedLogprobs(torch.autograd.Function):
             if grad_entropy_N is None:
                 grad_CV = p_CV.mul_(-grad_C1)
             else:
-                logp_CV.add_(entropy_N[part, None]).mul_(grad_entropy_N[part, None])
+                logp_CV.clamp_(min=NEVER).add_(entropy_N[part, None]).mul_(grad_entropy_N[part, None])
                 grad_CV = logp_CV.add_(grad_C1).mul_(p_CV).neg_()
             grad_CV.scatter_add_(-1, targets_N[part, None], grad_C1)
             gathered.add(part, grad_CV)
@@ -276,7 +278,7 @@ def _probs_and_gap(policy: _Head, reference: _Head, part: slice) -> tuple[Tensor
     _normalise(logp_CV, p_CV)
     _normalise(logq_CV, p_CV)
     torch.exp(logp_CV, out=p_CV)
-    return p_CV, logp_CV.sub_(logq_CV)
+    return p_CV, logp_CV.sub_(logq_CV).masked_fill_(p_CV == 0, 0)  # else 0 times inf where a logit is -inf
 
 
 def _normalise(logits_CV: Tensor, scratch_CV: Tensor) -> Tensor:
@@ -377,7 +379,7 @@ def _checkpointed(
     def one(hidden_CH: Tensor, targets_C: Tensor) -> tuple[Tensor, Tensor]:
         logits_CV = logits_fn(hidden_CH)
         logp_CV = logits_CV.to(_softmax_dtype(logits_CV)).div(temperature).log_softmax(-1)
-        entropy_C = -(logp_CV.exp() * logp_CV).sum(-1) if entropy else logp_CV.new_empty(0)
+        entropy_C = -(logp_CV.exp() * logp_CV.clamp(min=NEVER)).sum(-1) if entropy else logp_CV.new_empty(0)
         return logp_CV.gather(-1, targets_C[:, None]).squeeze(-1), entropy_C
 
     # A head draws no random numbers, so there is no generator state to keep.
