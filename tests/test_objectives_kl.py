@@ -56,6 +56,11 @@ def test_k2_and_k3_are_never_negative_and_names_agree(a: float, b: float) -> Non
         assert kl_estimate(kind, x, y) == function(x, y)  # type: ignore[arg-type]
 
 
+def test_an_estimator_that_there_is_not_is_named() -> None:
+    with pytest.raises(ValueError, match="not 'k4'"):
+        kl_estimate("k4", torch.zeros(1), torch.zeros(1))  # type: ignore[arg-type]
+
+
 def test_k3_keeps_its_digits_near_zero() -> None:
     small = torch.tensor(1e-3)  # exp(−x) − 1 + x written plainly would lose most of them in float32
     assert k3(small, torch.tensor(0.0)).item() == pytest.approx(5e-7, rel=0.02)

@@ -58,6 +58,11 @@ def test_ppo_against_plain_python(now: float, old: float, a: float, dual: float 
     assert got == pytest.approx(scalar_ppo(now, old, a, 0.2, 0.3, dual), abs=1e-12)
 
 
+def test_a_dual_clip_of_1_or_less_is_refused() -> None:
+    with pytest.raises(ValueError, match="dual"):
+        ppo_clip(torch.zeros(1, 1), torch.zeros(1, 1), -torch.ones(1, 1), clip_low=0.2, clip_high=0.2, dual=0.5)
+
+
 def test_at_ratio_one_every_loss_has_the_policy_gradient() -> None:
     now, _, advantages, mask = rows()
     old = now.detach()

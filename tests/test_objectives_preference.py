@@ -242,6 +242,13 @@ def test_dpo_refuses_what_has_no_meaning() -> None:
         dpo(zero, zero, zero, zero, beta=0.1, label_smoothing=0.5)
     with pytest.raises(ValueError, match="kind"):
         dpo(zero, zero, zero, zero, beta=0.1, kind="huge")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="beta"):
+        dpo(zero, zero, zero, zero, beta=0.0, kind="ipo")
+
+
+def test_a_tie_needs_a_threshold_above_0() -> None:
+    with pytest.raises(ValueError, match="threshold"):
+        rao_kupper(t(0.0), YES, threshold=-0.5)
 
 
 @given(NUMBER, st.floats(0, 5))

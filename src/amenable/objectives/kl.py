@@ -60,4 +60,7 @@ def kl_estimate(kind: Kind, logprobs: Tensor, ref_logprobs: Tensor) -> Tensor:
     >>> kl_estimate("k1", torch.tensor([-1.0]), torch.tensor([-1.5])).tolist()
     [0.5]
     """
-    return {"k1": k1, "k2": k2, "k3": k3}[kind](logprobs, ref_logprobs)
+    kinds = {"k1": k1, "k2": k2, "k3": k3}
+    if kind not in kinds:
+        raise ValueError(f"kind must be 'k1', 'k2' or 'k3', not {kind!r}")
+    return kinds[kind](logprobs, ref_logprobs)

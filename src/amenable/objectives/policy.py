@@ -51,6 +51,8 @@ def ppo_clip(
     >>> ppo_clip(zero + 2, zero, -one, clip_low=0.2, clip_high=0.5, dual=3.0).item()  # e² > 3
     3.0
     """
+    if dual is not None and not dual > 1:
+        raise ValueError(f"dual must be above 1, not {dual}: it would hold ratios that clipping lets through")
     return _clipped(ratio(logprobs_BT, old_logprobs_BT), advantages_BT, clip_low, clip_high, dual)
 
 

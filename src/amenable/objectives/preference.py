@@ -106,6 +106,8 @@ def rao_kupper(margin_P: Tensor, tie_P: Tensor, *, threshold: float | Tensor) ->
     >>> round(rao_kupper(zero, torch.tensor([True]), threshold=math.log(2.0)).item(), 4)  # (4 - 1) / 9
     1.0986
     """
+    if not isinstance(threshold, Tensor) and not threshold >= 0:
+        raise ValueError(f"threshold must not be below 0, where a tie has no probability, but it is {threshold}")
     threshold_ = torch.as_tensor(threshold, dtype=margin_P.dtype, device=margin_P.device)
     win_P, loss_P = logsigmoid(margin_P - threshold_), logsigmoid(-margin_P - threshold_)
     log_factor = 2 * threshold_ + torch.log(-torch.expm1(-2 * threshold_))
@@ -201,6 +203,8 @@ def ipo(
     >>> ipo(zero, zero, zero, zero, tau=0.25).item()
     4.0
     """
+    if not tau > 0:
+        raise ValueError(f"tau (of kind 'ipo' beta) must be above 0, not {tau}")
     h_P = (policy_chosen_P - ref_chosen_P) - (policy_rejected_P - ref_rejected_P)
     return (h_P - 1 / (2 * tau)).square()
 
