@@ -37,6 +37,10 @@ def test_by_hand() -> None:
     assert best_of_n_kl_bound(4) == pytest.approx(math.log(4) - 0.75)
 
 
+def test_of_no_outcomes_there_is_none() -> None:
+    assert best_of_n_distribution(torch.zeros(0), torch.zeros(0), 2).tolist() == []
+
+
 @pytest.mark.parametrize("n", [1, 2, 4])
 def test_against_enumeration(n: int) -> None:
     wanted = enumerate_all(n)

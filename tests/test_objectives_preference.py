@@ -267,6 +267,7 @@ def test_kto_by_hand_and_direction() -> None:
     baseline = kto_baseline(torch.tensor([-3.0, 1.0], requires_grad=True))
     assert baseline.item() == 0 and not baseline.requires_grad
     assert kto_baseline(t(1.0, 2.0)).item() == 1.5
+    assert kto_baseline(torch.zeros(0)).item() == 0  # a row alone has no other's prompt
 
 
 @given(st.floats(0.01, 0.99), st.floats(0.01, 0.99))

@@ -69,8 +69,7 @@ def arrange(batch: Batch, config: Config, generator: torch.Generator) -> Batch:
 def prepare(batch: Batch, config: Config, state: Any) -> tuple[Batch, dict[str, float]]:
     ratio_B = (batch["policy.logprobs"] - batch["reference.logprobs"]).sum(1)
     is_mismatched_B = batch["is_mismatched"] > 0
-    mismatched = ratio_B[is_mismatched_B]
-    zero_point = preference.kto_baseline(mismatched) if len(mismatched) else ratio_B.new_zeros(())
+    zero_point = preference.kto_baseline(ratio_B[is_mismatched_B])
     real = batch.select(torch.nonzero(~is_mismatched_B)[:, 0])
     return real.with_columns({"kl_zero": zero_point.expand(real.num_rows)}), {"kl_zero_point": float(zero_point)}
 

@@ -22,8 +22,8 @@ def best_of_n_distribution(probs_K: Tensor, rewards_K: Tensor, n: int) -> Tensor
     """
     if n < 1:
         raise ValueError(f"n must be at least 1, not {n}")
-    _, level_K = torch.unique(rewards_K, return_inverse=True)  # levels ascend
-    mass_L = probs_K.new_zeros(int(level_K.max()) + 1).index_add(0, level_K, probs_K)
+    levels_L, level_K = torch.unique(rewards_K, return_inverse=True)  # levels ascend
+    mass_L = probs_K.new_zeros(len(levels_L)).index_add(0, level_K, probs_K)
     upto_L = mass_L.cumsum(0).clamp(max=1)
     below_L = torch.cat([upto_L.new_zeros(1), upto_L[:-1]])
     gain_L = torch.where(mass_L > 0, (upto_L**n - below_L**n) / mass_L, 0)

@@ -233,14 +233,15 @@ def kto(
 
 def kto_baseline(mismatched_logratio_B: Tensor) -> Tensor:
     """kl0: the mean log-ratio of responses put under other prompts of the batch, at least 0, without
-    gradient.
+    gradient; 0 where there are none.
 
     Source: Ethayarajh et al. 2024, section 4.1.
 
     >>> kto_baseline(torch.tensor([1.0, 3.0])).item()
     2.0
     """
-    return mismatched_logratio_B.detach().mean().clamp(min=0)
+    mismatched_B = mismatched_logratio_B.detach()
+    return mismatched_B.mean().clamp(min=0) if len(mismatched_B) else mismatched_B.sum()
 
 
 def orpo(chosen_P: Tensor, rejected_P: Tensor) -> Tensor:
