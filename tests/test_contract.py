@@ -220,6 +220,14 @@ def test_ppo_adaptive_coefficient_by_hand():
     assert state.kl_coef == pytest.approx(0.1016 * (1 - 0.1 * 8 / 100))
 
 
+def test_ppo_adaptive_coefficient_keeps_its_sign():
+    """A step of more responses than the horizon adapts as one of just so many; a coefficient below 0 would pay for KL."""
+    module = contract.find("ppo")
+    config = module.Config(kl_coef=0.1, kl_target=1.0, kl_horizon=50)
+    state, _ = module.after_step(module.initial_state(config), {"kl": 0.0, "num_responses": 512.0}, config)
+    assert state.kl_coef == pytest.approx(0.08)
+
+
 def test_ppo_stops_at_max_kl_and_leaves_updates_out():
     module = contract.find("ppo")
     config = module.Config(max_kl=5.0, max_update_kl=0.01)

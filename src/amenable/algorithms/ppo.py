@@ -47,7 +47,11 @@ class Config(Record, frozen=True):
         Meta(description="nats per response to steer towards by adapting kl_coef; null: kl_coef stays fixed"),
     ] = None
     kl_horizon: Annotated[
-        float, Meta(gt=0, description="responses over which the coefficient adapts (Ziegler et al. 2019)")
+        float,
+        Meta(
+            gt=0,
+            description="responses over which the coefficient adapts, by 20 % at most in a step (Ziegler et al. 2019)",
+        ),
     ] = 10_000
     max_kl: Annotated[
         float | None,
@@ -248,7 +252,8 @@ def after_step(state: State, metrics: dict[str, float], config: Config) -> tuple
     kl = metrics["kl"]
     if config.kl_target is not None:
         error = min(max(kl / config.kl_target - 1, -0.2), 0.2)
-        state = state.replace(kl_coef=state.kl_coef * (1 + error * metrics["num_responses"] / config.kl_horizon))
+        share = min(metrics["num_responses"] / config.kl_horizon, 1.0)  # more would turn the coefficient's sign
+        state = state.replace(kl_coef=state.kl_coef * (1 + error * share))
     if config.max_kl is not None and kl > config.max_kl:
         return state, f"KL to the reference is {kl:.2f} nats per response, above max_kl = {config.max_kl}"
     return state, None
