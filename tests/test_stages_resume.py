@@ -362,6 +362,21 @@ def edit_model(run: Path, mapping) -> str:
     return "model"
 
 
+def edit_template(run: Path, mapping) -> str:
+    file = Path(mapping["model"]) / "chat_template.jinja"
+    file.write_text(file.read_text() + "{# other words #}")
+    return "tokenizer: was"
+
+
+def edit_tokenizer(run: Path, mapping) -> str:
+    file = Path(mapping["model"]) / "tokenizer.json"
+    vocabulary = json.loads(file.read_text())
+    merges = vocabulary["model"]["merges"]
+    merges[-1], merges[-2] = merges[-2], merges[-1]
+    file.write_text(json.dumps(vocabulary))
+    return "tokenizer: was"
+
+
 def edit_version(run: Path, mapping) -> str:
     file = run / "environment.json"
     file.write_text(json.dumps({**json.loads(file.read_text()), "torch": "1.0.0"}))
@@ -376,9 +391,12 @@ def edit_config(run: Path, mapping) -> str:
     return "learning_rate: was 0.0003, is 0.5"
 
 
-@pytest.mark.parametrize("edit", [edit_data, edit_same_length_data, edit_model, edit_version, edit_config])
+EDITS = [edit_data, edit_same_length_data, edit_model, edit_template, edit_tokenizer, edit_version, edit_config]
+
+
+@pytest.mark.parametrize("edit", EDITS)
 def test_resume_refuses_with_the_difference_named(edit, toys, workspace, tmp_path):
-    model = shutil.copytree(toys.base, tmp_path / "base")
+    model = shutil.copytree(toys.sft, tmp_path / "base")
     data = shutil.copy(toys.data["demonstrations"], tmp_path / "mine.jsonl")
     overrides = (f"model={json.dumps(str(model))}", f"data.train=[{json.dumps(str(data))}]")
     run = broken_run(toys, workspace, "sft", *overrides)

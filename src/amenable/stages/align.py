@@ -36,7 +36,7 @@ def open_data(
         workspace=workspace,
         snapshots=job.snapshots(label),
     )
-    job.data.update({label + name: about for name, about in stream.info.items()}, model=policy.hash)
+    job.data.update({label + name: about for name, about in stream.info.items()}, **policy.identity)
     return stream
 
 

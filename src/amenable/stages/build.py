@@ -129,6 +129,11 @@ class Policy:
     decode: Decode = "auto"
     base: Path | None = None  # what an adapter that is gone on with lies on
 
+    @property
+    def identity(self) -> dict[str, str]:
+        """What data.json says of it, and what may not change before a resume; the tokenizer's covers its chat template."""
+        return {"model": self.hash, "tokenizer": self.tokenizer.turns_fingerprint}
+
 
 @dataclass(frozen=True)
 class Compute:

@@ -124,7 +124,7 @@ def _run(config: Config, workspace: WorkspaceFolder, job: Job) -> RunResult:
     context = CONTEXT_WITHOUT_LIMIT if context >= UNLIMITED else context
     about = _about(config, [e for examples, _ in loaded.train.values() for e in examples], context)
     stream = _stream(config, loaded, policy, about)
-    job.data.update(stream.info, model=policy.hash)
+    job.data.update(stream.info, **policy.identity)
     steps = announce(stream, config.train, job.say, add_lora(policy, config.lora, config.train.seed))
     actor = make_actor(policy.model, KINDS[config.task], new_head(about, policy.model.hidden_size, config.train.seed))
     learner = policy_learner(actor, config.train, compute)

@@ -217,7 +217,7 @@ def _run(config: Config, workspace: WorkspaceFolder, job: Job) -> RunResult:
     steps = config.train.steps
     if prompts is not None:
         steps = announce(prompts, config.train, job.say)
-    job.data["model"] = policy.hash
+    job.data.update(policy.identity)
     temperature = config.sampling.divisor
     critic = _critic(config, algorithm, policy, workspace, compute, job)
     learner, scorers = make_learner(algorithm, policy, config.lora, config.train, compute, temperature, job, critic)

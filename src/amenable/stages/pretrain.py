@@ -108,7 +108,7 @@ def _run(config: Config, workspace: WorkspaceFolder, job: Job) -> RunResult:
         workspace=workspace,
         snapshots=job.snapshots(),
     )
-    job.data.update(stream.info, model=policy.hash)
+    job.data.update(stream.info, **policy.identity)
     size = f"{policy.model.num_parameters():,} parameters, {policy.tokenizer.vocab_size:,} tokens, context {context}"
     steps = announce(stream, config.train, job.say, size)
     learner = policy_learner(make_actor(policy.model, algorithm.trains["policy"]), config.train, compute)

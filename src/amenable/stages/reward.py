@@ -103,7 +103,7 @@ def _run(config: Config, workspace: WorkspaceFolder, job: Job) -> RunResult:
     stream = _open(config, kind, policy, workspace, job)
     _check(config, kind, stream)
     good = good_responses(config.centre_on, stream, workspace)  # before the training, which a name mistyped would waste
-    job.data.update(stream.info, model=policy.hash)
+    job.data.update(stream.info, **policy.identity)
     seed = config.train.seed
     recipe = Recipe(algorithm, config.train, config.lora, config.head, compute, open_start, stream_name)
     actor, reward, adapter = recipe.make(job.name, seed, policy)

@@ -135,13 +135,14 @@ class RunFolder:
         return damaged
 
     def check_unchanged(self, *, environment: Mapping[str, Any], data: Mapping[str, Any]) -> None:
-        """Raise ResumeError naming each difference in data, model or versions since the run began."""
+        """Raise ResumeError naming each difference in data, model, tokenizer or versions since the run began."""
         differences = []
         for name, now in (("environment.json", environment), ("data.json", data)):
             before = self.read_json(name)
             before, now = _flat(before), _flat(json.loads(json.dumps(now, default=str)))
             for key in sorted({*before, *now} - {"machine", "started"}):
-                if before.get(key) != now.get(key):
+                noted = key in before or key != "tokenizer"  # a run of an older version did not note it
+                if noted and before.get(key) != now.get(key):
                     differences.append(f"{key}: was {_short(before.get(key))}, is {_short(now.get(key))}")
         if differences:
             raise ResumeError(
