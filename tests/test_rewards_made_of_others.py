@@ -25,13 +25,14 @@ from amenable.rewards.ensemble import Config as Several
 from amenable.rewards.length import LengthReward
 from amenable.rewards.load import load_reward
 from amenable.stages.drift import Drift
+from amenable.stages.resume import resume
 from amenable.stages.sample import Config as SampleConfig
 from amenable.stages.sample import run as sample
 from amenable.train.loop import row_figures
 from amenable.train.sources import RewardScorer
 from amenable.types import Prompt, Rollout, Sampling, Scored, user
 
-from .stage_makers import Toys, rows, start, toys, workspace
+from .stage_makers import Toys, break_and_resume, rows, start, toys, workspace
 
 __all__ = ["toys", "workspace"]
 
@@ -295,6 +296,15 @@ def test_the_alarm_is_raised_once_and_only_where_scores_stay_beyond() -> None:
         assert bool(told) == (step >= 9)
     assert len(told) == 1 and told[0].startswith("warning: over-optimisation: at step 9, 68%")
     drift.see(11, {"score": 1.0})  # no figure, no word
+
+
+def test_the_alarm_knows_after_a_resume_what_it_saw_before(
+    toys: Toys, workspace: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("amenable.stages.drift.LIMIT", 0.0)  # raised as soon as five steps were seen
+    resumed = break_and_resume("ppo", toys.mapping("ppo"), workspace, step=5)
+    assert "over-optimisation: at step 5" in resumed.text
+    assert resume(resumed.path).text == resumed.text  # where no step is left
 
 
 def test_the_alarm_looks_at_all_responses_and_not_at_the_best_of_them(

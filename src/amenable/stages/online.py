@@ -229,7 +229,7 @@ def _run(config: Config, workspace: WorkspaceFolder, job: Job) -> RunResult:
         held_out: list[Any] = prompts.measured(64)
     else:
         held_out = Episodes(units_per_step=256, seed=config.train.seed, name="validation").next_units()
-    drift = Drift(job.say)
+    drift = Drift(job.say, lambda: job.folder.rows("metrics.jsonl"))
     scored = "people:" not in str(config.reward)  # people have enough to do
     watch = watcher(
         lambda: [group[0] for group in source.draw(DRAW, held_out[:MOST])] if held_out else [],
@@ -261,6 +261,8 @@ def _run(config: Config, workspace: WorkspaceFolder, job: Job) -> RunResult:
             policy, learner, folder, {**about, "data": job.data, "reward": config.reward}, learns_on
         ),
     )
+    if result.model:  # no step was replayed
+        drift.recall()  # a run that is resumed behind its last step sees none
     return result.replace(text=drift.alarm) if drift.alarm else result
 
 
