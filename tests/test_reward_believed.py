@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import signal
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from amenable.rewards.base import HeldOutScores
 from amenable.rewards.ensemble import EnsembleReward
 from amenable.rewards.load import load_reward
 from amenable.rewards.model import RewardModel
+from amenable.stages.ctrl_c import Interrupted
 from amenable.stages.data import Stream
 from amenable.stages.resume import resume
 from amenable.stages.reward_apart import first_prompts, num_comparisons, resampled
@@ -345,6 +347,19 @@ def test_a_run_that_breaks_off_among_its_members_is_resumed(toys, workspace):
     resumed = resume(workspace.run("broken"))
     assert_same_weights(resumed.model, unbroken.model)
     assert any(name.startswith("members/2/") for name in weights(resumed.model))
+
+
+def test_ctrl_c_is_heard_among_the_members(toys, workspace):
+    def press(event):
+        if event.stage == "member 2 of 3" and event.done == 1:
+            signal.raise_signal(signal.SIGINT)
+
+    mapping = toys.mapping("reward", "members=3", "train.steps=3")
+    with pytest.raises(Interrupted, match="member 2 of 3"):
+        start("reward", mapping, workspace, "stopped", press)
+    run = workspace.run("stopped")
+    assert json.loads((run / "status.json").read_text())["status"] == "interrupted"
+    assert any(name.startswith("members/3/") for name in weights(resume(run).model))
 
 
 def test_ppo_takes_an_ensemble_and_logs_its_members(ensemble, toys, workspace):

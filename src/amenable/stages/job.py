@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -61,6 +62,7 @@ class Job:
     compute: Compute = ON_CPU
     opened: float = field(default_factory=time.perf_counter)
     _held: IO[str] | None = None
+    _pressed: threading.Event = field(default_factory=threading.Event)
 
     @classmethod
     def open(
@@ -225,6 +227,7 @@ class Job:
         self.on_event(Event(stage=self.stage, kind="start", text=f"{self.stage} {self.name}", total=float(steps)))
         try:
             with ctrl_c() as pressed:
+                self._pressed = pressed
                 if watch and progress.step == 0:
                     watch(0)
                 looped = time.perf_counter()
@@ -403,11 +406,17 @@ class Job:
     def _interrupt(self, learner: Learner, source: Source, progress: Progress) -> None:
         self._save(learner, source, progress)
         self.folder.set_status("interrupted", f"Ctrl-C after step {progress.step}")
-        raise Interrupted(
-            f"stopped by Ctrl-C after step {progress.step}; nothing is lost",
-            where=str(self.folder.folder),
-            mend=f"`amenable runs resume {self.name}` goes on from there",
-        )
+        raise self._interrupted(f"after step {progress.step}; nothing is lost")
+
+    def _interrupted(self, when: str) -> Interrupted:
+        mend = f"`amenable runs resume {self.name}` goes on from there"
+        return Interrupted(f"stopped by Ctrl-C {when}", where=str(self.folder.folder), mend=mend)
+
+    def heed_ctrl_c(self, doing: str) -> None:
+        """Raise Interrupted if Ctrl-C was pressed in what `save_model` does, when the last step's checkpoint is written."""
+        if self._pressed.is_set():
+            self.folder.set_status("interrupted", f"Ctrl-C in {doing}")
+            raise self._interrupted(f"in {doing}, which is begun anew")
 
     def _finish(
         self,

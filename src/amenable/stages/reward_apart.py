@@ -1,7 +1,7 @@
 """Reward models trained beside the run's own: further members of an ensemble, and models on less data for the learning curve.
 
 They are trained one after the other when the run's own training is done, each from the model that the run began from. They
-write no checkpoints: a run that is broken off among them trains them again when it is resumed.
+write no checkpoints: a run that is broken off among them, by Ctrl-C too, trains them again when it is resumed.
 """
 
 from __future__ import annotations
@@ -82,6 +82,7 @@ def train_apart(recipe: Recipe, stream: Stream, job: Job, *, steps: int, seed: i
     for report in train(recipe.algorithm, learner, recipe.source(stream, seed), steps=steps, progress=progress):
         shown = {name: value for name, value in report.metrics.items() if name in ("loss", "accuracy")}
         job.on_event(Event(stage=label, done=float(report.step), total=float(steps), metrics=shown))
+        job.heed_ctrl_c(f"the training of {label}")
     actor.eval()
     return Member(policy, actor, reward)
 
