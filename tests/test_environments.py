@@ -264,6 +264,25 @@ def test_a_reward_that_is_no_number_stops_the_run() -> None:
         play(engine, [Unbounded(tictactoe.Config())], Sampling(max_tokens=1), engine.tokenizer)
 
 
+@pytest.mark.parametrize(
+    ("begins", "answer", "match"),
+    [
+        ("1", None, "None for a turn"),
+        ("1", ("2", 1.0, True), "for a turn"),
+        ("1", Step("2", None, done=True), "the reward None"),  # type: ignore[arg-type]
+        ("1", Step(None, 1.0, done=False), "said None"),  # type: ignore[arg-type]
+        (7, Step("2", 1.0, done=True), "said 7"),
+        (["1"], Step("2", 1.0, done=True), "said"),
+    ],
+)
+def test_what_an_environment_must_not_give_is_named(begins: Any, answer: Any, match: str) -> None:
+    engine, world = Speaker(any_legal), TicTacToe(tictactoe.Config())
+    world.reset, world.step = lambda seed: begins, lambda text: answer  # type: ignore[method-assign]
+    with pytest.raises(RolloutError, match=match) as caught:
+        play(engine, [world], Sampling(max_tokens=1), engine.tokenizer)
+    assert caught.value.where == "tictactoe, episode 0"
+
+
 class LastWord(TicTacToe):
     """Two turns at most, the other player's reply to the last one included."""
 

@@ -16,7 +16,7 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, SupportsFloat, runtime_checkable
 
 from amenable.chat.render import render, render_prompt
 from amenable.chat.tokenizer import Tokenizer
@@ -252,12 +252,10 @@ class Episode:
 
     def _step(self, text: str) -> None:
         step = self.environment.step(text)
-        if not math.isfinite(step.reward):
-            raise RolloutError(
-                f"the environment gave the reward {step.reward}",
-                where=f"{self.environment.name}, episode {self.seed}",
-                mend="let `step` give a finite number",
-            )
+        if not isinstance(step, Step):
+            raise self._wrong(f"gave {step!r:.60} for a turn", "let `step` give a Step")
+        if not isinstance(step.reward, SupportsFloat) or not math.isfinite(step.reward):
+            raise self._wrong(f"gave the reward {step.reward}", "let `step` give a finite number")
         if self.own:  # what the environment said behind the last own token comes only when it is the policy's turn
             self.rewards[-1] += float(step.reward)
         self.info = step.info
@@ -293,7 +291,14 @@ class Episode:
         name = self.environment.name
         return Prompt(id=f"{name}-{self.seed}", messages=self.talk.messages, task=name)
 
+    def _wrong(self, what: str, mend: str) -> RolloutError:
+        return RolloutError(f"the environment {what}", where=f"{self.environment.name}, episode {self.seed}", mend=mend)
+
     def _hear(self, observation: Observation | ForOther) -> None:
+        said = observation.observation if isinstance(observation, ForOther) else observation
+        messages = isinstance(said, Sequence) and all(isinstance(part, Message) for part in said)
+        if not isinstance(said, str) and not messages:
+            raise self._wrong(f"said {said!r:.60}", "let `reset` and `step` say a text, or messages")
         if isinstance(observation, ForOther):
             self.speaker, self.heard = self.other, observation.observation
             self.other.hear(observation.observation)
