@@ -86,6 +86,12 @@ def test_wrong_settings_name_the_nearest(here: Workspace) -> None:
     assert here.runs() == []
 
 
+def test_a_stage_that_there_is_not_is_named(here: Workspace) -> None:
+    with pytest.raises(ConfigError, match="no stage named 'pretain'") as caught:
+        here.run("pretain")
+    assert caught.value.mend and "did you mean 'pretrain'?" in caught.value.mend
+
+
 def test_stages_chain_and_leave_what_they_say(here: Workspace, toys: Toys, tmp_path: Path) -> None:
     seen: list[Event] = []
     recipe = tmp_path / "sft.toml"

@@ -6,6 +6,8 @@ import importlib
 from collections.abc import Callable
 from typing import Any
 
+from amenable.errors import ConfigError, nearest
+
 STAGES: dict[str, str] = {
     "pretrain": "amenable.stages.pretrain:Config:run",
     "sft": "amenable.stages.sft:Config:run",
@@ -31,7 +33,11 @@ RESUMABLE = ("pretrain", "sft", "finetune", "reward", "ppo", "dpo", "kto")
 
 
 def find(command: str) -> tuple[type, Callable[..., Any]]:
-    """(Config, run function) of a command."""
+    """(Config, run function) of a command. Raises ConfigError that names the nearest known one."""
+    if command not in STAGES:
+        near = nearest(str(command), STAGES)
+        mend = (f"did you mean {near!r}? " if near else "") + f"known: {', '.join(STAGES)}"
+        raise ConfigError(f"there is no stage named {command!r}", mend=mend)
     module_name, config, function = STAGES[command].split(":")
     module = importlib.import_module(module_name)
     return module.__dict__[config], module.__dict__[function]
