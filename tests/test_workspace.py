@@ -149,6 +149,15 @@ def test_a_conversation_is_drawn_as_the_model_says(here: Workspace, toys: Toys) 
     assert here.chat(toys.sft).sampling == CHAT
 
 
+@pytest.mark.parametrize(
+    "sampling",
+    [Sampling(temperature=float("nan")), Sampling(temperature=-1.0), Sampling(top_k=-1), Sampling(max_tokens=0)],
+)
+def test_sampling_out_of_range_is_named(here: Workspace, toys: Toys, sampling: Sampling) -> None:
+    with pytest.raises(ConfigError, match=r"sampling\.(temperature|top_k|max_tokens) is"):
+        here.chat(toys.sft, sampling=sampling)
+
+
 def test_an_answer_that_is_broken_off_counts_as_far_as_it_came(here: Workspace, toys: Toys) -> None:
     talk = here.chat(toys.sft, sampling=Sampling(max_tokens=8))
     pieces = talk.stream("Is the hat red?")

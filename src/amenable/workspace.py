@@ -237,15 +237,20 @@ class Workspace:
         seed: int = 0,
         decode: Decode = "auto",
     ) -> Conversation:
-        """A conversation with a model. Raises ModelError if there is no such model.
+        """A conversation with a model; decode: see the setting of that name.
 
-        sampling: None draws as the model's generation_config.json says, like `amenable chat`; decode: see the setting of that name.
+        sampling: None draws as the model's generation_config.json says, like `amenable chat`.
+        Raises ModelError if there is no such model, ConfigError for a sampling setting that is out of range.
         """
+        import msgspec
+
         from amenable.stages.talk import Talker
 
         folder = resolve_model(str(_plain(model)), self.folder)
+        drawn = msgspec.to_builtins(sampling or own_sampling(folder))
+        sampling = parse(Sampling, drawn, where="chat()", prefix="sampling.")
         talker = Talker(folder, decode=decode)
-        return Conversation(talker, system=system, sampling=sampling or own_sampling(folder), seed=seed)
+        return Conversation(talker, system=system, sampling=sampling, seed=seed)
 
     def tuned(self, model: Model) -> Tuned:
         """A model that was fine-tuned to a task: `say(examples)` tells a class, a number, tags, an answer or a text for each.
