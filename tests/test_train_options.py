@@ -36,9 +36,10 @@ from amenable.train.learner import Learner, schedule
 from amenable.train.loop import NonFiniteError
 from amenable.train.muon import Muon, orthogonal
 from amenable.train.optimizer import build_optimizers
+from amenable.train.run_folder import RunFolder
 from amenable.train.settings import OptimizerConfig, TrainConfig
 from amenable.train.split import micro_batches, split
-from amenable.types import Demonstration, Scored, assistant, user
+from amenable.types import Demonstration, Scored, StepReport, assistant, user
 
 from .contract import actor, batches_of, gradients, make
 from .stage_makers import (
@@ -790,3 +791,13 @@ def test_the_saved_config_is_the_config(sft, toys):
     config_type, _ = find("sft")
     given = parse(config_type, toys.mapping("sft", "lora.rank=1", 'train.trackers=["tensorboard"]'), where="test")
     assert msgspec.to_builtins(parse(config_type, saved, where="saved")) == msgspec.to_builtins(given)
+
+
+def test_what_is_logged_is_json_whatever_the_figures(tmp_path):
+    """A skipped step's loss may be infinite; readers other than Python's know no Infinity."""
+    report = StepReport(step=1, metrics={"loss": math.inf, "kl": math.nan, "score": 1.5}, num_tokens=4, seconds=0.5)
+    RunFolder(tmp_path).log_step(report)
+    assert "Infinity" not in (tmp_path / "metrics.jsonl").read_text()
+    assert next(RunFolder(tmp_path).rows("metrics.jsonl")) | {"seconds": 0} == {
+        "step": 1, "seconds": 0, "num_tokens": 4, "loss": None, "kl": None, "score": 1.5,
+    }  # fmt: skip

@@ -7,6 +7,7 @@ where its last checkpoint stood; Ctrl-C ends the running step, writes a checkpoi
 from __future__ import annotations
 
 import contextlib
+import math
 import shutil
 import tempfile
 import threading
@@ -452,7 +453,7 @@ class Job:
 
     def _about(self, last: StepReport) -> dict[str, Any]:
         """What amenable.json says of a model that this run made."""
-        metrics = {k: v for k, v in last.metrics.items() if v == v}
+        metrics = {k: v for k, v in last.metrics.items() if math.isfinite(v)}
         return {"run": self.name, "stage": self.stage, "steps": last.step, "metrics": metrics}
 
     def _note_models(self) -> None:

@@ -19,6 +19,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import json
+import math
 import os
 import platform
 import time
@@ -90,8 +91,8 @@ class RunFolder:
         return str(self.read_json("status.json")["status"]) if path.exists() else "unknown"
 
     def append(self, name: str, row: Mapping[str, Any]) -> None:
-        """One line of JSON at the end of a file. NaN becomes null."""
-        clean = {k: (None if isinstance(v, float) and v != v else v) for k, v in row.items()}
+        """One line of JSON at the end of a file. NaN and infinities, which JSON has not, become null."""
+        clean = {k: (None if isinstance(v, float) and not math.isfinite(v) else v) for k, v in row.items()}
         with full_disk_named(self.folder / name), (self.folder / name).open("a") as file:
             file.write(json.dumps(clean) + "\n")
 
