@@ -13,7 +13,7 @@ from scipy import stats
 from amenable.data.rows import Row
 from amenable.errors import AmenableError, ConfigError, DataError
 from amenable.evals.forecast import forecast
-from amenable.evals.reward_quality import reward_quality
+from amenable.evals.reward_quality import reward_quality, slope
 from amenable.models.folder import read_metadata
 from amenable.rewards.base import HeldOutScores
 from amenable.rewards.ensemble import EnsembleReward
@@ -86,6 +86,12 @@ def test_length_bias_by_hand_and_against_scipy():
     found = reward_quality(asked, margin.tolist(), [0.0] * 60).length_bias
     assert found is not None and found.value == pytest.approx(stats.linregress((a - b) / 100, margin).slope)
     assert found.low < 2.0 < found.high and found.low > 0
+
+
+def test_without_a_difference_in_length_there_is_no_length_bias():
+    """All pairs 7 characters apart: seven hundredths, whose mean over several is another number."""
+    for count in range(2, 20):
+        assert math.isnan(slope(np.full(count, 0.07), np.arange(count) * 1.0))
 
 
 # The learning curve

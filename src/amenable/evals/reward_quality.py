@@ -187,9 +187,10 @@ def slope(x_N: Column, y_N: Column) -> float:
     >>> slope(np.array([0.0, 1.0, 2.0]), np.array([5.0, 7.0, 9.0]))
     2.0
     """
+    if not np.ptp(x_N):  # a mean may differ from equal numbers by rounding
+        return math.nan
     x_N = x_N - x_N.mean()
-    size = float(x_N @ x_N)
-    return float(x_N @ y_N) / size if size > 0 else math.nan
+    return float(x_N @ y_N) / float(x_N @ x_N)
 
 
 def bag_of_words(
