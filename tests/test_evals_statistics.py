@@ -149,6 +149,23 @@ def test_correlations_against_scipy():
     assert math.isnan(ours.spearman([1, 1], [1, 2])) and math.isnan(ours.kendall([1, 1], [1, 2]))
 
 
+def test_a_constant_column_correlates_with_nothing_whatever_its_number():
+    """The mean of several 0.1 is not 0.1: what rounding leaves is no spread."""
+    for constant in (0.1, 0.7, 1e-300, 1e300):
+        assert math.isnan(ours.pearson([constant] * 3, [1, 2, 4])) and math.isnan(
+            ours.pearson([constant] * 7, [0.1] * 7)
+        )
+    assert ours.pearson([1e-200, 2e-200, 0], [1e200, 2e200, 0]) == pytest.approx(1)
+
+
+def test_columns_of_unequal_length_are_refused():
+    for f in (ours.pearson, ours.spearman, ours.kendall, ours.mcnemar, ours.calibration_curve):
+        with pytest.raises(ValueError, match="2 numbers beside 1"):
+            f([1.0, 0.0], [1.0])
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        ours.calibration_curve([1.5], [1.0])
+
+
 def test_bootstrap_of_any_statistic_keeps_pairs_and_clusters():
     rng = np.random.default_rng(6)
     x = rng.normal(size=100)

@@ -97,3 +97,10 @@ def test_uneven_lists_and_wild_judges_are_refused():
     with pytest.raises(DataError, match="finite"):
         compare(prompts(1), ["a"], ["b"], NotANumber(), seed=0)
     assert isinstance(Length(), Scorer) and not isinstance(Length(), Judge)
+
+    class Short:
+        def score(self, items):
+            return [1.0] * (len(items) - 1)
+
+    with pytest.raises(DataError, match="for 2 responses"):
+        compare(prompts(1), ["a"], ["b"], Short(), seed=0)

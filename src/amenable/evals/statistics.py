@@ -184,7 +184,8 @@ def mcnemar(correct_a: Numbers, correct_b: Numbers) -> float:
     >>> round(mcnemar([1, 1, 1, 1, 1, 1, 0], [0, 0, 0, 0, 0, 0, 0]), 9)
     0.03125
     """
-    differences_N = _column(correct_a) - _column(correct_b)
+    a_N, b_N = paired_columns(correct_a, correct_b)
+    differences_N = a_N - b_N
     return sign_test(int((differences_N > 0).sum()), int((differences_N < 0).sum()))
 
 
@@ -235,9 +236,9 @@ def calibration_curve(
     >>> [(b.confidence, b.accuracy, b.count) for b in bins]
     [(0.25, 0.5, 2), (0.75, 1.0, 1)]
     """
-    p_N, y_N = _column(probabilities), _column(outcomes)
-    if len(p_N) != len(y_N):
-        raise ValueError(f"{len(p_N)} probabilities for {len(y_N)} outcomes")
+    p_N, y_N = paired_columns(probabilities, outcomes)
+    if p_N.min() < 0 or p_N.max() > 1:
+        raise ValueError("probabilities lie between 0 and 1")
     edges = np.linspace(low, 1.0, num_bins + 1)
     bin_N = np.clip(np.searchsorted(edges, p_N, side="right") - 1, 0, num_bins - 1)
     bins = []
@@ -274,10 +275,11 @@ def pearson(x: Numbers, y: Numbers) -> float:
     >>> pearson([1, 2, 3], [2, 4, 6])
     1.0
     """
-    x_N, y_N = _column(x), _column(y)
-    x_N, y_N = x_N - x_N.mean(), y_N - y_N.mean()
-    scale = math.sqrt(float(x_N @ x_N) * float(y_N @ y_N))
-    return max(-1.0, min(1.0, float(x_N @ y_N) / scale)) if scale > 0 else math.nan
+    x_N, y_N = paired_columns(x, y)
+    if not np.ptp(x_N) or not np.ptp(y_N):  # a mean may differ from equal numbers by rounding
+        return math.nan
+    x_N, y_N = (column_N / np.abs(column_N).max() for column_N in (x_N - x_N.mean(), y_N - y_N.mean()))
+    return max(-1.0, min(1.0, float(x_N @ y_N) / math.sqrt(float(x_N @ x_N) * float(y_N @ y_N))))
 
 
 def spearman(x: Numbers, y: Numbers) -> float:
@@ -295,7 +297,7 @@ def kendall(x: Numbers, y: Numbers) -> float:
     >>> round(kendall([1, 2, 3, 4], [1, 2, 4, 3]), 6)
     0.666667
     """
-    x_N, y_N = _column(x), _column(y)
+    x_N, y_N = paired_columns(x, y)
     agree, pairs_x, pairs_y = 0.0, 0, 0
     for i in range(len(x_N) - 1):
         dx, dy = np.sign(x_N[i + 1 :] - x_N[i]), np.sign(y_N[i + 1 :] - y_N[i])
@@ -366,6 +368,14 @@ def _column(values: Numbers) -> npt.NDArray[np.float64]:
     if not np.isfinite(column).all():
         raise ValueError("a number is missing or not finite")
     return column
+
+
+def paired_columns(x: Numbers, y: Numbers) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Two columns as arrays. Raises ValueError if they are not of the same length, or hold what is no number."""
+    x_N, y_N = _column(x), _column(y)
+    if len(x_N) != len(y_N):
+        raise ValueError(f"{len(x_N)} numbers beside {len(y_N)}")
+    return x_N, y_N
 
 
 def _cluster_ids(num_rows: int, clusters: Sequence[Hashable] | None) -> npt.NDArray[np.int64]:

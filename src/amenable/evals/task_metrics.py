@@ -17,7 +17,7 @@ import numpy as np
 from amenable.data.examples import Task
 from amenable.errors import MissingExtraError
 from amenable.evals import rouge
-from amenable.evals.statistics import pearson, spearman
+from amenable.evals.statistics import paired_columns, pearson, spearman
 
 Answers = Sequence[Sequence[str]]
 CHOOSE_BY: dict[str, str] = {
@@ -60,7 +60,8 @@ def regression(told: Sequence[float], right: Sequence[float]) -> dict[str, float
     >>> regression([1.0, 2.0, 4.0], [1.0, 2.0, 3.0])["absolute_error"]
     0.3333333333333333
     """
-    error = np.asarray(told) - np.asarray(right)
+    told_N, right_N = paired_columns(told, right)
+    error = told_N - right_N
     return {
         "rmse": float(np.sqrt((error**2).mean())),
         "absolute_error": float(np.abs(error).mean()),

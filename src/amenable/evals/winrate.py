@@ -105,6 +105,12 @@ def compare(
         flipped = float(((forth - 0.5) * (0.5 - back) < 0).mean())
     else:
         scores = np.asarray(judge.score([*rows_a, *rows_b]), dtype=np.float64)
+        if scores.shape != (2 * len(prompts),):
+            raise DataError(
+                f"the reward gave scores of shape {scores.shape} for {2 * len(prompts)} responses",
+                where="win rate",
+                mend="give one number for each response",
+            )
         outcomes = outcomes_from_scores(scores[: len(rows_a)], scores[len(rows_a) :])
     return summarise(prompts, outcomes, seed=seed, name_a=name_a, name_b=name_b, bias=bias, flipped=flipped)
 
