@@ -409,6 +409,14 @@ def test_resume_refuses_with_the_difference_named(edit, toys, workspace, tmp_pat
     assert (run / "metrics.jsonl").read_bytes() == before
 
 
+def test_resume_refuses_a_reward_that_reads_otherwise(toys, workspace, tmp_path):
+    reward = shutil.copytree(toys.reward, tmp_path / "reward")
+    run = broken_run(toys, workspace, "ppo", f"reward={json.dumps(str(reward))}")
+    edit_template(run, {"model": reward})
+    with pytest.raises(ResumeError, match=r"reward_tokenizers.*: was"):
+        resume(run)
+
+
 def test_threads_of_the_first_run_are_used_again(toys, workspace):
     import torch
 

@@ -327,6 +327,8 @@ def _reward(config: Config, workspace: WorkspaceFolder, compute: Compute, job: J
         paths=compute.paths,
     )
     job.data["reward"] = _identity(config.reward, reward.name, read)
+    tokenizers = {inner: Tokenizer.load(path).turns_fingerprint for inner, path in read.items() if path.is_dir()}
+    job.data |= {"reward_tokenizers": tokenizers} if tokenizers else {}
     return RewardScorer(reward)
 
 

@@ -44,6 +44,10 @@ except ImportError:  # Windows has none
     fcntl = None  # type: ignore[assignment]
 
 
+TOKENIZERS = ("tokenizer", "reward_tokenizers")
+"""What data.json says of the tokenizers that a run began with."""
+
+
 class RunFolder:
     """Reads and writes one run's folder."""
 
@@ -142,7 +146,7 @@ class RunFolder:
             before = self.read_json(name)
             before, now = _flat(before), _flat(json.loads(json.dumps(now, default=str)))
             for key in sorted({*before, *now} - {"machine", "started"}):
-                noted = key in before or key != "tokenizer"  # a run of an older version did not note it
+                noted = key in before or not key.startswith(TOKENIZERS)  # a run of an older version did not note them
                 if noted and before.get(key) != now.get(key):
                     differences.append(f"{key}: was {_short(before.get(key))}, is {_short(now.get(key))}")
         if differences:
