@@ -180,6 +180,7 @@ def test_gpt2_files_without_prefix_load(tmp_path: Path) -> None:
         ({"rope_parameters": {"rope_type": "yarn", "rope_theta": 1e4, "factor": 4.0}}, "yarn"),
         ({"rope_scaling": {"type": "dynamic", "factor": 2.0}, "rope_parameters": None}, "dynamic"),
         ({"hidden_act": "quick_gelu"}, "quick_gelu"),
+        ({"quantization_config": {"quant_method": "gptq", "bits": 4}}, "quantised"),
         ({"num_hidden_layers": None}, "num_hidden_layers"),
     ],
 )

@@ -108,6 +108,8 @@ def from_hf(raw: Mapping[str, Any], where: str = "config.json") -> DecoderConfig
     family = raw.get("model_type")
     if family not in FAMILIES:
         raise ModelError(f"model type {family!r} is none of {', '.join(FAMILIES)}", where=where)
+    if raw.get("quantization_config"):
+        _refuse("quantised weights", where)
     try:
         fields = _from_gpt2(raw, where) if family == "gpt2" else _from_llama_like(raw, family, where)
     except KeyError as error:
