@@ -17,6 +17,10 @@ from amenable.models.folder import load_model, save_model
 from amenable.models.heads import ClassHead
 
 SHAPE = dict(vocab_size=61, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4)
+PROPHET = {
+    f"num_{side}_{what}": n for side in ("encoder", "decoder") for what, n in (("layers", 1), ("attention_heads", 4))
+}
+PROPHET |= dict(vocab_size=61, hidden_size=32)
 T5 = dict(vocab_size=61, d_model=32, d_kv=8, d_ff=48, num_layers=2, num_heads=4, decoder_start_token_id=0)
 
 
@@ -319,6 +323,26 @@ def test_a_model_that_padding_changes_is_refused(family: str, tmp_path: Path) ->
     getattr(transformers, f"{family}ForMaskedLM")(config).save_pretrained(tmp_path)
     with pytest.raises(ModelError, match="changes with the padding"):
         load_model(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("model", "config", "said"),
+    [
+        ("ProphetNetForConditionalGeneration", PROPHET, "cannot be read in parts"),
+        ("DebertaV2Model", SHAPE, "none of transformers' AutoModelForCausalLM"),
+        ("BertModel", SHAPE, "saved with the head that predicts words"),
+        ("LlamaForSequenceClassification", SHAPE, "whose head does one task"),
+        ("MixtralForSequenceClassification", SHAPE, "whose head does one task"),
+    ],
+)
+def test_a_model_of_another_purpose_says_what_it_is(
+    model: str, config: dict[str, int], said: str, tmp_path: Path
+) -> None:
+    architecture = getattr(transformers, model)
+    architecture(architecture.config_class(**config)).save_pretrained(tmp_path)
+    with pytest.raises(ModelError, match=said) as caught:
+        load_model(tmp_path)
+    assert caught.value.mend and caught.value.where == str(tmp_path) and len(str(caught.value)) < 800
 
 
 def test_own_code_is_not_run(tmp_path: Path) -> None:

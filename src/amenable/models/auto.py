@@ -221,6 +221,7 @@ def load_auto(
     kind = _kind(config, raw)
     _no_dropout(config)
     settings = {"attn_implementation": "eager"} if attention == "math" else {}
+    _check_class(config, raw, kind, folder)
     with _objecting("transformers cannot load this model", folder):
         inner, info = _auto_class(kind).from_pretrained(
             folder,
@@ -233,24 +234,28 @@ def load_auto(
             **settings,
         )
     _check_fit(info, folder)
-    model = AutoModel(inner.to(device).eval(), kind)
-    _check_reading(model, folder)
+    inner = inner.to(device).eval()
+    with _objecting(
+        f"{type(inner).__name__} cannot be read in parts", folder, mend="take a model of another architecture"
+    ):
+        model = AutoModel(inner, kind)
+        _check_reading(model, folder)
     return model.eval()
 
 
 @contextmanager
-def _objecting(what: str, folder: Path) -> Iterator[None]:
+def _objecting(
+    what: str,
+    folder: Path,
+    mend: str = "mend config.json, or install the package or the version of transformers that this asks for",
+) -> Iterator[None]:
     """Within the block whatever transformers raises becomes a ModelError."""
     try:
         yield
-    except MemoryError:
+    except (MemoryError, ModelError):
         raise
     except Exception as error:  # of all kinds: KeyError, ImportError, huggingface_hub's own
-        raise ModelError(
-            f"{what}: {type(error).__name__}: {error}",
-            where=str(folder),
-            mend="mend config.json, or install the package or the version of transformers that this asks for",
-        ) from error
+        raise ModelError(f"{what}: {type(error).__name__}: {error}", where=str(folder), mend=mend) from error
 
 
 def _check_code(raw: dict[str, Any], folder: Path, trust_code: bool) -> None:
@@ -269,6 +274,25 @@ def _kind(config: Any, raw: dict[str, Any]) -> Kind:
         return "seq2seq"
     named = [str(name) for name in raw.get("architectures") or []]
     return "encoder" if any(n.endswith(("MaskedLM", "ForPreTraining")) for n in named) else "decoder"
+
+
+def _check_class(config: Any, raw: dict[str, Any], kind: Kind, folder: Path) -> None:
+    """Raise ModelError for an architecture that transformers' class of the kind does not have, without a list of all that it has."""
+    import transformers
+
+    known: Any = {
+        "decoder": transformers.MODEL_FOR_CAUSAL_LM_MAPPING,
+        "seq2seq": transformers.MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING,
+        "encoder": transformers.MODEL_FOR_MASKED_LM_MAPPING,
+    }[kind]
+    if type(config) not in known and not raw.get("auto_map"):
+        name = next(iter(raw.get("architectures") or []), config.model_type)
+        raise ModelError(
+            f"{name} is none of transformers' {_auto_class(kind).__name__}",
+            where=str(folder),
+            mend="an encoder must be saved with the head that fills masks (transformers' AutoModelForMaskedLM); a model "
+            "that reads pictures or sound beside text cannot be used",
+        )
 
 
 def _auto_class(kind: Kind) -> Any:
@@ -301,7 +325,12 @@ def _check_fit(info: Mapping[str, Any], folder: Path) -> None:
     if unexpected := [name for name in unexpected if not UNUSED.search(name)]:
         faults["unexpected_keys"] = unexpected
     if faults:
-        raise ModelError(f"the weights do not fit config.json: {faults}", where=str(folder))
+        raise ModelError(
+            f"the weights do not fit config.json: {faults}",
+            where=str(folder),
+            mend="both must come from one model, saved with the head that predicts words (transformers' "
+            "AutoModelForCausalLM, AutoModelForMaskedLM or AutoModelForSeq2SeqLM)",
+        )
 
 
 @torch.no_grad()

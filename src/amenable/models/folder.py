@@ -41,6 +41,8 @@ __all__ = ["load_heads", "load_model", "model_hash", "new_model", "read_metadata
 HEADS, METADATA = "heads.safetensors", "amenable.json"
 HARMLESS = re.compile(r"(rotary_emb\.inv_freq|\.attn\.(masked_)?bias)$")
 """Buffers that older files carry and that follow from the config."""
+OTHER_HEADS = re.compile(r"For(SequenceClassification|TokenClassification|QuestionAnswering|MultipleChoice)$")
+"""Architectures whose head does one task and predicts no words: classifiers, reward models."""
 
 GPT2_NAMES = {
     "embed_tokens": "wte",
@@ -88,6 +90,7 @@ def load_model(
             base, folder, dtype=dtype, device=device, attention=attention, trust_code=trust_code, native=native
         )
     raw = read_json(folder / "config.json")
+    _check_purpose(raw, folder)
     config = _native_config(raw, folder) if native else None
     if config is None:
         from amenable.models.auto import load_auto
@@ -98,6 +101,17 @@ def load_model(
     state = _checked(_renamed(tensors(folder), config, dtype), model, folder)
     model.load_state_dict(state, assign=True)
     return model.to(device).eval()
+
+
+def _check_purpose(raw: Mapping[str, Any], folder: Path) -> None:
+    """Raise ModelError for what is saved with a head for one task, and without the one that predicts words."""
+    if named := [str(name) for name in raw.get("architectures") or () if OTHER_HEADS.search(str(name))]:
+        raise ModelError(
+            f"this is a {named[0]}, whose head does one task and predicts no words",
+            where=str(folder),
+            mend="take the language model that it was made from; what scores responses can be a reward as a class of "
+            "your own (module:Class)",
+        )
 
 
 def _native_config(raw: Mapping[str, Any], folder: Path) -> DecoderConfig | None:
