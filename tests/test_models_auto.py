@@ -294,6 +294,46 @@ def test_gradients_flow_and_dropout_is_off(tmp_path: Path) -> None:
         torch.testing.assert_close(gradients[1][name], gradient, atol=1e-6, rtol=1e-5)
 
 
+NOISY: dict[str, dict[str, object]] = {
+    "SwitchTransformersForConditionalGeneration": T5 | dict(num_experts=4, router_jitter_noise=0.5),
+    "MixtralForCausalLM": SHAPE | dict(num_key_value_heads=2, num_local_experts=4, router_jitter_noise=0.5),
+    "Gemma3ForConditionalGeneration": dict(
+        text_config=SHAPE | dict(num_key_value_heads=2, head_dim=8, attention_dropout=0.5),
+        vision_config=dict(
+            hidden_size=32, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2, image_size=8, patch_size=4
+        ),
+        mm_tokens_per_image=4,
+        image_token_index=60,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", NOISY)
+@torch.no_grad()
+def test_training_reads_as_measuring_does(name: str, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    architecture = getattr(transformers, name)
+    stored(architecture(architecture.config_class(**NOISY[name])), tmp_path)
+    model = load_model(tmp_path)
+    row = torch.randint(3, 61, (1, 9))
+    inputs = Inputs(row, torch.arange(9)[None], torch.zeros_like(row), row, torch.ones_like(row, dtype=torch.bool))
+    torch.testing.assert_close(model.train().hidden(inputs), model.eval().hidden(inputs), atol=1e-5, rtol=0)
+
+
+@torch.no_grad()
+def test_rwkv_is_saved_as_it_was_read(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    shape = dict(vocab_size=61, hidden_size=32, attention_hidden_size=32, intermediate_size=48, num_hidden_layers=8)
+    theirs = stored(transformers.RwkvForCausalLM(transformers.RwkvConfig(**shape)), tmp_path / "a")
+    inputs, _ = padded()
+    want = theirs(input_ids=inputs.tokens_PL[:1]).logits
+    ours = load_model(tmp_path / "a")
+    torch.testing.assert_close(ours.logits(ours.hidden(inputs))[:1], want, atol=1e-4, rtol=0)
+    save_model(ours, tmp_path / "b")
+    again = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "b").eval()
+    torch.testing.assert_close(again(input_ids=inputs.tokens_PL[:1]).logits, want, atol=1e-4, rtol=0)
+
+
 @pytest.mark.parametrize("family", ["XLNet", "Bert"])
 def test_a_model_that_sees_what_comes_is_no_decoder(family: str, tmp_path: Path) -> None:
     torch.manual_seed(0)

@@ -25,6 +25,7 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from transformers import PreTrainedConfig
 from transformers.utils.generic import ModelOutput
 
 from amenable.batch import Inputs
@@ -219,7 +220,7 @@ def load_auto(
     with _objecting("transformers cannot read config.json", folder):
         config = AutoConfig.from_pretrained(folder, trust_remote_code=trust_code, local_files_only=True)
     kind = _kind(config, raw)
-    _no_dropout(config)
+    _steady(config)
     settings = {"attn_implementation": "eager"} if attention == "math" else {}
     _check_class(config, raw, kind, folder)
     with _objecting("transformers cannot load this model", folder):
@@ -305,11 +306,19 @@ def _auto_class(kind: Kind) -> Any:
     }[kind]
 
 
-def _no_dropout(config: Any) -> None:
-    """Set every dropout rate of a config to 0: log-probs must not differ between two passes over one text."""
-    for name, value in config.to_dict().items():
-        if isinstance(value, float) and any(word in name for word in ("dropout", "pdrop", "layerdrop")):
+def _steady(config: Any) -> None:
+    """Make two passes over one text give the same: no dropout, no noise on routers, no weights rescaled between passes.
+
+    PhiMoE's router noise stays: it is a threshold of its routing too.
+    """
+    for name, value in list(vars(config).items()):
+        if isinstance(value, PreTrainedConfig):
+            _steady(value)
+        dropout = isinstance(value, float) and any(word in name for word in ("dropout", "pdrop", "layerdrop"))
+        if dropout or (name == "router_jitter_noise" and config.model_type != "phimoe"):
             setattr(config, name, 0.0)
+    if config.model_type == "rwkv":
+        config.rescale_every = 0  # else it divides weights in evaluation, and they would be saved so
 
 
 def _check_fit(info: Mapping[str, Any], folder: Path) -> None:
