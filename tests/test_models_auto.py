@@ -321,6 +321,24 @@ def test_training_reads_as_measuring_does(name: str, tmp_path: Path) -> None:
 
 
 @torch.no_grad()
+def test_a_short_row_reads_alike_beside_one_beyond_the_short_context(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    rope = dict(rope_type="longrope", rope_theta=1e4, short_factor=[1.0] * 4, long_factor=[2.0, 3.0, 4.0, 5.0])
+    config = transformers.Phi3Config(
+        **SHAPE, rope_parameters=rope, max_position_embeddings=32, original_max_position_embeddings=5, pad_token_id=0
+    )
+    theirs = stored(transformers.Phi3ForCausalLM(config), tmp_path)
+    ours = load_model(tmp_path)
+    inputs, valid_PL = padded()  # 7 and 4 tokens
+    for order in ([0, 1], [1, 0]):
+        batch = Inputs(inputs.tokens_PL[order], inputs.positions_PL, inputs.segments_PL[order])
+        logits = ours.logits(ours.hidden(batch))
+        for row, tokens_L, valid_L in zip(logits, batch.tokens_PL, valid_PL[order], strict=True):
+            alone = theirs(input_ids=tokens_L[valid_L][None]).logits[0]
+            torch.testing.assert_close(row[valid_L], alone, atol=1e-4, rtol=0)
+
+
+@torch.no_grad()
 def test_rwkv_is_saved_as_it_was_read(tmp_path: Path) -> None:
     torch.manual_seed(0)
     shape = dict(vocab_size=61, hidden_size=32, attention_hidden_size=32, intermediate_size=48, num_hidden_layers=8)

@@ -70,7 +70,26 @@ class AutoModel(nn.Module):
                 encoder_attention_mask=source_valid_PS,
                 use_cache=False,
             )[0]
-        return self._trunk(input_ids=inputs.tokens_PL, attention_mask=valid_PL, **self._without_cache)[0]
+        if inputs.tokens_PL.shape[1] <= self._short_context:
+            return self._read(inputs.tokens_PL, valid_PL)
+        short_P = valid_PL.sum(1) <= self._short_context
+        parts, places = [], []
+        for rows_P in (short_P, ~short_P):
+            if bool(rows_P.any()):
+                width = int(valid_PL[rows_P].sum(1).max())
+                part = self._read(inputs.tokens_PL[rows_P, :width], valid_PL[rows_P, :width])
+                parts.append(nn.functional.pad(part, (0, 0, 0, inputs.tokens_PL.shape[1] - width)))
+                places.append(rows_P.nonzero()[:, 0])
+        return torch.cat(parts)[torch.cat(places).argsort()]
+
+    def _read(self, tokens_PL: Tensor, valid_PL: Tensor) -> Tensor:
+        return self._trunk(input_ids=tokens_PL, attention_mask=valid_PL, **self._without_cache)[0]
+
+    @property
+    def _short_context(self) -> int:
+        """Where LongRoPE (Phi-3) takes other frequencies for all rows of a pass, by the longest: long rows go apart."""
+        rope = getattr(self.inner.config.get_text_config(), "rope_parameters", None) or {}
+        return rope["original_max_position_embeddings"] if rope.get("rope_type") == "longrope" else UNLIMITED
 
     def joins(self) -> bool:
         """Whether `hidden` reads documents end to end (batch.Inputs.groups): never here."""
