@@ -244,7 +244,9 @@ def tiny(workspace: Path, capsys: pytest.CaptureFixture[str]) -> Path:
 
 def test_a_model_is_verified_and_exported(tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert out_json(capsys, "models", "verify", "tiny")["passed"] is True
+    (tiny / "generation_config.json").write_text('{"do_sample": true, "top_k": 20}')
     out(capsys, "models", "export", "tiny", "copy")
+    assert json.loads(Path("copy/generation_config.json").read_text()) == {"do_sample": True, "top_k": 20}
     assert (Path("copy") / "model.safetensors").read_bytes() == (tiny / "model.safetensors").read_bytes()
     assert out_json(capsys, "models", "show", "copy")["licence"] == "CC0-1.0"
     half = out_json(capsys, "models", "export", "tiny", "half", "--dtype", "float16")

@@ -233,7 +233,7 @@ def _export_folder(folder: Path, out: Path, adapter: Path | None, dtype: str | N
     import torch
 
     from amenable.chat.tokenizer import Tokenizer
-    from amenable.config.folder import check_disk
+    from amenable.config.folder import check_disk, keep_sampling
     from amenable.models.folder import load_heads, load_model, read_metadata, save_model
     from amenable.models.lora import load_adapter, merge
 
@@ -247,4 +247,5 @@ def _export_folder(folder: Path, out: Path, adapter: Path | None, dtype: str | N
         model.to(getattr(torch, dtype))
     about = {key: value for key, value in read_metadata(folder).items() if key != "heads"}
     save_model(model, out, heads=load_heads(folder), parent=about.get("parent"), metadata=about)
+    keep_sampling(folder, out)
     tokenizer.save(out)

@@ -246,6 +246,14 @@ def own_sampling(folder: Path) -> Sampling:
         return CHAT
 
 
+def keep_sampling(source: Path, target: Path) -> None:
+    """Put what the folder of a model says of drawing from it beside a model that was made of it."""
+    with contextlib.suppress(FileNotFoundError):
+        said = (source / "generation_config.json").read_bytes()
+        target.mkdir(parents=True, exist_ok=True)
+        write_atomic(target / "generation_config.json", said)
+
+
 def write_atomic(path: Path, data: bytes) -> None:
     """Write a file so that a kill or a full disk leaves the old content or the new, never a part.
 

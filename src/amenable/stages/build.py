@@ -18,7 +18,7 @@ from msgspec import Meta
 from amenable.batch import Batch
 from amenable.chat.render import default_template_for
 from amenable.chat.tokenizer import Tokenizer
-from amenable.config.folder import WorkspaceFolder, resolve_model
+from amenable.config.folder import WorkspaceFolder, keep_sampling, resolve_model
 from amenable.config.settings import parse
 from amenable.errors import ConfigError, ModelError
 from amenable.models import lora as adapters
@@ -448,6 +448,8 @@ def save_result(
         adapters.save_adapter(model, target / "adapter", base=str(policy.base or policy.folder))
         model = copy.deepcopy(model) if learns_on else model
         adapters.merge(model)
+    if policy.folder != NEW_MODEL:
+        keep_sampling(policy.folder, target)
     policy.tokenizer.save(target)  # first: config.json, which save_model writes last, makes the folder a model
     save_model(model, target, heads=heads or None, parent=str(policy.folder), metadata=dict(metadata))
 
