@@ -251,6 +251,7 @@ def test_a_model_is_verified_and_exported(tiny: Path, capsys: pytest.CaptureFixt
     assert out_json(capsys, "models", "show", "copy")["licence"] == "CC0-1.0"
     half = out_json(capsys, "models", "export", "tiny", "half", "--dtype", "float16")
     assert half["bytes"] < 0.6 * (tiny / "model.safetensors").stat().st_size
+    assert out_json(capsys, "models", "export", "half", "half-again")["bytes"] == half["bytes"]
     assert run(["models", "export", "tiny", "copy"]) == 1
     assert "something already" in capsys.readouterr().err
     pytest.importorskip("gguf")

@@ -145,7 +145,7 @@ def export(
             from tempfile import TemporaryDirectory
 
             with TemporaryDirectory(dir=out.absolute().parent) as merged:
-                _export_folder(folder, Path(merged), adapter, None)
+                _export_folder(folder, Path(merged), adapter, "float32")
                 report = export_gguf(merged, out, dtype="float32" if dtype == "float32" else "float16")
         result = {
             "file": str(out),
@@ -229,13 +229,14 @@ def _weight_bytes(folder: Path) -> int:
 
 
 def _export_folder(folder: Path, out: Path, adapter: Path | None, dtype: str | None) -> None:
-    """A copy of a model folder, an adapter merged in, in another number format if asked."""
+    """A copy of a model folder, an adapter merged in, in another number format if asked, else in its own."""
     import torch
 
     from amenable.chat.tokenizer import Tokenizer
     from amenable.config.folder import check_disk, keep_sampling
     from amenable.models.folder import load_heads, load_model, read_metadata, save_model
     from amenable.models.lora import load_adapter, merge
+    from amenable.models.weights import stored_dtype
 
     check_disk(out, 2 * _weight_bytes(folder))
     tokenizer = Tokenizer.load(folder)
@@ -243,8 +244,7 @@ def _export_folder(folder: Path, out: Path, adapter: Path | None, dtype: str | N
     if adapter is not None:
         load_adapter(model, adapter)
         merge(model)
-    if dtype is not None:
-        model.to(getattr(torch, dtype))
+    model.to(stored_dtype(folder) if dtype is None else getattr(torch, dtype))
     about = {key: value for key, value in read_metadata(folder).items() if key != "heads"}
     save_model(model, out, heads=load_heads(folder), parent=about.get("parent"), metadata=about)
     keep_sampling(folder, out)

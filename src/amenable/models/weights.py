@@ -68,6 +68,12 @@ def tensors(folder: Path) -> Iterator[tuple[str, Tensor]]:
         yield from tensors_of(path)
 
 
+def stored_dtype(folder: Path) -> torch.dtype:
+    """The number format of a folder's matrices, of an adapter's base; float32 for quantised ones."""
+    found = (t.dtype for _, t in tensors(adapted(folder) or folder) if t.is_floating_point() and t.dim() > 1)
+    return next((dtype for dtype in found if dtype.itemsize > 1), torch.float32)
+
+
 def tensors_of(path: Path) -> Iterator[tuple[str, Tensor]]:
     """Every (name, tensor) of one safetensors file. Raises ModelError if it is cut short or damaged."""
     try:
