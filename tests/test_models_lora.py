@@ -118,6 +118,19 @@ def test_an_adapter_of_another_model_is_refused(tmp_path: Path) -> None:
         load_adapter(new_model(LLAMA.replace(hidden_size=64), 0), tmp_path)
 
 
+def test_linear_maps_of_a_class_of_their_own_are_adapted(tmp_path):
+    shape = dict(vocab_size=61, hidden_size=32, num_hidden_layers=1, num_attention_heads=4)
+    transformers.FalconForCausalLM(transformers.FalconConfig(**shape)).save_pretrained(tmp_path)
+    model = load_model(tmp_path)
+    add_lora(model, LoraConfig(rank=2))
+    assert {n.split(".")[-4] for n in trained_parameters(model)} == {
+        "query_key_value",
+        "dense",
+        "dense_h_to_4h",
+        "dense_4h_to_h",
+    }
+
+
 def test_mistakes_are_named(tmp_path: Path) -> None:
     model = new_model(LLAMA, 0)
     with pytest.raises(ModelError, match="'q_prj'") as caught:

@@ -189,8 +189,7 @@ def _linear_sizes(config: DecoderConfig) -> dict[str, tuple[int, int]]:
 def _found_targets(model: Decoder | AutoModel, targets: tuple[str, ...]) -> tuple[str, ...]:
     root, _ = _root(model)
     output = {id(root.get_output_embeddings())} if not isinstance(root, Decoder) else set()  # type: ignore[operator]
-    kinds = ("Linear", "Conv1D")
-    modules = {n: m for n, m in root.named_modules() if type(m).__name__ in kinds and id(m) not in output}
+    modules = {n: m for n, m in root.named_modules() if _is_linear(m) and id(m) not in output}
     known = dict.fromkeys(name.rpartition(".")[2] for name in modules if name != "lm_head")
     for target in targets:
         if not any(name == target or name.endswith(f".{target}") for name in modules) or target == "lm_head":
@@ -201,6 +200,10 @@ def _found_targets(model: Decoder | AutoModel, targets: tuple[str, ...]) -> tupl
                 mend=f"did you mean {near!r}? " * bool(near) + f"known: {', '.join(known)}",
             )
     return targets or tuple(known)
+
+
+def _is_linear(module: nn.Module) -> bool:
+    return isinstance(module, nn.Linear) or type(module).__name__ == "Conv1D"
 
 
 def _hf_target(model: Decoder | AutoModel, target: str) -> str:
