@@ -118,6 +118,31 @@ def test_an_adapter_of_another_model_is_refused(tmp_path: Path) -> None:
         load_adapter(new_model(LLAMA.replace(hidden_size=64), 0), tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"use_rslora": True}, "use_rslora"),
+        ({"use_dora": True}, "use_dora"),
+        ({"modules_to_save": ["lm_head"]}, "modules_to_save"),
+        ({"trainable_token_indices": [3]}, "trainable_token_indices"),
+        ({"target_modules": ["q_proj", "embed_tokens"]}, "no linear map 'embed_tokens'"),
+        ({"target_modules": r".*layers\.0.*q_proj"}, "does not fit this model"),
+        ({"init_lora_weights": "pissa"}, "changed the base"),
+        ({"init_lora_weights": "olora"}, "changed the base"),
+    ],
+)
+def test_an_adapter_that_is_not_read_says_how_it_becomes_a_model(settings, said, tmp_path):
+    import peft
+
+    save_model(new_model(LLAMA, 0), tmp_path / "base")
+    theirs = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "base")
+    theirs = peft.get_peft_model(theirs, peft.LoraConfig(**{"r": 2, "target_modules": ["q_proj"], **settings}))
+    theirs.save_pretrained(tmp_path / "adapter")
+    with pytest.raises(ModelError, match=said) as caught:
+        load_adapter(load_model(tmp_path / "base"), tmp_path / "adapter")
+    assert "merge_and_unload" in caught.value.mend and str(tmp_path / "adapter") in caught.value.where
+
+
 def test_linear_maps_of_a_class_of_their_own_are_adapted(tmp_path):
     shape = dict(vocab_size=61, hidden_size=32, num_hidden_layers=1, num_attention_heads=4)
     transformers.FalconForCausalLM(transformers.FalconConfig(**shape)).save_pretrained(tmp_path)

@@ -28,7 +28,15 @@ if TYPE_CHECKING:
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 PREFIX = "base_model.model."
-UNSUPPORTED = ("use_dora", "use_rslora", "modules_to_save", "rank_pattern", "alpha_pattern", "layers_to_transform")
+UNSUPPORTED = (
+    *("use_dora", "use_rslora", "modules_to_save", "rank_pattern", "alpha_pattern", "layers_to_transform", "lora_bias"),
+    *("trainable_token_indices", "target_parameters", "layer_replication", "alora_invocation_tokens"),
+)
+PLAIN_STARTS = (None, True, False, "gaussian", "eva", "orthogonal")
+"""Of peft's ways to begin, those that leave the base model's weights alone; PiSSA and its like change them."""
+TO_MERGE = (
+    "load it onto its base with peft, call merge_and_unload, then save_pretrained: that is a model like any other"
+)
 
 
 class LoraConfig(Record, frozen=True):
@@ -138,12 +146,20 @@ def load_adapter(model: Decoder | AutoModel, folder: Path | str) -> None:
     """Put a saved adapter, ours or peft's, onto the model that it was trained on. Raises ModelError if it does not fit."""
     folder = Path(folder)
     raw: dict[str, Any] = read_json(folder / CONFIG)
+    odd = [name for name in UNSUPPORTED if raw.get(name)]
+    start = raw.get("init_lora_weights")
     if raw.get("peft_type") != "LORA":
-        raise ModelError(f"an adapter of kind {raw.get('peft_type')!r} is not supported", where=str(folder / CONFIG))
-    if odd := [name for name in UNSUPPORTED if raw.get(name)]:
-        raise ModelError(f"{odd[0]} is not supported", where=str(folder / CONFIG))
-    if raw.get("bias", "none") != "none":
-        raise ModelError("adapters that train biases are not supported", where=str(folder / CONFIG))
+        what = f"an adapter of kind {raw.get('peft_type')!r} is not supported"
+    elif odd:
+        what = f"{odd[0]} is not supported"
+    elif raw.get("bias", "none") != "none":
+        what = "adapters that train biases are not supported"
+    elif start not in PLAIN_STARTS:
+        what = f"the adapter began with {start!r}, which changed the base model's weights too"
+    else:
+        what = ""
+    if what:
+        raise ModelError(what, where=str(folder / CONFIG), mend=TO_MERGE)
     targets = raw["target_modules"]
     stored = dict(tensors_of(folder / WEIGHTS))
     if isinstance(targets, str):
@@ -154,11 +170,17 @@ def load_adapter(model: Decoder | AutoModel, folder: Path | str) -> None:
         dropout=raw.get("lora_dropout", 0.0),
         targets=tuple(dict.fromkeys(own for target in targets for own in _own_targets(model, target))),
     )
-    add_lora(model, config)
+    try:
+        add_lora(model, config)
+    except ModelError as error:
+        if error.where != "targets":
+            raise
+        raise ModelError(f"the adapter does not fit: {error.what}", where=str(folder), mend=TO_MERGE) from error
     own = _adapter_state(model)
     if own.keys() != stored.keys():
-        odd = sorted(own.keys() ^ stored.keys())
-        raise ModelError(f"the adapter does not fit this model: {odd[0]} and {len(odd) - 1} more", where=str(folder))
+        strange = sorted(own.keys() ^ stored.keys())
+        what = f"the adapter does not fit this model: {strange[0]} and {len(strange) - 1} more"
+        raise ModelError(what, where=str(folder), mend=f"name its own base model; or {TO_MERGE}")
     with torch.no_grad():
         for name, tensor in own.items():
             if tensor.shape != stored[name].shape:
