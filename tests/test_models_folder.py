@@ -15,7 +15,7 @@ from torch import Tensor
 
 from amenable.batch import Inputs
 from amenable.errors import ModelError, ResourceError
-from amenable.models.config import from_hf
+from amenable.models.config import from_hf, to_hf
 from amenable.models.decoder import Decoder, DecoderConfig
 from amenable.models.folder import load_heads, load_model, model_hash, new_model, read_metadata, save_model
 from amenable.models.heads import ClassHead, ScalarHead, ValueHead
@@ -198,6 +198,16 @@ def test_configs_of_transformers_4_are_read() -> None:
     new = raw | {"rope_parameters": LLAMA3}
     assert from_hf(old) == from_hf(new)
     assert from_hf(raw).rope.theta == 500.0
+
+
+@pytest.mark.parametrize("windows", [(), (None, 8), (8, 8)])
+def test_sliding_windows_are_told_to_older_readers_too(windows: tuple[int | None, ...]) -> None:
+    config = DecoderConfig.tiny(family="qwen2", qkv_bias=True, windows=windows)
+    raw = to_hf(config)
+    del raw["layer_types"]
+    assert from_hf(raw) == config
+    older = transformers.Qwen2Config(**raw)  # makes its own layer_types, as all versions did before there were any
+    assert [kind == "sliding_attention" for kind in older.layer_types] == [bool(config.window(i)) for i in range(2)]
 
 
 def test_heads_and_metadata_are_saved_with_the_model(tmp_path: Path) -> None:

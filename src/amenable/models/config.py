@@ -269,6 +269,8 @@ def _to_llama_like(config: DecoderConfig) -> dict[str, Any]:
         raw["sliding_window"] = next((w for w in config.windows if w), None)
     if config.family in ("qwen2", "qwen3"):
         raw["use_sliding_window"] = any(config.windows)
+        windowed = [i for i in range(config.num_layers) if config.window(i)]
+        raw["max_window_layers"] = min(windowed, default=config.num_layers)  # what there was before layer_types
         raw["layer_types"] = [
             "sliding_attention" if config.window(i) else "full_attention" for i in range(config.num_layers)
         ]
