@@ -88,6 +88,17 @@ def test_demonstration_by_hand() -> None:
     assert np.flatnonzero(last.trained).tolist() == [11, 12]
 
 
+def test_answers_that_are_not_to_be_learned(tmp_path: Path) -> None:
+    record = demonstration("a", "b", "c", "d").replace(meta={"unlearned": [1]})
+    ((row,),), _ = tokenise([record], BYTES, WIDE)
+    assert np.flatnonzero(row.trained).tolist() == [11, 12]
+    bad = record.replace(meta={"unlearned": [3]})
+    assert tokenise([bad], BYTES, WIDE.replace(train_on="last"))[1].reasons == {"no trained token": 1}
+    seq2seq, tokenizer = WIDE.replace(model_kind="seq2seq"), Tokenizer.load(t5_like(tmp_path))
+    units, report = tokenise([record, bad], tokenizer, seq2seq)
+    assert len(units) == 1 and report.reasons == {"template: the last answer is not to be learned": 1}
+
+
 def test_raw_demonstration() -> None:
     record = Demonstration(id="1", messages=(text("a"), assistant("b")))
     ((row,),), _ = tokenise([record], BYTES, WIDE)

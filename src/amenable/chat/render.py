@@ -12,7 +12,7 @@ Raw text (role "text", or an empty prompt) stands outside any template: bos, pre
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from importlib import resources
 from typing import NamedTuple
 
@@ -35,9 +35,11 @@ def render(
     *,
     roles: Sequence[Role] = ("assistant",),
     last_only: bool = False,
+    but: Collection[int] = (),
 ) -> Rendered:
     """A whole conversation; the turns of `roles` (or only the last of them) are trained with their stop tokens.
 
+    but: places of turns that are not trained all the same.
     For roles other than the assistant's the template's header of the turn is trained as well.
     Raises TemplateError where turns cannot be told apart.
 
@@ -53,8 +55,9 @@ def render(
     ids, starts = _encode_chat(messages, tokenizer, generation_prompt=False)
     trained = [False] * len(ids)
     for i in turns[-1:] if last_only else turns:
-        start, stop = _turn_span(messages, i, ids, starts, tokenizer)
-        trained[start:stop] = [True] * (stop - start)
+        if i not in but:
+            start, stop = _turn_span(messages, i, ids, starts, tokenizer)
+            trained[start:stop] = [True] * (stop - start)
     return Rendered(ids=tuple(ids), trained=tuple(trained))
 
 

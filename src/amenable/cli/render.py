@@ -43,7 +43,7 @@ def _rows(record: AnyRecord, tokenizer: Tokenizer) -> Iterator[tuple[str, Render
 
     match record:
         case Demonstration():
-            yield record.id, render.render(record.messages, tokenizer)
+            yield record.id, render.render(record.messages, tokenizer, but=record.meta.get("unlearned", ()))
         case Document():
             yield record.id, render.render((text(record.text),), tokenizer)
         case Prompt():

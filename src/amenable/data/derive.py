@@ -35,11 +35,12 @@ def derive(record: AnyRecord, kind: str) -> Iterator[AnyRecord]:
 def _prompts(record: AnyRecord) -> Iterator[AnyRecord]:
     if isinstance(record, Demonstration):
         *messages, answer = record.messages  # meta.answers: all that the set's makers accept, if there are several
+        known = () if len(messages) in record.meta.get("unlearned", ()) else (answer.content,)
         yield Prompt(
             id=record.id,
             messages=tuple(messages),
             task=record.task,
-            references=tuple(record.meta.get("answers", ())) or (answer.content,),
+            references=tuple(record.meta.get("answers", ())) or known,
             source=record.source,
             split=record.split,
             meta=record.meta,

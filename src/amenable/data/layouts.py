@@ -18,7 +18,7 @@ from amenable.data import exports, judged, labelling_tools
 from amenable.data.derive import SOURCES
 from amenable.data.rejects import BadRow
 from amenable.data.row_fields import Fields, about, asked, led_by_system, question, task
-from amenable.data.turns import messages_of, missing, text_of
+from amenable.data.turns import messages_of, missing, text_of, unlearned
 from amenable.errors import DataError, nearest
 from amenable.splitting import side_named
 from amenable.types import (
@@ -141,7 +141,10 @@ def _own(row: Fields, kind: str) -> Iterator[AnyRecord]:
             given["prompt"] = []
         for name in ("messages", "prompt"):  # chat interfaces write parts, other names of roles and further fields
             if isinstance(given.get(name), list) and all(isinstance(turn, Mapping) for turn in given[name]):
-                given[name] = [{"role": m.role, "content": m.content} for m in messages_of(given[name], name)]
+                turns = messages_of(given[name], name)
+                if kind == "demonstrations" and (known := unlearned(given[name], turns)):
+                    given["meta"] = {**(given.get("meta") or {}), **known}
+                given[name] = [{"role": m.role, "content": m.content} for m in turns]
         yield msgspec.convert({"id": "", **given}, KINDS[kind], strict=False)  # type: ignore[misc]
     except (msgspec.DecodeError, RecursionError) as error:  # ValidationError is a DecodeError
         raise BadRow(str(error)) from error
@@ -165,7 +168,10 @@ def _conversation_kinds(name: str) -> Callable[[Fields], frozenset[str]]:
 def _conversation(name: str) -> Callable[[Fields, str], Iterator[AnyRecord]]:
     def convert(row: Fields, kind: str) -> Iterator[AnyRecord]:
         turns = led_by_system(row, messages_of(row[name], name))
-        yield KINDS[kind](messages=turns, task=task(row), **about(row))  # type: ignore[misc]
+        if kind == "demonstrations":
+            yield Demonstration(messages=turns, task=task(row), meta=unlearned(row[name], turns), **about(row))
+        else:
+            yield Prompt(messages=turns, task=task(row), **about(row))
 
     return convert
 

@@ -309,12 +309,16 @@ class _Maker:
                 raise TypeError(f"{type(record).__name__} makes no training rows here")
 
     def _demonstration(self, record: Demonstration) -> Row:
+        unlearned = record.meta.get("unlearned", ())
         if self.settings.model_kind == "seq2seq":
             *before, last = record.messages
+            if len(before) in unlearned:
+                raise TemplateError("the last answer is not to be learned", where=record.id)
             if last.role != "assistant":
                 raise TemplateError("the conversation does not end with the assistant", where=record.id)
             return self._response(tuple(before), last.content, record, {})
-        rendered = render(record.messages, self.tokenizer, last_only=self.settings.train_on == "last")
+        last_only = self.settings.train_on == "last"
+        rendered = render(record.messages, self.tokenizer, last_only=last_only, but=unlearned)
         return _row(rendered, {}, record)
 
     def _response(self, prompt: Messages, text: str, record: AnyRecord, columns: Mapping[str, Column]) -> Row:

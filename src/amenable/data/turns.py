@@ -65,6 +65,22 @@ def _message(item: Any) -> Message:
     return Message(role=_ROLES[str(role).lower()], content=content_text(content))
 
 
+def unlearned(turns: Any, messages: Messages) -> dict[str, Any]:
+    """Demonstration.meta: {"unlearned": places of the answers that are not to be learned}, those of weight 0 or train false.
+
+    >>> said = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "What?", "weight": 0}]
+    >>> unlearned(said, messages_of(said))
+    {'unlearned': [1]}
+    """
+    before = len(messages) - len(turns)  # a system text, if the row has it beside its turns
+    places = [
+        n
+        for n, turn in enumerate(turns, before)
+        if messages[n].role == "assistant" and (turn.get("weight") == 0 or turn.get("train") is False)
+    ]
+    return {"unlearned": places} if places else {}
+
+
 def content_text(content: Any) -> str:
     """Message content as text: itself, or its text parts joined. Raises BadRow for images and sounds."""
     if isinstance(content, str):
