@@ -697,3 +697,34 @@ def test_no_json_row_whatsoever_gives_anything_but_records_and_data_errors(
         list(read(path, kind, rejects=Rejects(limit_share=1.0)))
     except DataError as error:
         assert str(error)
+
+
+@pytest.mark.parametrize("pattern", ["", "/*/*", "/**/*"])
+def test_files_of_a_folder_are_of_the_sides_that_they_are_named_for(tmp_path: Path, pattern: str) -> None:
+    names = {"data/train_sft-00000-of-00002.jsonl": "train", "data/test-00000-of-00001.jsonl.gz": "test",
+             "data/validation.jsonl": "validation", "data/more.jsonl": None}  # fmt: skip
+
+    def write(*left_out: str) -> dict[str, Any]:
+        folder = tmp_path / str(len(left_out))
+        for name in names.keys() - set(left_out):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            line = json.dumps({"prompt": name, "completion": "a"}).encode()
+            (folder / name).write_bytes(gzip.compress(line) if name.endswith("gz") else line)
+        spec = f"{folder}{pattern}"
+        return {r.messages[0].content: r.split for r in load(spec, "demonstrations").records}
+
+    train, test, validation, more = names
+    assert write() == names
+    assert write(validation) == {train: None, test: "test", more: None}  # a share of what is for training is held out
+    assert write(train, validation) == {test: None, more: None}  # as one who names that file alone
+    assert {e.split for e in read_examples(f"{tmp_path}/0{pattern}", "target", columns={}, rejects=Rejects())} == {
+        "train", "test", "validation", None
+    }  # fmt: skip
+
+
+def test_running_texts_are_of_a_side_if_that_is_all_their_name_says(tmp_path: Path) -> None:
+    for name in ("train", "test", "training-dogs", "test-drives"):
+        (tmp_path / f"{name}.txt").write_text(name)
+    assert {d.text: d.split for d in load(str(tmp_path), "documents").records} == {
+        "train": None, "test": "test", "training-dogs": None, "test-drives": None
+    }  # fmt: skip

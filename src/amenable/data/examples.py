@@ -16,10 +16,11 @@ import hashlib
 import math
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import chain, islice
+from pathlib import Path
 from typing import Any, Literal
 
 from amenable.data.formats import Limits, Row, is_saved_dataset, rows, saved_dataset_rows
-from amenable.data.read import Watched, files_of
+from amenable.data.read import Watched, file_sides, files_of, on_side
 from amenable.data.registry.entries import names as public_names
 from amenable.data.rejects import BadRow, Rejects, Where
 from amenable.data.row_fields import asked
@@ -178,12 +179,17 @@ def _names(task: Task, column: str, columns: Mapping[str, str]) -> tuple[str, ..
 
 def _tables(spec: str, rejects: Rejects, structures: Collection[str]) -> Iterator[tuple[str, Iterator[Row]]]:
     """The rows of each file, or of a saved dataset, with its place."""
-    for path in paths_of(spec):
+    paths = paths_of(spec)
+    files: list[Path] = []
+    for path in paths:
         if path.is_dir() and is_saved_dataset(path):
             yield str(path), saved_dataset_rows(path, rejects)
-            continue
-        for file in files_of(path, rejects):
-            yield str(file), rows(file, rejects, limits=Limits(), lines_of_text=True, structures=structures)
+        else:
+            files += files_of(path, rejects)
+    sides = file_sides(files, paths[0] if len(paths) == 1 else None)
+    for file in files:
+        found = rows(file, rejects, limits=Limits(), lines_of_text=True, structures=structures)
+        yield str(file), on_side(found, sides.get(file))
 
 
 def _check_named(row: dict[str, Any] | str, task: Task, columns: Mapping[str, str], where: str) -> None:

@@ -33,7 +33,8 @@ from amenable.data.layouts import LAYOUTS, Layout, kinds_of, recognise
 from amenable.data.rejects import BadRow, Rejects, Where
 from amenable.data.validate import problem
 from amenable.errors import DataError, nearest
-from amenable.types import KINDS, AnyRecord
+from amenable.splitting import side_named
+from amenable.types import KINDS, AnyRecord, Split
 
 _SAMPLE_ROWS = 20
 """Rows that are looked at to recognise a file's layout."""
@@ -119,6 +120,28 @@ def files_of(path: Path, rejects: Rejects) -> list[Path]:
     return found
 
 
+def file_sides(files: Sequence[Path], root: Path | None = None) -> dict[Path, Split]:
+    """The sides of files that are parts of one set, by their names or folders below `root`: data/test-00000-of-00001.parquet.
+
+    None where no file is named for training. Where none is named for validation, those for training are not of its side
+    alone: a share of them is held out, as of any file.
+    """
+    sides: dict[Path, Split] = {}
+    for file in files:
+        below = root is not None and file.is_relative_to(root)
+        for name in reversed(file.relative_to(root).parts if below and root is not None else (file.name,)):
+            plain = (
+                suffix_of(file) in ROW_SUFFIXES or name.split(".")[0].isalpha()
+            )  # a text may be called test-drive.txt
+            if plain and (side := side_named(name)) is not None:
+                sides[file] = side
+                break
+    named = set(sides.values())
+    if "train" not in named:
+        return {}
+    return sides if "validation" in named else {file: side for file, side in sides.items() if side != "train"}
+
+
 def _below(root: Path, rejects: Rejects) -> list[Path]:
     """All that is in a folder and no folder, in order of name. Links to folders are followed, each folder once."""
     found, seen = [], set()
@@ -134,20 +157,27 @@ def _below(root: Path, rejects: Rejects) -> list[Path]:
 def _found(
     paths: Sequence[Path], kind: str, layout: str | None, rejects: Rejects, limits: Limits
 ) -> Iterator[tuple[Where, AnyRecord]]:
-    files = []
+    files: list[Path] = []
     for path in paths:
         if path.is_dir() and is_saved_dataset(path):
             yield from _convert(saved_dataset_rows(path, rejects), kind, layout, rejects, str(path))
         else:
             files += files_of(path, rejects)
+    sides = file_sides(files, paths[0] if len(paths) == 1 else None)
     for file in files:
         try:
             found = rows(file, rejects, limits=limits, lines_of_text=kind != "documents")
+            found = on_side(found, sides.get(file))
             yield from _convert(found, kind, layout, rejects, str(file))
         except DataError as error:
             if len(files) == 1 or error.what != EMPTY:
                 raise
             rejects.add(Where(str(file), 0), error.what)
+
+
+def on_side(found: Iterator[Row], side: Split | None) -> Iterator[Row]:
+    """The rows, of the side that their file is, where it is of one and they are of none."""
+    return found if side is None else (row._replace(split=row.split or side) for row in found)
 
 
 def _convert(
