@@ -18,7 +18,7 @@ from amenable.data import exports, judged, labelling_tools
 from amenable.data.derive import SOURCES
 from amenable.data.rejects import BadRow
 from amenable.data.row_fields import Fields, about, asked, led_by_system, question, task
-from amenable.data.turns import messages_of, missing, text_of, unlearned
+from amenable.data.turns import messages_of, missing, text_of, turns_of, unlearned
 from amenable.errors import DataError, nearest
 from amenable.splitting import side_named
 from amenable.types import (
@@ -155,11 +155,11 @@ def _own(row: Fields, kind: str) -> Iterator[AnyRecord]:
 
 def _conversation_kinds(name: str) -> Callable[[Fields], frozenset[str]]:
     def kinds(row: Fields) -> frozenset[str]:
-        turns = row.get(name)
+        turns = turns_of(row.get(name))
         if not isinstance(turns, list) or not all(isinstance(t, Mapping) for t in turns):
             return frozenset()
         last = turns[-1] if turns else {}
-        asks = last.get("role", last.get("from")) in ("user", "human", "prompter")
+        asks = str(last.get("role", last.get("from"))).lower() in ("user", "human", "prompter")
         return frozenset({"prompts" if asks else "demonstrations"})
 
     return kinds
@@ -167,9 +167,10 @@ def _conversation_kinds(name: str) -> Callable[[Fields], frozenset[str]]:
 
 def _conversation(name: str) -> Callable[[Fields, str], Iterator[AnyRecord]]:
     def convert(row: Fields, kind: str) -> Iterator[AnyRecord]:
-        turns = led_by_system(row, messages_of(row[name], name))
+        said = turns_of(row[name])
+        turns = led_by_system(row, messages_of(said, name))
         if kind == "demonstrations":
-            yield Demonstration(messages=turns, task=task(row), meta=unlearned(row[name], turns), **about(row))
+            yield Demonstration(messages=turns, task=task(row), meta=unlearned(said, turns), **about(row))
         else:
             yield Prompt(messages=turns, task=task(row), **about(row))
 
@@ -259,10 +260,17 @@ LAYOUTS: tuple[Layout, ...] = (
     Layout("ranking", "prompt, responses, ranking/ranks", judged.ranking_kinds, judged.ranking),
     Layout(
         "sharegpt",
-        "conversations with from, value",
+        "conversations with from, value, or of texts by turns",
         _conversation_kinds("conversations"),
         _conversation("conversations"),
     ),
+    Layout(
+        "conversation",
+        "conversation with role, content, or input, output",
+        _conversation_kinds("conversation"),
+        _conversation("conversation"),
+    ),
+    Layout("gemini", "contents with role, parts", _conversation_kinds("contents"), _conversation("contents")),
     Layout("messages", "messages with role, content", _conversation_kinds("messages"), _conversation("messages")),
     Layout("rating", "prompt, response/completion, rating/score", judged.rating_kinds, judged.rating),
     Layout(

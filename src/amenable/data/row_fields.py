@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from amenable.data.rejects import BadRow
-from amenable.data.turns import messages_of, missing, text_of
+from amenable.data.turns import content_text, messages_of, missing, text_of
 from amenable.splitting import side_named
 from amenable.types import Message, Messages, assistant, user
 
@@ -20,6 +20,7 @@ def about(row: Fields) -> dict[str, Any]:
     return {"id": "", "split": side_named(row.get("split")), **found}
 
 
+_SYSTEM = ("system", "system_prompt", "systemInstruction", "system_instruction")
 _QUESTIONS = ("prompt", "instruction", "question")
 
 
@@ -68,10 +69,18 @@ def _holds(question: str, text: str) -> bool:
 
 def led_by_system(row: Fields, turns: Messages) -> Messages:
     """The turns behind the row's system text, if it has one and they do not begin with one themselves."""
-    system = next((text for n in ("system", "system_prompt") if (text := beside(row.get(n), n))), None)
+    system = next((text for n in _SYSTEM if (text := _system_text(row.get(n), n))), None)
     if system is None or not turns or turns[0].role in ("system", "text"):
         return turns
     return (Message(role="system", content=system), *turns)
+
+
+def _system_text(value: Any, name: str) -> str:
+    """A system text as `beside` takes it, or as the parts of a message ({"parts": [{"text": ...}]})."""
+    parts = value.get("parts") if isinstance(value, Mapping) else value
+    if isinstance(parts, list) and parts and all(isinstance(part, Mapping) for part in parts):
+        return content_text(parts)
+    return beside(parts, name)
 
 
 def _earlier(history: Any) -> Messages:

@@ -18,10 +18,14 @@ _ROLES: dict[str, Role] = {
     "gpt": "assistant",
     "chatgpt": "assistant",
     "bot": "assistant",
+    "chatbot": "assistant",
+    "ai": "assistant",
     "model": "assistant",
     "system": "system",
+    "developer": "system",
     "text": "text",
 }
+_TOOLS = {"tool", "tool_call", "tool_response", "function", "function_call", "observation", "ipython"}
 _TURN = re.compile(r"\n\n(Human|Assistant):[ \t]?")
 
 
@@ -54,10 +58,28 @@ def messages_of(value: Any, name: str = "messages") -> Messages:
     return tuple(_message(item) for item in value)
 
 
+def turns_of(conversation: Any) -> Any:
+    """The turns of a conversation as messages_of takes them, where it is texts by turns, or pairs of input and output.
+
+    >>> turns_of(["Hi", "Hello"]) == turns_of([{"input": "Hi", "output": "Hello"}])
+    True
+    """
+    if not isinstance(conversation, list) or not conversation:
+        return conversation
+    if all(isinstance(turn, Mapping) and turn.keys() == {"input", "output"} for turn in conversation):
+        conversation = [said for pair in conversation for said in (pair["input"], pair["output"])]
+    elif not all(isinstance(said, str) for said in conversation):
+        return conversation
+    return [{"role": ("user", "assistant")[n % 2], "content": said} for n, said in enumerate(conversation)]
+
+
 def _message(item: Any) -> Message:
     if not isinstance(item, Mapping):
         raise BadRow(f"a message must be an object, not {type(item).__name__}")
-    role, content = item.get("role", item.get("from")), item.get("content", item.get("value"))
+    role = item.get("role", item.get("from"))
+    content = next((item[name] for name in ("content", "value", "parts") if name in item), None)
+    if item.get("tool_calls") or item.get("function_call") or str(role).lower() in _TOOLS:
+        raise BadRow("a message calls a tool or is what one gave, and only texts are learned here")
     if role is None or content is None:
         raise BadRow("a message has no role or no content")
     if str(role).lower() not in _ROLES:
