@@ -262,6 +262,8 @@ PROBES: tuple[dict[str, Any], ...] = (
     {"data": {"prompt": ""}, "annotations": []},
     {"prompt": "", "chosen": "", "rejected": ""},
     {"prompt": "", "responses": [], "ranking": []},
+    {"response_1": "", "response_2": "", "preference_strength": 1},
+    {"prompt": "", "answers": [{"answer": "", "rank": 1}]},
     {"conversations": [{"from": "human", "value": ""}]},
     {"conversations": [{"from": "gpt", "value": ""}]},
     {"conversation": [{"role": "user", "content": ""}]},

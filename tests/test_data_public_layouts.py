@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from amenable.data.rejects import Rejects
+from amenable.errors import DataError
 from tests.test_data_layouts import HELLO, HI, TURN, rows, talk
 
 # --- conversations
@@ -75,3 +76,123 @@ def test_tools_are_refused_by_name(tmp_path: Path, turn: dict[str, Any]) -> None
     good = {"messages": [*HI, HELLO], "tools": []}
     assert len(rows(tmp_path, "demonstrations", good, {**good, "messages": [*HI, turn, HELLO]}, rejects=rejects)) == 1
     assert rejects.first[0].reason == "a message calls a tool or is what one gave, and only texts are learned here"
+
+
+# --- what people judged
+
+
+def said(text: str) -> list[dict[str, str]]:
+    return [{"role": "assistant", "content": text}]
+
+
+SAYS = {"response_1": "A", "response_2": "B"}
+SHP = {"history": "Hi", "human_ref_A": "A", "human_ref_B": "B", "score_A": 3, "score_B": 9}
+SAFE = {"prompt": "Hi", "response_0": "A", "response_1": "B", "safer_response_id": 0, "is_response_0_safe": True}
+STEER3 = {"domain": "code", "context": HI, "response1": "A", "response2": "B"}
+WEBGPT = {"question": {"dataset": "eli5", "id": "1", "full_text": "Hi"}, "answer_0": "A", "answer_1": "B"}
+FARM = {"instruction": "Hi", "input": "", "output_1": "A", "output_2": "B"}
+ARENA = {"model_a": "x", "model_b": "y", "conversation_a": [*HI, *said("A")], "conversation_b": [*HI, *said("B")]}
+BENCH = {
+    "conversation_a": [*HI, *said("A"), {"role": "user", "content": "Why?"}, *said("So.")],
+    "conversation_b": [*HI, *said("B"), {"role": "user", "content": "Why?"}, *said("Oh.")],
+    "turn": 1,
+}
+TABLE = {"prompt": '["Hi"]', "response_a": '["A"]', "response_b": '["B"]'}
+VERTEX = {"input_text": "Hi", "candidate_0": "A", "candidate_1": "B"}
+
+
+@pytest.mark.parametrize(
+    "row, tiers, margin",
+    [
+        ({**SHP, "labels": 1}, (0, 1), None),
+        ({**SHP, "labels": 0}, (1, 0), None),
+        ({**SAFE, "better_response_id": 0}, (0, 1), None),
+        ({**SAFE, "better_response_id": 1}, (1, 0), None),
+        ({"prompt": "Hi", **SAYS, "preference_strength": -3}, (0, 1), 3.0),
+        ({"prompt": "Hi", **SAYS, "preference_strength": 1}, (1, 0), 1.0),
+        ({"prompt": "Hi", **SAYS, "preference_strength": 0}, (0, 0), None),
+        ({**STEER3, "overall_preference": 2}, (1, 0), 2.0),
+        ({**WEBGPT, "score_0": 0.5, "score_1": -0.5}, (0, 1), None),
+        ({**WEBGPT, "score_0": 0.0, "score_1": 0.0}, (0, 0), None),
+        ({**FARM, "preference": 2}, (1, 0), None),
+        ({**ARENA, "winner": "model_a"}, (0, 1), None),
+        ({**ARENA, "winner": "model_b", "turn": 1}, (1, 0), None),
+        ({**ARENA, "winner": "tie (bothbad)"}, (0, 0), None),
+        ({**BENCH, "winner": "model_b"}, (1, 0), None),
+        ({**TABLE, "winner_model_a": 1, "winner_model_b": 0, "winner_tie": 0}, (0, 1), None),
+        ({**TABLE, "winner_model_a": "0", "winner_model_b": "0", "winner_tie": "1"}, (0, 0), None),
+        ({"prompt": "Hi", "response_a": "A", "response_b": "B", "winner": "model_b"}, (1, 0), None),
+        ({**VERTEX, "choice": 1}, (1, 0), None),
+        ({"input": {"messages": HI}, "preferred_output": said("A"), "non_preferred_output": said("B")}, (0, 1), None),
+        ({"prompt": "Hi", "answers": [{"answer": "A", "rank": 2.0}, {"answer": "B", "rank": 1.0}], "source": ["x", "y"]}, (1, 0), None),
+        ({"question": "Hi", "answers": [{"text": "A", "pm_score": 3}, {"text": "B", "pm_score": 3}]}, (0, 0), None),
+        ({"instruction": "Hi", "completions": [{"response": "A", "overall_score": 8.5}, {"response": "B", "overall_score": 9}]}, (1, 0), None),
+    ],
+)  # fmt: skip
+def test_verdicts_of_public_sets_are_read_the_right_way_round(
+    tmp_path: Path, row: dict[str, Any], tiers: tuple[int, int], margin: float | None
+) -> None:
+    (ranking,) = rows(tmp_path, "rankings", row)
+    assert (talk(ranking.prompt), ranking.responses, ranking.tiers) == (TURN[:1], ("A", "B"), tiers)
+    if tiers == (0, 0):
+        with pytest.raises(DataError, match="1 rows hold no comparisons"):
+            rows(tmp_path, "comparisons", row)
+        return
+    (found,) = rows(tmp_path, "comparisons", row)
+    assert (found.chosen, found.rejected) == (("A", "B") if tiers == (0, 1) else ("B", "A"))
+    assert found.margin == margin
+
+
+def test_posts_to_be_summarised_are_worded_as_in_the_paper(tmp_path: Path) -> None:
+    info = {"id": "t3_1", "post": "I am sad.", "title": "Sad", "subreddit": "advice", "article": None}
+    row = {"info": info, "summaries": [{"text": " A"}, {"text": " B"}], "choice": 1, "worker": "w", "split": "valid1"}
+    (found,) = rows(tmp_path, "comparisons", row)
+    assert talk(found.prompt) == ["user: SUBREDDIT: r/advice\n\nTITLE: Sad\n\nPOST: I am sad.\n\nTL;DR:"]
+    assert (found.chosen, found.rejected) == (" B", " A")
+
+
+@pytest.mark.parametrize(
+    "row, reason",
+    [
+        ({**SAFE, "better_response_id": 2}, "the verdict is 2, neither 0 nor 1"),
+        ({"prompt": "Hi", **SAYS, "preference_strength": None}, "the verdict is None, no number"),
+        ({**ARENA, "winner": "model_c"}, "the winner is 'model_c', neither model_a, model_b nor a tie"),
+        ({**BENCH, "winner": "model_a", "turn": 2}, "the two conversations differ before the last turn"),
+        ({**TABLE, "response_b": '["B", "C"]', "winner_model_a": 1, "winner_model_b": 0}, "the prompt has 1 turns, and the responses do not"),
+        ({"prompt": "Hi", "answers": [{"answer": "A", "rank": 1}]}, "there is one answer in answers, and a ranking needs two"),
+    ],
+)  # fmt: skip
+def test_verdicts_that_say_nothing_are_bad_rows(tmp_path: Path, row: dict[str, Any], reason: str) -> None:
+    rejects = Rejects(limit_share=1.0)
+    with pytest.raises(DataError, match="no row to use"):
+        rows(tmp_path, "rankings", row, rejects=rejects)
+    assert rejects.first[0].reason == reason
+
+
+@pytest.mark.parametrize(
+    "asks",
+    [
+        {"conversations": [{"from": "system", "value": "Be kind."}, {"from": "human", "value": "Hi"}]},
+        {"messages": [{"role": "system", "content": "Be kind."}, *HI]},
+        {"conversation": HI, "system": "Be kind."},
+    ],
+)
+def test_chosen_and_rejected_may_be_one_message_each(tmp_path: Path, asks: dict[str, Any]) -> None:
+    (found,) = rows(
+        tmp_path, "comparisons", {**asks, "chosen": {"from": "gpt", "value": "A"}, "rejected": said("B")[0]}
+    )
+    assert (talk(found.prompt), found.chosen, found.rejected) == ([KIND, TURN[0]], "A", "B")
+
+
+def test_a_dialogue_without_its_last_answer_says_so(tmp_path: Path) -> None:
+    rejects = Rejects(limit_share=1.0)
+    row = {"chosen": "\n\nHuman: Hi\n\nAssistant: A", "rejected": "\n\nHuman: Hi\n\nAssistant:"}
+    with pytest.raises(DataError):
+        rows(tmp_path, "comparisons", row, rejects=rejects)
+    assert rejects.first[0].reason == "a dialogue does not end with the assistant"
+
+
+def test_a_prompt_with_figures_about_it_is_its_text(tmp_path: Path) -> None:
+    row = {"prompt": {"text": "He said", "toxicity": 0.3}, "continuation": {"text": " no"}, "challenging": False}
+    (found,) = rows(tmp_path, "prompts", row)  # RealToxicityPrompts
+    assert talk(found.messages) == ["user: He said"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from amenable.data import exports
@@ -23,23 +23,27 @@ def hh_kinds(row: Fields) -> frozenset[str]:
 def hh(row: Fields, kind: str) -> Iterator[AnyRecord]:
     """Two whole dialogues that must differ in the last turn only."""
     chosen, rejected = dialogue(row["chosen"]), dialogue(row["rejected"])
-    if chosen[:-1] != rejected[:-1]:
-        raise BadRow("the two dialogues differ before the last turn")
     if chosen[-1].role != "assistant" or rejected[-1].role != "assistant":
         raise BadRow("a dialogue does not end with the assistant")
+    if chosen[:-1] != rejected[:-1]:
+        raise BadRow("the two dialogues differ before the last turn")
     yield Comparison(prompt=chosen[:-1], chosen=chosen[-1].content, rejected=rejected[-1].content, **about(row))
 
 
+_CONVERSATIONS = ("input", "conversations", "messages", "conversation")
+"""What a row of `preference` asks, where it has no question: LLaMA-Factory and axolotl have the conversation so far."""
+
+
 def preference(row: Fields, kind: str) -> Iterator[AnyRecord]:
-    """chosen and rejected as texts, as lists of messages that may repeat the prompt, or as dialogues that must."""
-    prompt = asked(row, question(row) or ("input" if "input" in row else None))
+    """chosen and rejected as texts, as a message, as lists of messages that may repeat the prompt, or as dialogues that must."""
+    prompt = asked(row, question(row) or next((name for name in _CONVERSATIONS if name in row), None))
     sides = []
     whole = is_dialogue(row["chosen"]) and is_dialogue(row["rejected"])
     for name in ("chosen", "rejected"):
         if isinstance(row[name], str) and not whole:
             sides.append((prompt, row[name]))
             continue
-        turns = messages_of(row[name], name)
+        turns = messages_of([row[name]] if isinstance(row[name], Mapping) else row[name], name)
         if not turns or turns[-1].role != "assistant":
             raise BadRow(f"{name} does not end with the assistant")
         before = led_by_system(row, turns[:-1])
@@ -79,6 +83,51 @@ def ranking(row: Fields, kind: str) -> Iterator[AnyRecord]:
         tiers = dense_tiers([_number(r, "a rank") for r in ranks])
     prompt = asked(row, question(row))
     yield Ranking(prompt=prompt, responses=tuple(text_of(t, "a response") for t in texts), tiers=tiers, **about(row))
+
+
+_ANSWERS = ("answers", "completions", "responses", "responses_and_scores")
+_SAID = ("answer", "response", "completion", "text")
+_SCORES = ("overall_score", "pm_score", "score")
+
+
+def answers_kinds(row: Fields) -> frozenset[str]:
+    """Rankings, if the row has answers that each bring their rank or score."""
+    return frozenset({"rankings"}) if _asks(row) and _answers(row) else frozenset()
+
+
+def _answers(row: Fields) -> tuple[str, str, str] | None:
+    """The columns: of the answers, and in each of its text, and of its rank or score."""
+    for name in _ANSWERS:
+        given = row.get(name)
+        if isinstance(given, list) and given and isinstance(given[0], Mapping):
+            text = next((key for key in _SAID if key in given[0]), None)
+            order = next((key for key in ("rank", *_SCORES) if key in given[0]), None)
+            if text and order:
+                return name, text, order
+    return None
+
+
+def _asks(row: Fields) -> str | None:
+    return question(row) or next((name for name in ("user_input", "contents") if name in row), None)
+
+
+def answers(row: Fields, kind: str) -> Iterator[AnyRecord]:
+    """Answers as objects with a rank, 1 the best (Nectar), or a score, the highest the best (UltraFeedback, stack exchange)."""
+    columns = _answers(row)
+    assert columns is not None
+    name, text, order = columns
+    prompt = asked(row, _asks(row))
+    if len(row[name]) < 2:
+        raise BadRow(f"there is one answer in {name}, and a ranking needs two")
+    orders = [_number(answer[order], f"the {order}") for answer in row[name]]
+    tiers = dense_tiers(orders if order == "rank" else [-number for number in orders])
+    responses = tuple(_one_text(answer[text], text) for answer in row[name])
+    yield Ranking(prompt=prompt, responses=responses, tiers=tiers, **about(row))
+
+
+def _one_text(said: Any, name: str) -> str:
+    """A text, or one message."""
+    return messages_of([said], name)[0].content if isinstance(said, Mapping) else text_of(said, name)
 
 
 def _tiers_by_order(order: Any, names: list[Any]) -> tuple[int, ...]:

@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from amenable.data import exports, judged, labelling_tools
+from amenable.data import exports, judged, labelling_tools, pairs
 from amenable.data.derive import SOURCES
 from amenable.data.rejects import BadRow
 from amenable.data.row_fields import Fields, about, asked, led_by_system, question, task
@@ -258,6 +258,15 @@ LAYOUTS: tuple[Layout, ...] = (
         "preference", "prompt, chosen, rejected", _when("chosen", "rejected", gives="comparisons"), judged.preference
     ),
     Layout("ranking", "prompt, responses, ranking/ranks", judged.ranking_kinds, judged.ranking),
+    Layout(
+        "pair",
+        "two responses and which is better, as in SHP, PKU-SafeRLHF, HelpSteer2 and 3, WebGPT, Chatbot Arena",
+        pairs.pair_kinds,
+        pairs.pair,
+    ),
+    Layout(
+        "answers", "prompt, answers/completions with text and rank/score each", judged.answers_kinds, judged.answers
+    ),
     Layout(
         "sharegpt",
         "conversations with from, value, or of texts by turns",

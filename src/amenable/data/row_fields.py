@@ -16,7 +16,10 @@ Fields = Mapping[str, Any]
 
 def about(row: Fields) -> dict[str, Any]:
     """What rows of any layout may say of themselves: id, source, task, split."""
-    found = {name: text_of(row[name], name) for name in ("id", "source") if not missing(row.get(name))}
+    given = {name: row[name] for name in ("id", "source") if not missing(row.get(name))}
+    if isinstance(given.get("source"), list):
+        given["source"] = ", ".join(text_of(one, "source") for one in given["source"])
+    found = {name: text_of(value, name) for name, value in given.items()}
     return {"id": "", "split": side_named(row.get("split")), **found}
 
 
@@ -36,6 +39,8 @@ def asked(row: Fields, name: str | None) -> Messages:
     if name is None or row[name] is None:
         return ()
     value = text_of(row[name], name) if isinstance(row[name], int | float) else row[name]
+    if isinstance(value, Mapping):  # a text with figures about it, as RealToxicityPrompts and WebGPT have it
+        value = next((value[part] for part in ("text", "full_text") if isinstance(value.get(part), str)), value)
     turns = messages_of(value, name)
     if isinstance(value, str) and len(turns) == 1 and turns[0].role == "user":
         said = turns[0].content
