@@ -9,7 +9,18 @@ import pytest
 
 from amenable.data.check import CheckReport, Finding, check
 from amenable.data.near import near_pairs
-from amenable.types import AnyRecord, Comparison, Demonstration, Document, Label, Prompt, Ranking, assistant, user
+from amenable.types import (
+    AnyRecord,
+    Comparison,
+    Demonstration,
+    Document,
+    Label,
+    Prompt,
+    Ranking,
+    Rating,
+    assistant,
+    user,
+)
 
 WORDS = [
     a + b
@@ -157,3 +168,14 @@ def test_50000_rows_are_checked_within_a_minute() -> None:
     start = time.process_time()
     check(records)
     assert time.process_time() - start < 60
+
+
+def test_ratings_far_from_an_end_of_their_scale_are_told_of() -> None:
+    def given(*scores: float, **scale: float) -> list[Rating]:
+        return [Rating(id=str(n), prompt=(), response=f"r{n}", score=s, **scale) for n, s in enumerate(scores * 20)]
+
+    told = check(given(1, 3, 5)).finding("rating scale")
+    assert told is not None and told.message.startswith("they lie in 1 to 5, and their scale is 1 to 7")
+    assert check(given(1, 3, 5, low=1, high=5)).finding("rating scale") is None
+    assert check(given(2, 6)).finding("rating scale") is None
+    assert check(given(1, 3, 5)[:49]).finding("rating scale") is None

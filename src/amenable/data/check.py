@@ -27,6 +27,7 @@ from amenable.types import (
 
 Severity = Literal["error", "warning", "info"]
 _NUM_EXAMPLES = 3
+_MANY_RATINGS = 50
 
 
 class Finding(Record, frozen=True):
@@ -77,6 +78,7 @@ def check(
         _cut(records),
         _lengths(records, tokenizer_length, context),
         _balance(records),
+        _scale(records),
         _longer(records),
         _characters(records),
         _private(records),
@@ -273,6 +275,21 @@ def _balance(records: Sequence[AnyRecord]) -> Iterator[Finding]:
         severity: Severity = "warning" if not 0.1 <= share <= 0.9 else "info"
         message = f"{name!r} is answered yes for {share:.1%} of {len(labels)}"
         yield Finding(name="label balance", severity=severity, count=sum(labels), share=share, message=message)
+
+
+def _scale(records: Sequence[AnyRecord]) -> Iterator[Finding]:
+    """Many ratings, and none near an end of their scale: perhaps it is another one, and nobody said so."""
+    by_scale: dict[tuple[float, float], list[float]] = defaultdict(list)
+    for r in records:
+        if isinstance(r, Rating):
+            by_scale[r.low, r.high].append(r.score)
+    for (low, high), scores in by_scale.items():
+        least, most = min(scores), max(scores)
+        if len(scores) >= _MANY_RATINGS and max(least - low, high - most) > (high - low) / 4:
+            message = (
+                f"they lie in {least:g} to {most:g}, and their scale is {low:g} to {high:g}: name it in low and high"
+            )
+            yield Finding(name="rating scale", severity="warning", count=len(scores), share=1.0, message=message)
 
 
 def _longer(records: Sequence[AnyRecord]) -> Iterator[Finding]:
