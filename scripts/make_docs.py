@@ -275,6 +275,7 @@ PROBES: tuple[dict[str, Any], ...] = (
     {"prompt": "", "response": "", "rating": 1},
     {"prompt": "", "completion": "", "label": True},
     {"prompt": "", "response": "", "label": True},
+    {"prompt": "", "response": "", "is_safe": True},
     {"instruction": "", "input": "", "output": ""},
     {"instruction": "", "response": ""},
     {"text": "", "label": 1},

@@ -196,3 +196,59 @@ def test_a_prompt_with_figures_about_it_is_its_text(tmp_path: Path) -> None:
     row = {"prompt": {"text": "He said", "toxicity": 0.3}, "continuation": {"text": " no"}, "challenging": False}
     (found,) = rows(tmp_path, "prompts", row)  # RealToxicityPrompts
     assert talk(found.messages) == ["user: He said"]
+
+
+@pytest.mark.parametrize(
+    "row, label, name",
+    [
+        ({"prompt": "Hi", "response": "A", "category": {"violence": True}, "is_safe": False}, False, "safe"),  # BeaverTails
+        ({"instruction": "Hi", "input": "", "output": "A", "kto_tag": True}, True, "good"),  # LLaMA-Factory
+        ({"conversations": [{"from": "human", "value": "Hi"}, {"from": "gpt", "value": "A"}], "kto_tag": False}, False, "good"),
+        ({"messages": [*HI, *said("A")], "label": False}, False, "good"),
+    ],
+)  # fmt: skip
+def test_answers_that_are_marked_are_labels(tmp_path: Path, row: dict[str, Any], label: bool, name: str) -> None:
+    (found,) = rows(tmp_path, "labels", row)
+    assert (talk(found.prompt), found.response, found.label, found.name) == (TURN[:1], "A", label, name)
+    if "label" not in row:  # which might name a subject as well
+        with pytest.raises(DataError, match=r"hold labels \(layout marked\), not demonstrations"):
+            rows(tmp_path, "demonstrations", row)
+
+
+def test_helpsteers_ratings_are_on_its_own_scale(tmp_path: Path) -> None:
+    row = {"prompt": "Hi", "response": "A", "helpfulness": 0, "correctness": 1, "coherence": 4, "verbosity": 2}
+    (found,) = rows(tmp_path, "ratings", row)
+    assert (found.score, found.low, found.high) == (0.0, 0.0, 4.0)
+
+
+# --- questions and answers
+
+
+@pytest.mark.parametrize(
+    "row, asked",
+    [
+        ({"inputs": "Hi", "targets": "Hello!", "task": "x"}, "Hi"),  # FLAN
+        ({"inputs": [1, 2], "inputs_pretokenized": "Hi", "targets": [3], "targets_pretokenized": "Hello!"}, "Hi"),  # P3
+        ({"task_name": "t", "definition": "Greet.", "inputs": "Hi", "targets": "Hello!"}, "Greet.\n\nHi"),  # Super-NaturalInstructions
+        ({"query": "Hi", "response": "Hello!", "type": "GSM_SV"}, "Hi"),  # MetaMathQA
+        ({"problem": "Hi", "solution": "Hello!", "level": "Level 5"}, "Hi"),  # MATH
+        ({"input_text": "Hi", "output_text": "Hello!"}, "Hi"),  # Vertex AI
+    ],
+)  # fmt: skip
+def test_questions_and_answers_by_their_public_names(tmp_path: Path, row: dict[str, Any], asked: str) -> None:
+    (found,) = rows(tmp_path, "demonstrations", row)
+    assert talk(found.messages) == [f"user: {asked}", TURN[1]]
+
+
+def test_a_solution_is_learned_and_the_answer_is_what_responses_are_compared_with(tmp_path: Path) -> None:
+    row = {"problem": "1 + 1?", "solution": "Two ones are 2.", "answer": 2}
+    (shown,), (prompt,) = rows(tmp_path, "demonstrations", row), rows(tmp_path, "prompts", row)
+    assert (shown.messages[-1].content, prompt.references) == ("Two ones are 2.", ("2",))
+
+
+def test_the_number_of_a_choice_is_not_learned_as_an_answer(tmp_path: Path) -> None:
+    rejects = Rejects(limit_share=1.0)
+    good = {"question": "Which?", "choices": ["red", "blue"], "answer": "blue"}
+    (found,) = rows(tmp_path, "demonstrations", good, {**good, "answer": 1}, {**good, "answer": "B"}, rejects=rejects)
+    assert talk(found.messages)[1] == "assistant: blue" and rejects.rejected == 2
+    assert rejects.first[0].reason.startswith("the answer is one of the choices by its number or letter")

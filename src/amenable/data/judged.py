@@ -163,14 +163,18 @@ def finegrained(row: Fields, kind: str) -> Iterator[AnyRecord]:
 # Ratings and labels ---------------------------------------------------------------------------------------------------
 
 
+_SCALES: dict[str, dict[str, float]] = {"rating": {}, "score": {}, "helpfulness": {"low": 0.0, "high": 4.0}}
+"""Columns of ratings, with the scale that theirs is if it is not the usual one: HelpSteer's goes from 0 to 4."""
+
+
 def rating_kinds(row: Fields) -> frozenset[str]:
-    fits = ("response" in row or "completion" in row) and ("rating" in row or "score" in row)
+    fits = ("response" in row or "completion" in row) and any(name in row for name in _SCALES)
     return frozenset({"ratings"}) if fits and question(row) else frozenset()
 
 
 def _response(row: Fields) -> str:
     """The response: a text, or one message of the assistant. Raises BadRow for more: which of them was judged?"""
-    name = "completion" if "completion" in row else "response"
+    name = next(name for name in ("completion", "response", "output") if name in row)
     if isinstance(row[name], list):
         turns = messages_of(row[name], name)
         if [turn.role for turn in turns] != ["assistant"]:
@@ -180,13 +184,13 @@ def _response(row: Fields) -> str:
 
 
 def rating(row: Fields, kind: str) -> Iterator[AnyRecord]:
-    bounds: dict[str, Any] = {
-        name: _number(row[name], name) for name in ("low", "high") if row.get(name) not in (None, "")
-    }
+    given = next(name for name in _SCALES if name in row)
+    bounds: dict[str, Any] = dict(_SCALES[given])
+    bounds |= {name: _number(row[name], name) for name in ("low", "high") if row.get(name) not in (None, "")}
     yield Rating(
         prompt=asked(row, question(row)),
         response=_response(row),
-        score=_number(row.get("rating", row.get("score")), "the rating"),
+        score=_number(row[given], "the rating"),
         **bounds,
         **about(row),
     )
@@ -231,6 +235,40 @@ def _label_key(value: Any) -> str:
 def response_label(row: Fields, kind: str) -> Iterator[AnyRecord]:
     answer, name = yes_no(row["label"])
     yield Label(prompt=asked(row, "prompt"), response=_response(row), label=answer, name=name, **about(row))
+
+
+_MARKS = {"kto_tag": "good", "is_safe": "safe"}
+"""Columns that say whether an answer is to be learned, and the question that they answer."""
+
+
+def marked(row: Fields) -> bool:
+    """Whether a row says of its answer that it is, or is not, one to learn from: such rows are no demonstrations."""
+    return any(name in row for name in _MARKS)
+
+
+def marked_kinds(row: Fields) -> frozenset[str]:
+    given = any(name in row for name in ("response", "completion", "output"))
+    told = marked(row) or isinstance(row.get("label"), bool)
+    fits = told and ((question(row) and given) or isinstance(_talk(row), list))
+    return frozenset({"labels"}) if fits else frozenset()
+
+
+def _talk(row: Fields) -> Any:
+    return next((row[name] for name in ("messages", "conversations") if name in row), None)
+
+
+def marked_response(row: Fields, kind: str) -> Iterator[AnyRecord]:
+    """An answer with its mark: LLaMA-Factory's kto_tag, BeaverTails's is_safe, or label true or false at a conversation."""
+    name = next(name for name in (*_MARKS, "label") if name in row)
+    answer, _ = yes_no(row[name])
+    if isinstance(_talk(row), list):
+        turns = led_by_system(row, messages_of(_talk(row)))
+        if not turns or turns[-1].role != "assistant":
+            raise BadRow("the conversation does not end with the assistant")
+        prompt, said = turns[:-1], turns[-1].content
+    else:
+        prompt, said = asked(row, question(row)), _response(row)
+    yield Label(prompt=prompt, response=said, label=answer, name=_MARKS.get(name, "good"), **about(row))
 
 
 def text_label_kinds(row: Fields) -> frozenset[str]:

@@ -155,7 +155,7 @@ def _own(row: Fields, kind: str) -> Iterator[AnyRecord]:
 
 def _conversation_kinds(name: str) -> Callable[[Fields], frozenset[str]]:
     def kinds(row: Fields) -> frozenset[str]:
-        turns = turns_of(row.get(name))
+        turns = None if judged.marked(row) else turns_of(row.get(name))
         if not isinstance(turns, list) or not all(isinstance(t, Mapping) for t in turns):
             return frozenset()
         last = turns[-1] if turns else {}
@@ -177,6 +177,11 @@ def _conversation(name: str) -> Callable[[Fields, str], Iterator[AnyRecord]]:
     return convert
 
 
+def _alpaca_kinds(answer: str) -> Callable[[Fields], frozenset[str]]:
+    fits = _when("instruction", answer, gives="demonstrations")
+    return lambda row: frozenset() if judged.marked(row) else fits(row)
+
+
 def _alpaca(row: Fields, kind: str) -> Iterator[AnyRecord]:
     output = row["output"] if "output" in row else row["response"]
     messages = (*(asked(row, "instruction") or (user(""),)), assistant(text_of(output, "output")))
@@ -187,6 +192,11 @@ _ANSWERS = {
     "prompt": ("completion", "response", "output", "answer"),
     "question": ("answer", "response"),
     "input": ("output", "target"),
+    "query": ("response", "answer"),
+    "problem": ("solution", "generated_solution", "answer"),
+    "inputs_pretokenized": ("targets_pretokenized",),
+    "inputs": ("targets",),
+    "input_text": ("output_text",),
 }
 
 
@@ -195,7 +205,8 @@ def _asked_answered(row: Fields) -> tuple[str, str] | None:
 
 
 def _answered_kinds(row: Fields) -> frozenset[str]:
-    return frozenset({"demonstrations"}) if _asked_answered(row) and "label" not in row else frozenset()
+    fits = _asked_answered(row) and "label" not in row and not judged.marked(row)
+    return frozenset({"demonstrations"}) if fits else frozenset()
 
 
 def _answered(row: Fields, kind: str) -> Iterator[AnyRecord]:
@@ -207,8 +218,20 @@ def _answered(row: Fields, kind: str) -> Iterator[AnyRecord]:
             raise BadRow(f"{names[1]} does not end with the assistant")
     else:
         turns = (assistant(text_of(row[names[1]], names[1])),)
+    if isinstance(row.get("choices"), list | Mapping) and not _is_choice(row[names[1]], row["choices"]):
+        raise BadRow(
+            "the answer is one of the choices by its number or letter: write what it says, and the choices into the question"
+        )
     messages = (*(asked(row, names[0]) or (user(""),)), *turns)
-    yield Demonstration(messages=messages, task=task(row), **about(row))
+    given = [row[name] for name in ("answer", "expected_answer") if isinstance(row.get(name), str | int | float)]
+    meta = (
+        {"answers": [text_of(given[0], "answer")]} if names[0] == "problem" and names[1] != "answer" and given else {}
+    )
+    yield Demonstration(messages=messages, task=task(row), meta=meta, **about(row))
+
+
+def _is_choice(answer: Any, choices: Any) -> bool:
+    return answer in (choices.get("text", ()) if isinstance(choices, Mapping) else choices)
 
 
 def _prompt_kinds(row: Fields) -> frozenset[str]:
@@ -281,7 +304,7 @@ LAYOUTS: tuple[Layout, ...] = (
     ),
     Layout("gemini", "contents with role, parts", _conversation_kinds("contents"), _conversation("contents")),
     Layout("messages", "messages with role, content", _conversation_kinds("messages"), _conversation("messages")),
-    Layout("rating", "prompt, response/completion, rating/score", judged.rating_kinds, judged.rating),
+    Layout("rating", "prompt, response/completion, rating/score/helpfulness", judged.rating_kinds, judged.rating),
     Layout(
         "response-label",
         "prompt, completion/response, label",
@@ -294,10 +317,21 @@ LAYOUTS: tuple[Layout, ...] = (
         _when("prompt", "response", "label", gives="labels"),
         judged.response_label,
     ),
-    Layout("alpaca", "instruction, input, output", _when("instruction", "output", gives="demonstrations"), _alpaca),
-    Layout("dolly", "instruction, response", _when("instruction", "response", gives="demonstrations"), _alpaca),
+    Layout(
+        "marked",
+        "prompt, response/output or conversations, kto_tag/is_safe/label",
+        judged.marked_kinds,
+        judged.marked_response,
+    ),
+    Layout("alpaca", "instruction, input, output", _alpaca_kinds("output"), _alpaca),
+    Layout("dolly", "instruction, response", _alpaca_kinds("response"), _alpaca),
     Layout("text-label", "text/sentence, label", judged.text_label_kinds, judged.text_label),
-    Layout("prompt-completion", "prompt/question/input, completion/response/answer/output", _answered_kinds, _answered),
+    Layout(
+        "prompt-completion",
+        "prompt/question/input/query/problem/inputs, completion/response/answer/output/solution/targets",
+        _answered_kinds,
+        _answered,
+    ),
     Layout("text", "text", _text_kinds, _text),
     Layout("prompt", "prompt/instruction/question", _prompt_kinds, _prompt),
 )

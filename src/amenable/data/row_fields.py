@@ -46,7 +46,8 @@ def asked(row: Fields, name: str | None) -> Messages:
         said = turns[0].content
         companions = ("context",) if name in ("prompt", "input") else ("input", "context")
         given = [g for g in (beside(row.get(c), c) for c in companions) if g and not _holds(said, g)]
-        parts = [part for part in (said, *given) if part]
+        task_text = beside(row.get("definition"), "definition") if name in ("input", "inputs") else ""
+        parts = [part for part in (task_text, said, *given) if part]
         turns = (*_earlier(row.get("history")), *([user("\n\n".join(parts))] if parts else []))
     return led_by_system(row, turns)
 
