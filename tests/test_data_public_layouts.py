@@ -252,3 +252,29 @@ def test_the_number_of_a_choice_is_not_learned_as_an_answer(tmp_path: Path) -> N
     (found,) = rows(tmp_path, "demonstrations", good, {**good, "answer": 1}, {**good, "answer": "B"}, rejects=rejects)
     assert talk(found.messages)[1] == "assistant: blue" and rejects.rejected == 2
     assert rejects.first[0].reason.startswith("the answer is one of the choices by its number or letter")
+
+
+@pytest.mark.parametrize(
+    "row, expected",
+    [
+        ({"messages": HI, "references": ["a", "b", "a"], "level": 3}, ("a", "b")),
+        ({"messages": HI, "reference_answer": "a"}, ("a",)),
+        ({"prompt": HI, "data_source": "x", "reward_model": {"ground_truth": "34", "style": "rule"}}, ("34",)),  # verl
+        ({"question": "Hi", "context": "", "answers": {"text": ["a", "a"], "answer_start": [1, 5]}}, ("a",)),  # SQuAD
+        ({"question": "Hi", "context": "", "answers": {"text": [], "answer_start": []}}, ()),
+        ({"question": "Hi", "answer": ["a", "b"]}, ("a", "b")),  # Natural Questions
+        ({"input": "Hi", "output": ["a", "b"]}, ("a", "b")),  # instances of Super-NaturalInstructions
+    ],
+)
+def test_prompts_keep_the_answers_that_are_right(
+    tmp_path: Path, row: dict[str, Any], expected: tuple[str, ...]
+) -> None:
+    (found,) = rows(tmp_path, "prompts", row)
+    assert talk(found.messages) == TURN[:1] and found.references == expected
+    if "answer" in row or "output" in row:
+        assert rows(tmp_path, "demonstrations", row)[0].messages[-1].content == "a"
+
+
+def test_a_list_of_completions_is_not_taken_for_a_conversation_or_for_answers(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="a message must be an object"):
+        rows(tmp_path, "demonstrations", {"prompt": "Hi", "completion": ["good", "bad"]})

@@ -17,7 +17,7 @@ import msgspec
 from amenable.data import exports, judged, labelling_tools, pairs
 from amenable.data.derive import SOURCES
 from amenable.data.rejects import BadRow
-from amenable.data.row_fields import Fields, about, asked, led_by_system, question, task
+from amenable.data.row_fields import Fields, about, asked, led_by_system, question, references, task
 from amenable.data.turns import messages_of, missing, text_of, turns_of, unlearned
 from amenable.errors import DataError, nearest
 from amenable.splitting import side_named
@@ -172,7 +172,7 @@ def _conversation(name: str) -> Callable[[Fields, str], Iterator[AnyRecord]]:
         if kind == "demonstrations":
             yield Demonstration(messages=turns, task=task(row), meta=unlearned(said, turns), **about(row))
         else:
-            yield Prompt(messages=turns, task=task(row), **about(row))
+            yield Prompt(messages=turns, task=task(row), references=references(row), **about(row))
 
     return convert
 
@@ -200,6 +200,10 @@ _ANSWERS = {
 }
 
 
+_SEVERAL = ("answer", "output", "target", "targets")
+"""Answers that may be a list of texts: all are right, and the first is learned."""
+
+
 def _asked_answered(row: Fields) -> tuple[str, str] | None:
     return next(((q, a) for q, answers in _ANSWERS.items() if q in row for a in answers if a in row), None)
 
@@ -212,21 +216,26 @@ def _answered_kinds(row: Fields) -> frozenset[str]:
 def _answered(row: Fields, kind: str) -> Iterator[AnyRecord]:
     names = _asked_answered(row)
     assert names is not None
-    if isinstance(row[names[1]], list):
-        turns = messages_of(row[names[1]], names[1])
+    said, accepted = row[names[1]], []
+    if isinstance(said, list) and said and names[1] in _SEVERAL and all(isinstance(one, str) for one in said):
+        said, accepted = said[0], said
+    if isinstance(said, list):
+        turns = messages_of(said, names[1])
         if not turns or turns[-1].role != "assistant":
             raise BadRow(f"{names[1]} does not end with the assistant")
     else:
-        turns = (assistant(text_of(row[names[1]], names[1])),)
-    if isinstance(row.get("choices"), list | Mapping) and not _is_choice(row[names[1]], row["choices"]):
+        turns = (assistant(text_of(said, names[1])),)
+    if isinstance(row.get("choices"), list | Mapping) and not _is_choice(said, row["choices"]):
         raise BadRow(
             "the answer is one of the choices by its number or letter: write what it says, and the choices into the question"
         )
     messages = (*(asked(row, names[0]) or (user(""),)), *turns)
-    given = [row[name] for name in ("answer", "expected_answer") if isinstance(row.get(name), str | int | float)]
-    meta = (
-        {"answers": [text_of(given[0], "answer")]} if names[0] == "problem" and names[1] != "answer" and given else {}
-    )
+    if names[0] == "problem" and names[1] != "answer":  # what is learned says how the answer comes about
+        found = (row.get(name) for name in ("answer", "expected_answer"))
+        accepted = [text_of(one, "answer") for one in found if isinstance(one, str | int | float) and not missing(one)][
+            :1
+        ]
+    meta = {"answers": accepted} if accepted else {}
     yield Demonstration(messages=messages, task=task(row), meta=meta, **about(row))
 
 
@@ -239,14 +248,8 @@ def _prompt_kinds(row: Fields) -> frozenset[str]:
 
 
 def _prompt(row: Fields, kind: str) -> Iterator[AnyRecord]:
-    references = row.get("references", row.get("reference"))
-    known = references if isinstance(references, list) else [] if missing(references) else [references]
-    yield Prompt(
-        messages=asked(row, question(row)),
-        task=task(row),
-        references=tuple(text_of(r, "a reference") for r in known),
-        **about(row),
-    )
+    messages = asked(row, question(row))
+    yield Prompt(messages=messages, task=task(row), references=references(row), **about(row))
 
 
 def _text_kinds(row: Fields) -> frozenset[str]:

@@ -99,6 +99,22 @@ def _earlier(history: Any) -> Messages:
     )
 
 
+_REFERENCES = ("references", "reference", "reference_answer", "ground_truth")
+
+
+def references(row: Fields) -> tuple[str, ...]:
+    """The answers that are right, if a prompt's row has some: one or several, SQuAD's answers, or verl's ground truth."""
+    rewarded, answers = row.get("reward_model"), row.get("answers")
+    given = next((row[name] for name in _REFERENCES if not missing(row.get(name))), None)
+    if given is None and isinstance(rewarded, Mapping):
+        given = rewarded.get("ground_truth")
+    if given is None:
+        said = answers.get("text") if isinstance(answers, Mapping) else answers
+        given = said if isinstance(said, list) and all(isinstance(one, str) for one in said) else None
+    known = given if isinstance(given, list) else [] if missing(given) else [given]
+    return tuple(dict.fromkeys(text_of(one, "a reference") for one in known))
+
+
 def task(row: Fields) -> str:
     value = row.get("task", row.get("category", ""))
     return value if isinstance(value, str) else ""
