@@ -278,3 +278,40 @@ def test_prompts_keep_the_answers_that_are_right(
 def test_a_list_of_completions_is_not_taken_for_a_conversation_or_for_answers(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="a message must be an object"):
         rows(tmp_path, "demonstrations", {"prompt": "Hi", "completion": ["good", "bad"]})
+
+
+# --- running text, and what is in no known layout
+
+
+@pytest.mark.parametrize("more", [{}, {"url": "x"}], ids=str)
+def test_empty_texts_between_documents_are_counted_and_are_no_bad_rows(tmp_path: Path, more: dict[str, str]) -> None:
+    rejects = Rejects()
+    texts = ("", " = Title = ", "", " Words . ", " ")  # WikiText, a row for each line
+    assert len(rows(tmp_path, "documents", *({"text": t, **more} for t in texts), rejects=rejects)) == 2
+    assert (rejects.rejected, rejects.barren["documents"]) == (0, 3)
+
+
+@pytest.mark.parametrize(
+    "kind, row, meant",
+    [
+        (
+            "demonstrations",
+            {"article": "a", "highlights": "b"},
+            r"rename them as in: prompt-completion \(.*messages \(",
+        ),
+        ("comparisons", {"article": "a", "good": "b", "bad": "c"}, r"rename them as in: preference \("),
+        ("documents", {"content": "print()", "lang": "Python"}, r"text \(text\)"),
+    ],
+)
+def test_what_is_in_no_layout_is_told_the_plain_one_of_its_kind(
+    tmp_path: Path, kind: str, row: dict[str, str], meant: str
+) -> None:
+    with pytest.raises(DataError, match=meant) as refused:
+        rows(tmp_path, kind, row)
+    assert "oasst" not in str(refused.value)
+
+
+def test_a_conversation_that_ends_with_the_user_is_refused_for_that(tmp_path: Path) -> None:
+    rejects = Rejects(limit_share=1.0)
+    rows(tmp_path, "demonstrations", {"messages": [*HI, HELLO], "n": 1}, {"messages": HI, "n": 2}, rejects=rejects)
+    assert rejects.first[0].reason == "the row holds prompts, not demonstrations (its last turn is not the assistant's)"

@@ -65,7 +65,7 @@ def recognise(sample: Sequence[dict[str, Any] | str], kind: str, *, forced: str 
         if best is not None:
             votes[best.name] += 1
     if not votes:
-        raise _unknown(fields, where)
+        raise _unknown(fields, kind, where)
     layout = _by_name(votes.most_common(1)[0][0])
     if not any(_serves(layout, row, kind) for row in fields):
         gives = sorted({k for row in fields for k in layout.matches(row)})
@@ -94,11 +94,24 @@ def _by_name(name: str) -> Layout:
     )
 
 
-def _unknown(rows: Sequence[Fields], where: str) -> DataError:
+_USUAL = {
+    "documents": ("text",),
+    "prompts": ("prompt", "messages"),
+    "demonstrations": ("prompt-completion", "messages"),
+    "comparisons": ("preference",),
+    "rankings": ("ranking",),
+    "ratings": ("rating",),
+    "labels": ("response-label", "text-label"),
+}
+"""The layouts that rows of an unknown one are most easily brought into."""
+
+
+def _unknown(rows: Sequence[Fields], kind: str, where: str) -> DataError:
     keys = list(dict.fromkeys(str(k) for row in rows for k in row))[:20]
     low = {key.casefold() for key in keys}
-    near = sorted(LAYOUTS, key=lambda la: -len(low & set(la.keys.replace("/", " ").replace(",", " ").split())))[:3]
-    shown = "; ".join(f"{la.name} ({la.keys})" for la in near)
+    common = {la.name: len(low & set(la.keys.replace("/", " ").replace(",", " ").split())) for la in LAYOUTS}
+    near = [name for name in sorted(common, key=lambda name: -common[name]) if common[name]][:2]
+    shown = "; ".join(f"{name} ({_by_name(name).keys})" for name in dict.fromkeys((*near, *_USUAL[kind])))
     return DataError(f"no known layout has the keys {', '.join(keys)}", where=where, mend=f"rename them as in: {shown}")
 
 

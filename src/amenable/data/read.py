@@ -34,7 +34,7 @@ from amenable.data.rejects import BadRow, Rejects, Where
 from amenable.data.validate import problem
 from amenable.errors import DataError, nearest
 from amenable.splitting import side_named
-from amenable.types import KINDS, AnyRecord, Split
+from amenable.types import KINDS, AnyRecord, Document, Split
 
 _SAMPLE_ROWS = 20
 """Rows that are looked at to recognise a file's layout."""
@@ -243,8 +243,11 @@ def records_of(row: Row, kind: str, layout: Layout) -> Iterator[AnyRecord]:
         )
     native = kind if kind in gives else next((k for k in SOURCES.get(kind, ()) if k in gives), None)
     if native is None:
-        raise BadRow(f"the row holds {' and '.join(sorted(gives))}, not {kind}")
+        why = " (its last turn is not the assistant's)" if (gives, kind) == ({"prompts"}, "demonstrations") else ""
+        raise BadRow(f"the row holds {' and '.join(sorted(gives))}, not {kind}{why}")
     for record in layout.convert(value, native):
+        if isinstance(record, Document) and not record.text.strip():
+            continue  # as the lines between WikiText's paragraphs
         if not record.id:
             record = record.replace(id=content_id(record))
         if row.split is not None and record.split is None:
