@@ -254,6 +254,7 @@ def layouts() -> str:
 
 PROBES: tuple[dict[str, Any], ...] = (
     {"message_tree_id": "", "prompt": {}},
+    {"message_id": "", "parent_id": None, "text": "", "role": ""},
     {"mapping": {}},
     {"chat": {"history": {"messages": {}}, "messages": []}},
     {"question": "", "preference": 1, "prediction 1": ""},

@@ -78,6 +78,36 @@ def test_tools_are_refused_by_name(tmp_path: Path, turn: dict[str, Any]) -> None
     assert rejects.first[0].reason == "a message calls a tool or is what one gave, and only texts are learned here"
 
 
+def spoken(name: str, parent: str | None, role: str, text: str, rank: float | None = None) -> dict[str, Any]:
+    flat = {"message_tree_id": "t", "user_id": "u", "lang": "en", "deleted": False, "labels": {"name": ["spam"]}}
+    return {**flat, "message_id": name, "parent_id": parent, "role": role, "text": text, "rank": rank}
+
+
+OASST = [  # as the Hub has it, a message a row; here a reply stands before what it answers
+    spoken("e", "d", "assistant", "It swims.", 0.0),
+    spoken("a", None, "prompter", "What is a fish?"),
+    spoken("b", "a", "assistant", "A thing.", 1.0),
+    spoken("c", "a", "assistant", "An animal.", 0.0),
+    spoken("d", "c", "prompter", "And?"),
+]
+
+
+def test_oassts_messages_make_the_trees_that_they_were(tmp_path: Path) -> None:
+    (shown,) = rows(tmp_path, "demonstrations", *OASST)
+    assert talk(shown.messages) == ["user: What is a fish?", "assistant: An animal.", "user: And?", "assistant: It swims."]  # fmt: skip
+    (ranking,) = rows(tmp_path, "rankings", *OASST)
+    assert (ranking.responses, ranking.tiers) == (("A thing.", "An animal."), (1, 0))
+    assert [p.messages[-1].content for p in rows(tmp_path, "prompts", *OASST)] == ["What is a fish?", "And?"]
+
+
+def test_messages_that_hang_on_nothing_are_bad_rows(tmp_path: Path) -> None:
+    rejects = Rejects(limit_share=1.0)
+    lost = [spoken("x", "gone", "assistant", "?"), spoken("y", "z", "prompter", "?"), spoken("z", "y", "assistant", "?"),
+            spoken("a", None, "prompter", "again")]  # fmt: skip
+    assert len(rows(tmp_path, "demonstrations", *OASST, *lost, rejects=rejects)) == 1
+    assert rejects.rejected == 4
+
+
 # --- what people judged
 
 

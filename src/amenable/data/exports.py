@@ -5,12 +5,13 @@ No function here recurses: a tree of any depth is walked with a list of what is 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import combinations
 from typing import Any
 
+from amenable.data.formats import Row
 from amenable.data.rejects import BadRow
-from amenable.data.turns import content_text, joined, text_of
+from amenable.data.turns import content_text, joined, missing, text_of
 from amenable.types import (
     AnyRecord,
     Comparison,
@@ -35,7 +36,7 @@ def oasst(row: Fields, kind: str) -> Iterator[AnyRecord]:
     """
     root = row["prompt"]
     if not isinstance(root, Mapping) or "text" not in root:
-        raise BadRow("the tree's prompt is no message")
+        raise BadRow("the tree's prompt is no message, or a message hangs on none that is there")
     if kind == "demonstrations":
         path = _best_path(root)
         if len(path) < 2:
@@ -52,6 +53,35 @@ def oasst(row: Fields, kind: str) -> Iterator[AnyRecord]:
             order = {rank: tier for tier, rank in enumerate(sorted({r["rank"] for r in ranked}))}
             responses = tuple(text_of(r["text"], "text") for r in ranked)
             yield Ranking(id=name, prompt=path, responses=responses, tiers=tuple(order[r["rank"]] for r in ranked))
+
+
+def oasst_trees(rows: Iterable[Row]) -> Iterator[Row]:
+    """OASST's messages, one a row in any order, as trees; what hangs on no message of the file is a tree without a prompt."""
+    nodes: dict[str, tuple[Row, dict[str, Any]]] = {}
+    for row in rows:
+        if not isinstance(row.value, dict) or str(row.value.get("message_id")) in nodes:
+            yield row  # of no tree: a bad row
+            continue
+        rank = row.value.get("rank")
+        rank = int(rank) if isinstance(rank, float) and rank.is_integer() else rank  # as pandas writes it beside nulls
+        nodes[str(row.value.get("message_id"))] = (row, {**row.value, "rank": rank, "replies": []})
+    roots = []
+    for row, node in nodes.values():
+        parent = node.get("parent_id")
+        if missing(parent):
+            roots.append((row, node))
+        elif str(parent) in nodes:
+            nodes[str(parent)][1]["replies"].append(node)
+    reached, waiting = set(), [node for _, node in roots]
+    while waiting:
+        node = waiting.pop()
+        reached.add(str(node.get("message_id")))
+        waiting += node["replies"]
+    lost = [(row, None) for name, (row, _) in nodes.items() if name not in reached]
+    for row, root in (*roots, *lost):
+        assert isinstance(row.value, dict)
+        name = str(row.value.get("message_tree_id") or row.value.get("message_id"))
+        yield row._replace(value={"message_tree_id": name, "prompt": root})
 
 
 def _replies(node: Fields) -> list[Fields]:

@@ -8,7 +8,7 @@ chat exports in data/exports.py.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ import msgspec
 
 from amenable.data import exports, judged, labelling_tools, pairs
 from amenable.data.derive import SOURCES
+from amenable.data.formats import Row
 from amenable.data.rejects import BadRow
 from amenable.data.row_fields import Fields, about, asked, led_by_system, question, references, task
 from amenable.data.turns import messages_of, missing, text_of, turns_of, unlearned
@@ -40,12 +41,14 @@ class Layout:
     keys     the keys, for error messages
     matches  the kinds a row of this shape gives; empty if it is not of this shape
     convert  (fields, one of those kinds) → records, with an empty id where the row has none; raises BadRow
+    gather   all rows of a file → those that `matches` and `convert` see, where a record is made of several
     """
 
     name: str
     keys: str
     matches: Callable[[Fields], frozenset[str]]
     convert: Callable[[Fields, str], Iterator[AnyRecord]]
+    gather: Callable[[Iterable[Row]], Iterator[Row]] | None = None
 
 
 def kinds_of(layout: Layout, fields: Fields) -> frozenset[str]:
@@ -274,13 +277,25 @@ def _text(row: Fields, kind: str) -> Iterator[AnyRecord]:
     yield Document(text=said, **about(row)) if kind == "documents" else Prompt(messages=(text(said),), **about(row))
 
 
+_OASST = "demonstrations rankings prompts"
+
+
+def _oasst_messages_kinds(row: Fields) -> frozenset[str]:
+    """Of a message, or of the trees that gathering makes of them."""
+    one = _when("message_id", "parent_id", "text", "role", gives=_OASST)
+    return one(row) or _when("message_tree_id", "prompt", gives=_OASST)(row)
+
+
 LAYOUTS: tuple[Layout, ...] = (
     Layout("own", "the field names of amenable's records", _own_kinds, _own),
     Layout(
         "oasst",
         "message_tree_id, prompt",
-        _when("message_tree_id", "prompt", gives="demonstrations rankings prompts"),
+        _when("message_tree_id", "prompt", gives=_OASST),
         exports.oasst,
+    ),
+    Layout(
+        "oasst-messages", "message_id, parent_id, text, role", _oasst_messages_kinds, exports.oasst, exports.oasst_trees
     ),
     Layout("argilla", "fields, responses", labelling_tools.argilla_kinds, labelling_tools.argilla),
     Layout("label-studio", "data, annotations", labelling_tools.label_studio_kinds, labelling_tools.label_studio),

@@ -189,7 +189,8 @@ def _convert(
     chosen = recognise([r.value for r in sample], kind, forced=layout, where=where)
     used: set[str] = set()
     columns: dict[str, None] = {}
-    for number, row in enumerate(chain(sample, found)):
+    together = chain(sample, found)
+    for number, row in enumerate(chosen.gather(together) if chosen.gather else together):
         split = row.value.get("split") if isinstance(row.value, dict) else None
         if number < _SAMPLE_ROWS and isinstance(row.value, dict):
             row = row._replace(value=Watched(row.value, used))
@@ -243,7 +244,9 @@ def records_of(row: Row, kind: str, layout: Layout) -> Iterator[AnyRecord]:
         )
     native = kind if kind in gives else next((k for k in SOURCES.get(kind, ()) if k in gives), None)
     if native is None:
-        why = " (its last turn is not the assistant's)" if (gives, kind) == ({"prompts"}, "demonstrations") else ""
+        why = (
+            " (its last turn is not the assistant's)" if kind == "demonstrations" and set(gives) == {"prompts"} else ""
+        )
         raise BadRow(f"the row holds {' and '.join(sorted(gives))}, not {kind}{why}")
     for record in layout.convert(value, native):
         if isinstance(record, Document) and not record.text.strip():
