@@ -728,3 +728,31 @@ def test_running_texts_are_of_a_side_if_that_is_all_their_name_says(tmp_path: Pa
     assert {d.text: d.split for d in load(str(tmp_path), "documents").records} == {
         "train": None, "test": "test", "training-dogs": None, "test-drives": None
     }  # fmt: skip
+
+
+def test_conversations_as_pandas_prints_them_into_csv_are_not_learned_as_text(tmp_path: Path) -> None:
+    path = tmp_path / "pairs.csv"
+    printed = "[{'content': \"It's\", 'role': 'user'}, {'content': 'A', 'role': 'assistant'}]"
+    good = json.dumps([{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "A"}])
+    quoted = [text.replace('"', '""') for text in (good, good.replace("A", "B"), printed, good)]
+    path.write_text('chosen,rejected\n"{}","{}"\n"{}","{}"\n'.format(*quoted))
+    rejects = Rejects(limit_share=1.0)
+    assert [c.chosen for c in read(path, "comparisons", rejects=rejects)] == ["A"]
+    assert rejects.first[0].reason == "a conversation is written as Python prints it, and not as JSON (json.dumps)"
+    assert rejects.first[0].line == 3
+
+
+@pytest.mark.parametrize("mark", ["\t", ";", ","])
+def test_csv_is_parted_by_what_its_header_is_parted_by(tmp_path: Path, mark: str) -> None:
+    path = tmp_path / "mine.csv"
+    path.write_text(f"prompt{mark}completion\nHi{mark}Hello\n")
+    (found,) = read(path, "demonstrations", rejects=Rejects())
+    assert [m.content for m in found.messages] == ["Hi", "Hello"]
+
+
+@pytest.mark.parametrize("name", ["train.parquet", "train.jsonl", "train.csv", "notes.txt"])
+def test_a_pointer_of_git_lfs_is_no_data(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("version https://git-lfs.github.com/spec/v1\noid sha256:ab\nsize 12\n")
+    with pytest.raises(DataError, match="Git LFS") as refused:
+        list(read(tmp_path / name, "documents", rejects=Rejects()))
+    assert refused.value.mend == f"git lfs pull --include={name}"

@@ -7,19 +7,18 @@ file, however hostile, takes more memory than they say; what breaks a limit beco
 from __future__ import annotations
 
 import csv
-import gzip
 import io
-import zlib
+import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
-from typing import Annotated, Any, BinaryIO, NamedTuple, cast
+from typing import Annotated, Any, BinaryIO, NamedTuple
 
 import msgspec
 from msgspec import Meta
 
 from amenable.data.arrow import values_of
+from amenable.data.packed import opened
 from amenable.data.rejects import START_LENGTH, Rejects, Where
 from amenable.errors import DataError, MissingExtraError
 from amenable.splitting import side_named
@@ -38,6 +37,10 @@ _STRUCTURES = frozenset((
     "words", "tokens", "tags", "ner_tags", "labels", "answers", "options",  # examples.py, tasks.py
 ))  # fmt: skip
 """Columns that some reader takes as a list or an object; in CSV they are written as JSON."""
+
+
+_AS_PYTHON = re.compile(r"\[\s*\{\s*'(role|content|from|value)':")
+"""How a conversation begins that pandas wrote to CSV as it is, with quotes that are not JSON's."""
 
 
 class Limits(Record, frozen=True):
@@ -96,82 +99,21 @@ def rows(
             yield from _text(stream, file, rejects, limits)
 
 
-@contextmanager
-def opened(file: Path) -> Iterator[io.BufferedReader]:
-    """The file's bytes, unpacked. A packed file that ends too early raises DataError with the bytes read until there."""
-    counter: io.BufferedReader | None = None
-    try:
-        with file.open("rb") as raw:
-            if file.suffix.lower() == ".gz":
-                unpacked: Any = gzip.GzipFile(fileobj=raw)
-            elif file.suffix.lower() == ".zst":
-                unpacked = _ZstdStream(raw)
-            else:
-                unpacked = raw
-            counter = unpacked if unpacked is raw else io.BufferedReader(cast(io.RawIOBase, unpacked), 1 << 16)
-            yield counter
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        read = counter.tell() if counter is not None and not counter.closed else 0
-        raise DataError(
-            f"the compressed file is cut short or damaged after {read:,} unpacked bytes ({error})",
-            where=str(file),
-            mend="fetch or copy the file again",
-        ) from error
-    except OSError as error:
-        raise DataError(f"the file cannot be read: {error.strerror or error}", where=str(file)) from error
-
-
-class _ZstdStream(io.RawIOBase):
-    """Unpacked bytes of a .zst file. The library's own reader takes a cut file for a finished one; this one does not."""
-
-    def __init__(self, raw: BinaryIO) -> None:
-        try:
-            import zstandard
-        except ImportError as error:
-            raise MissingExtraError("zstandard", extra="zstd", purpose="reading .zst files") from error
-        self.raw, self.library = raw, zstandard
-        self.pending = memoryview(b"")
-        self.frame: Any = None
-        self.position = 0
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        while not self.pending:
-            packed = self.raw.read(2048)  # at most 64 MB unpacked: zstd repeats 128 kB per 4 bytes
-            if not packed:
-                if self.frame is not None:
-                    raise EOFError("the last zstd frame is not finished")
-                return 0
-            self._unpack(packed)
-        count = min(len(buffer), len(self.pending))
-        buffer[:count] = self.pending[:count]
-        self.pending = self.pending[count:]
-        self.position += count
-        return count
-
-    def tell(self) -> int:
-        return self.position
-
-    def _unpack(self, packed: bytes) -> None:
-        parts = []
-        try:
-            while packed:
-                frame = self.frame or self.library.ZstdDecompressor().decompressobj()
-                parts.append(frame.decompress(packed))
-                packed, self.frame = (frame.unused_data, None) if frame.eof else (b"", frame)
-        except self.library.ZstdError as error:
-            raise EOFError(str(error)) from error
-        self.pending = memoryview(b"".join(parts))
-
-
 def _refuse_other_encodings(stream: io.BufferedReader, file: Path) -> None:
-    start = stream.peek(4)[:4]
+    start = stream.peek(40)[:40]
+    _refuse_pointer(start, file)
     if start[:2] in (b"\xff\xfe", b"\xfe\xff") or start[:2].count(b"\0") == 1:
         raise DataError("the file is UTF-16, not UTF-8", where=str(file), mend=f"iconv -f UTF-16 -t UTF-8 {file.name}")
     if not start:
         raise DataError(EMPTY, where=str(file), mend="give a file with at least one row")
+
+
+def _refuse_pointer(start: bytes, file: Path) -> None:
+    if start.startswith(b"version https://git-lfs"):
+        mend = f"git lfs pull --include={file.name}"
+        raise DataError(
+            "the file is what Git LFS puts in a file's place, without its content", where=str(file), mend=mend
+        )
 
 
 def _lines(stream: BinaryIO, file: Path, rejects: Rejects, limits: Limits) -> Iterator[tuple[int, int, bytes]]:
@@ -337,7 +279,8 @@ def _csv(
             yield text + "\n"
 
     first_line = stream.peek(1 << 16).split(b"\n", 1)[0]
-    delimiter = "\t" if suffix_of(file) == ".tsv" else (";" if b";" in first_line and b"," not in first_line else ",")
+    marks = ("\t",) if suffix_of(file) == ".tsv" else (",", ";", "\t")
+    delimiter = next((mark for mark in marks if mark.encode() in first_line), marks[0])
     csv.field_size_limit(max(csv.field_size_limit(), limits.line_bytes))
     reader = csv.reader(text_lines(), delimiter=delimiter, strict=True)
     try:
@@ -375,6 +318,8 @@ def _csv(
             rejects.add(where, f"the row has {len(cells)} fields, the header {len(header)}", delimiter.join(cells))
         elif any("\0" in cell for cell in cells):
             rejects.add(where, "the row holds NUL characters", delimiter.join(cells))
+        elif any(_AS_PYTHON.match(cell) for cell in cells):
+            rejects.add(where, "a conversation is written as Python prints it, and not as JSON (json.dumps)", cells[0])
         else:
             yield Row(where, {name: _cell(cell, name, structures) for name, cell in zip(header, cells, strict=True)})
 
@@ -412,6 +357,8 @@ def _parquet(file: Path, rejects: Rejects) -> Iterator[Row]:
         raise MissingExtraError("pyarrow", extra="parquet", purpose="reading Parquet files") from error
     if not file.stat().st_size:
         raise DataError(EMPTY, where=str(file), mend="give a file with at least one row")
+    with opened(file) as stream:
+        _refuse_pointer(stream.peek(40)[:40], file)
     try:
         with parquet.ParquetFile(file) as table:
             values = chain.from_iterable(map(values_of, table.iter_batches(batch_size=1024)))
