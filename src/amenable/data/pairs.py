@@ -60,7 +60,7 @@ def _winner(value: Any) -> float:
     said = str(value).strip().lower()
     if said in ("model_a", "model_b"):
         return 1 if said == "model_a" else -1
-    if said.startswith(("tie", "both", "bothbad")):
+    if said.startswith(("tie", "both")):
         return 0
     raise BadRow(f"the winner is {value!r:.40}, neither model_a, model_b nor a tie")
 
