@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import gzip
 import json
 import os
@@ -730,16 +731,31 @@ def test_running_texts_are_of_a_side_if_that_is_all_their_name_says(tmp_path: Pa
     }  # fmt: skip
 
 
-def test_conversations_as_pandas_prints_them_into_csv_are_not_learned_as_text(tmp_path: Path) -> None:
-    path = tmp_path / "pairs.csv"
-    printed = "[{'content': \"It's\", 'role': 'user'}, {'content': 'A', 'role': 'assistant'}]"
-    good = json.dumps([{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "A"}])
-    quoted = [text.replace('"', '""') for text in (good, good.replace("A", "B"), printed, good)]
-    path.write_text('chosen,rejected\n"{}","{}"\n"{}","{}"\n'.format(*quoted))
+@pytest.mark.parametrize("name", ["pairs.csv", "pairs.jsonl", "pairs.parquet", "pairs"])
+def test_conversations_within_texts_are_taken_out_and_not_learned_as_text(tmp_path: Path, name: str) -> None:
+    def talk(answer: str) -> str:
+        return json.dumps([{"role": "user", "content": "Hi"}, {"role": "assistant", "content": answer}])
+
+    printed = "[{'content': \"It's\", 'role': 'user'}, {'content': 'A', 'role': 'assistant'}]"  # as pandas does it
+    table = [{"chosen": talk("A"), "rejected": talk("B")}, {"chosen": printed, "rejected": talk("B")}]
+    if name == "pairs":
+        datasets = pytest.importorskip("datasets")
+        datasets.Dataset.from_list(table).save_to_disk(str(tmp_path / name))
+    elif name.endswith("parquet"):
+        arrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+        parquet.write_table(arrow.Table.from_pylist(table), tmp_path / name)
+    elif name.endswith("jsonl"):
+        (tmp_path / name).write_text("".join(json.dumps(row) + "\n" for row in table))
+    else:
+        with (tmp_path / name).open("w", newline="") as file:
+            writer = csv.DictWriter(file, ["chosen", "rejected"])
+            writer.writeheader()
+            writer.writerows(table)
     rejects = Rejects(limit_share=1.0)
-    assert [c.chosen for c in read(path, "comparisons", rejects=rejects)] == ["A"]
+    (found,) = read(tmp_path / name, "comparisons", rejects=rejects)
+    assert isinstance(found, Comparison)
+    assert ([m.content for m in found.prompt], found.chosen, found.rejected) == (["Hi"], "A", "B")
     assert rejects.first[0].reason == "a conversation is written as Python prints it, and not as JSON (json.dumps)"
-    assert rejects.first[0].line == 3
 
 
 @pytest.mark.parametrize("mark", ["\t", ";", ","])

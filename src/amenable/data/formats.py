@@ -43,6 +43,10 @@ _AS_PYTHON = re.compile(r"\[\s*\{\s*'(role|content|from|value)':")
 """How a conversation begins that pandas wrote to CSV as it is, with quotes that are not JSON's."""
 
 
+_TALKS = ("messages", "conversations", "conversation", "prompt", "chosen", "rejected")
+"""Columns that may hold a conversation as text."""
+
+
 class Limits(Record, frozen=True):
     """How much of a file may be held in memory at a time."""
 
@@ -79,6 +83,12 @@ def rows(
     objects, which CSV has as JSON.
     Raises DataError if the file as a whole cannot be read: cut short, not of its format, of an unknown type.
     """
+    return _unfolded(_rows_as_written(file, rejects, limits, lines_of_text, structures), rejects)
+
+
+def _rows_as_written(
+    file: Path, rejects: Rejects, limits: Limits, lines_of_text: bool, structures: Collection[str]
+) -> Iterator[Row]:
     suffix = suffix_of(file)
     if suffix == ".parquet":
         yield from _parquet(file, rejects)
@@ -318,8 +328,6 @@ def _csv(
             rejects.add(where, f"the row has {len(cells)} fields, the header {len(header)}", delimiter.join(cells))
         elif any("\0" in cell for cell in cells):
             rejects.add(where, "the row holds NUL characters", delimiter.join(cells))
-        elif any(_AS_PYTHON.match(cell) for cell in cells):
-            rejects.add(where, "a conversation is written as Python prints it, and not as JSON (json.dumps)", cells[0])
         else:
             yield Row(where, {name: _cell(cell, name, structures) for name, cell in zip(header, cells, strict=True)})
 
@@ -338,6 +346,20 @@ def _cell(cell: str, name: str, structures: Collection[str]) -> Any:
     if isinstance(value, _Malformed):
         return cell
     return value if name in structures or _is_conversation(value) or (name == "prompt" and value == []) else cell
+
+
+def _unfolded(found: Iterable[Row], rejects: Rejects) -> Iterator[Row]:
+    """The rows, with conversations that are written as JSON within a text taken out of it; none is learned as a text."""
+    for row in found:
+        cells = row.value if isinstance(row.value, dict) else {}
+        folded = {name: cells[name] for name in _TALKS if isinstance(cells.get(name), str) and cells[name][:1] == "["}
+        if any(_AS_PYTHON.match(cell) for cell in folded.values()):
+            reason = "a conversation is written as Python prints it, and not as JSON (json.dumps)"
+            rejects.add(row.where, reason, next(iter(folded.values())))
+        elif folded:
+            yield row._replace(value={**cells, **{name: _cell(cell, name, ()) for name, cell in folded.items()}})
+        else:
+            yield row
 
 
 def _is_conversation(value: Any) -> bool:
@@ -439,4 +461,4 @@ def saved_dataset_rows(folder: Path, rejects: Rejects) -> Iterator[Row]:
     for name, part in parts:
         values = chain.from_iterable(map(values_of, part.with_format("arrow").iter(batch_size=1024)))
         place = f"{folder}/{name}" if name else str(folder)
-        yield from _rows_of(values, place, rejects, side_named(name))
+        yield from _unfolded(_rows_of(values, place, rejects, side_named(name)), rejects)
