@@ -290,6 +290,7 @@ def test_the_number_of_a_choice_is_not_learned_as_an_answer(tmp_path: Path) -> N
         ({"messages": HI, "references": ["a", "b", "a"], "level": 3}, ("a", "b")),
         ({"messages": HI, "reference_answer": "a"}, ("a",)),
         ({"prompt": HI, "data_source": "x", "reward_model": {"ground_truth": "34", "style": "rule"}}, ("34",)),  # verl
+        ({"prompt": HI, "solution": "34", "difficulty": 5}, ("34",)),  # TRL's sets for GRPO
         ({"question": "Hi", "context": "", "answers": {"text": ["a", "a"], "answer_start": [1, 5]}}, ("a",)),  # SQuAD
         ({"question": "Hi", "context": "", "answers": {"text": [], "answer_start": []}}, ()),
         ({"question": "Hi", "answer": ["a", "b"]}, ("a", "b")),  # Natural Questions
@@ -345,3 +346,9 @@ def test_a_conversation_that_ends_with_the_user_is_refused_for_that(tmp_path: Pa
     rejects = Rejects(limit_share=1.0)
     rows(tmp_path, "demonstrations", {"messages": [*HI, HELLO], "n": 1}, {"messages": HI, "n": 2}, rejects=rejects)
     assert rejects.first[0].reason == "the row holds prompts, not demonstrations (its last turn is not the assistant's)"
+
+
+@pytest.mark.parametrize("name", ["query", "problem", "inputs", "input"])
+def test_what_a_pair_is_about_is_not_lost_with_the_name_of_its_column(tmp_path: Path, name: str) -> None:
+    (found,) = rows(tmp_path, "comparisons", {name: "Hi", "chosen": "A", "rejected": "B"})
+    assert talk(found.prompt) == TURN[:1]

@@ -30,7 +30,7 @@ def hh(row: Fields, kind: str) -> Iterator[AnyRecord]:
     yield Comparison(prompt=chosen[:-1], chosen=chosen[-1].content, rejected=rejected[-1].content, **about(row))
 
 
-_CONVERSATIONS = ("input", "conversations", "messages", "conversation")
+_CONVERSATIONS = ("input", "inputs", "conversations", "messages", "conversation")
 """What a row of `preference` asks, where it has no question: LLaMA-Factory and axolotl have the conversation so far."""
 
 

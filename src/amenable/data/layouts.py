@@ -364,5 +364,5 @@ LAYOUTS: tuple[Layout, ...] = (
         _answered,
     ),
     Layout("text", "text", _text_kinds, _text),
-    Layout("prompt", "prompt/instruction/question", _prompt_kinds, _prompt),
+    Layout("prompt", "prompt/instruction/question/query/problem", _prompt_kinds, _prompt),
 )

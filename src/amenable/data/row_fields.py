@@ -24,7 +24,7 @@ def about(row: Fields) -> dict[str, Any]:
 
 
 _SYSTEM = ("system", "system_prompt", "systemInstruction", "system_instruction")
-_QUESTIONS = ("prompt", "instruction", "question")
+_QUESTIONS = ("prompt", "instruction", "question", "query", "problem")
 
 
 def question(row: Fields) -> str | None:
@@ -99,7 +99,7 @@ def _earlier(history: Any) -> Messages:
     )
 
 
-_REFERENCES = ("references", "reference", "reference_answer", "ground_truth")
+_REFERENCES = ("references", "reference", "reference_answer", "ground_truth", "solution")
 
 
 def references(row: Fields) -> tuple[str, ...]:
