@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from amenable.data.read import read
 from amenable.data.rejects import Rejects
 from amenable.errors import DataError
 from tests.test_data_layouts import HELLO, HI, TURN, rows, talk
@@ -352,3 +354,13 @@ def test_a_conversation_that_ends_with_the_user_is_refused_for_that(tmp_path: Pa
 def test_what_a_pair_is_about_is_not_lost_with_the_name_of_its_column(tmp_path: Path, name: str) -> None:
     (found,) = rows(tmp_path, "comparisons", {name: "Hi", "chosen": "A", "rejected": "B"})
     assert talk(found.prompt) == TURN[:1]
+
+
+def test_a_super_naturalinstructions_task_is_told_before_each_of_its_instances(tmp_path: Path) -> None:
+    path = tmp_path / "task001.json"
+    instances = [{"id": f"task001-{n}", "input": f"Passage {n}", "output": ["yes", "Yes"]} for n in range(2)]
+    task = {"Contributors": ["x"], "Definition": ["Say yes."], "Positive Examples": [], "Instances": instances}
+    path.write_text(json.dumps(task))
+    found = list(read(path, "demonstrations", rejects=Rejects()))
+    assert talk(found[1].messages) == ["user: Say yes.\n\nPassage 1", "assistant: yes"]  # type: ignore[union-attr]
+    assert found[1].meta == {"answers": ["yes", "Yes"]}  # type: ignore[union-attr]

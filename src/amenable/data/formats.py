@@ -212,12 +212,15 @@ def _json(stream: io.BufferedReader, file: Path, rejects: Rejects, limits: Limit
     if not isinstance(value, dict | list):
         raise DataError(f"a .json file must hold a list of rows or an object, not {_type_name(value)}", where=str(file))
     parts = _parts(value, file) if isinstance(value, dict) else {"": value}
+    told = value.get("Definition") if isinstance(value, dict) and "Instances" in parts else None
+    about = {"definition": told} if told else {}  # of all instances of a Super-NaturalInstructions task
     number = 0
     for name, part in parts.items():
         for item in part:
             number += 1
             if isinstance(item, dict | str):
-                yield Row(Where(str(file), number), item, side_named(name))
+                fields = {**about, **item} if isinstance(item, dict) else item
+                yield Row(Where(str(file), number), fields, side_named(name))
             else:
                 place = Where(str(file), number)
                 rejects.add(place, f"a row must be an object, not {_type_name(item)}", repr(item)[:1000])
