@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from amenable.data import tasks
 from amenable.data.registry import read_instructions as readers
 from amenable.data.registry import read_worded as worded
 from amenable.data.registry.entries import entry, names
@@ -50,6 +51,23 @@ def test_options_stand_where_the_template_or_the_caller_wants_them() -> None:
     assert said(render(TASK, record(), 1, options=True))[0] == f"Is H1 true?\n\n{listed}"
     own = record().replace(meta={**record().meta, "options": ["yes", "maybe"]})
     assert said(render(TASK, own, 0))[0].endswith("- yes\n- maybe")
+
+
+@pytest.mark.parametrize("shots", [0, 2])
+def test_wording_reads_each_record_a_few_times_however_many_there_are(
+    shots: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[Demonstration] = []
+
+    def matter(row: Demonstration) -> str:
+        read.append(row)
+        return row.id
+
+    monkeypatch.setattr(tasks, "_matter", matter)
+    rows = tuple(record(n) for n in range(50))
+    found, _ = in_words([LoadedTask("e", TASK, rows)], Options(templates=2, shots=shots))
+    assert len(found) == 100
+    assert len(read) <= 150  # once each, and once for each wording; 5,000 where every wording reads them all
 
 
 def test_a_target_turns_the_task_round() -> None:

@@ -18,6 +18,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -88,6 +89,11 @@ class LoadedTask:
     def side(self, *sides: str) -> list[Demonstration]:
         """The records of these sides."""
         return [r for r in self.records if r.split in sides]
+
+    @cached_property
+    def solved(self) -> list[tuple[str, Demonstration]]:
+        """The training side, each record behind what it is about."""
+        return [(_matter(r), r) for r in self.side("train")]
 
 
 def source_records(options: str) -> tuple[list[Demonstration], list[str]]:
@@ -200,7 +206,10 @@ def without_near(tasks: Sequence[LoadedTask], threshold: float) -> tuple[list[Lo
 
 def shots_for(task: LoadedTask, record: Demonstration, k: int, key: str) -> list[Demonstration]:
     """k solved records of the task's training side, never the record itself, chosen and ordered by the key."""
-    pool = [r for r in task.side("train") if r.id != record.id and _matter(r) != _matter(record)]
+    if not k:
+        return []
+    own = _matter(record)
+    pool = [r for matter, r in task.solved if r.id != record.id and matter != own]
     return random.Random(key).sample(pool, min(k, len(pool)))
 
 
