@@ -536,3 +536,9 @@ def test_derived_prompts_take_all_accepted_answers() -> None:
 def test_every_layout_has_a_name_of_its_own_and_says_its_keys() -> None:
     assert len({layout.name for layout in LAYOUTS}) == len(LAYOUTS)
     assert all(layout.keys for layout in LAYOUTS)
+
+
+def test_records_of_another_kind_name_the_commands_that_learn_from_them() -> None:
+    row = {"prompt": "Q", "chosen": "A", "rejected": "B"}
+    with pytest.raises(DataError, match="`amenable reward` and `amenable dpo` learn from comparisons"):
+        recognise([row], "demonstrations", forced=None, where="mine.jsonl")

@@ -51,6 +51,18 @@ class Layout:
     gather: Callable[[Iterable[Row]], Iterator[Row]] | None = None
 
 
+LEARNED_BY = {
+    "documents": "`amenable pretrain` learns from documents",
+    "demonstrations": "`amenable sft` learns from demonstrations",
+    "comparisons": "`amenable reward` and `amenable dpo` learn from comparisons",
+    "rankings": "`amenable reward algorithm.name=reward_ranking` learns from rankings",
+    "ratings": "`amenable reward algorithm.name=reward_rating` learns from ratings",
+    "labels": "`amenable kto` learns from labels",
+    "prompts": "`amenable ppo` practises on prompts",
+}
+"""For whoever gave data of one kind to a command of another."""
+
+
 def kinds_of(layout: Layout, fields: Fields) -> frozenset[str]:
     """The kinds that the row gives, if it is of the layout."""
     return layout.matches(fields)
@@ -76,7 +88,7 @@ def recognise(sample: Sequence[dict[str, Any] | str], kind: str, *, forced: str 
         raise DataError(
             f"the rows hold {' and '.join(gives)} (layout {layout.name}), not {kind}",
             where=where,
-            mend=f"read it as {' or '.join(can)}",
+            mend=f"read it as {' or '.join(can)}" + (f"; {LEARNED_BY[gives[0]]}" if gives[0] in LEARNED_BY else ""),
         )
     return layout
 
