@@ -114,6 +114,8 @@ def test_a_recipe_of_several_stages_gives_each_its_own(here: Path, capsys: pytes
         (["model=b", "train.steps=many"], 'train.steps is "many"'),
         (["none.toml"], "there is no file"),
         (["a.toml", "b.toml"], "two recipes"),
+        (["train.steps", "5"], "write settings as key=value: train.steps=5"),
+        (["model=b", "--train.steps=5"], "without dashes: train.steps=VALUE"),
         (["model"], "there is no file"),
     ],
 )

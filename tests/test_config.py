@@ -100,6 +100,8 @@ def test_an_unknown_key_names_the_nearest(mapping: dict[str, Any], words: list[s
         ({"model": "b", "train": 3}, ["train"]),
         ({"model": "b", "train": {"schedule": "cos"}}, ['train.schedule is "cos"', '"cosine", "linear"']),
         ({"model": "b", "files": 3}, ["files is 3", "give list of text"]),
+        ({"model": "b", "files": "[a,b]"}, ['files is "[a,b]"', "between single quotes: 'files="]),
+        ({"model": "b", "files": '["a"'}, ["between single quotes: 'files="]),
         ({"model": "b", "mixture": "a.txt"}, ['mixture is "a.txt"', "give list of (section with path, weight)"]),
         ({"model": "b", "also": {"weight": 2}}, ["also.path must be given"]),
         ({"model": "b", "fast": "yes"}, ['fast is "yes"', "true or false"]),
@@ -117,6 +119,21 @@ def test_a_wrong_value_says_what_was_given_and_what_is_expected(mapping: dict[st
     message = refused(mapping)
     for word in words:
         assert word in message
+
+
+class Whole(Record, frozen=True):
+    source: Source
+
+
+def test_a_section_that_is_missing_names_what_it_must_hold() -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse(Whole, {}, where="recipe.toml")
+    assert "the setting source.path must be given" in str(caught.value)
+    assert "set source.path: file or name" in str(caught.value)
+
+
+def test_one_text_stands_for_a_list_of_it_with_brackets_too() -> None:
+    assert parse(Config, {"model": "b", "files": "[MASK] sleeps."}, where="x").files == ("[MASK] sleeps.",)
 
 
 def test_overrides_are_read_as_toml_and_else_as_text() -> None:

@@ -153,6 +153,11 @@ def run(args: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         drop(sys.stdout)  # the reader (`| head`) has enough
         return 141
+    except click.NoSuchOption as error:
+        if not error.possibilities and error.ctx and any(p.name == "given" for p in error.ctx.command.params):
+            error.message += f" A setting stands without dashes: {error.option_name.lstrip('-')}=VALUE"
+        error.show()
+        return error.exit_code
     except click.ClickException as error:
         error.show()
         return error.exit_code

@@ -93,6 +93,7 @@ def _read(
     recipes = [word for word in given if "=" not in word or (word.endswith(".toml") and Path(word).is_file())]
     if len(recipes) > 1:
         mend = "give one file; write settings as key=value"
+        mend += "" if recipes[0].endswith(".toml") else f": {recipes[0]}={recipes[1]}"
         raise ConfigError(f"two recipes: {recipes[0]!r} and {recipes[1]!r}", where="command line", mend=mend)
     mapping, where = dict(base), "command line"
     if recipes:

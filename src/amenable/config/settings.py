@@ -325,7 +325,7 @@ def _overlay(kind: inspect.Type, value: Any, default: Any) -> Any:
                 out[field.encode_name] = msgspec.to_builtins(inner)
         return out
     if isinstance(value, str) and isinstance(_bare(kind), inspect.VarTupleType) and isinstance(items, inspect.StrType):
-        return [value]
+        return value if _list_without_marks(value) else [value]
     if items is not None and isinstance(value, list | tuple):
         return [_overlay(items, inner, None) for inner in value]
     if items is not None and isinstance(value, Mapping):
@@ -334,6 +334,15 @@ def _overlay(kind: inspect.Type, value: Any, default: Any) -> Any:
     if value in (NONE_WORD, "null") and isinstance(bare, inspect.UnionType) and bare.includes_none:
         return None
     return value
+
+
+def _list_without_marks(text: str) -> bool:
+    """Whether a text was to be a list: a bracket is missing, or the shell took the quotation marks away.
+
+    >>> _list_without_marks('["a", "b"'), _list_without_marks("[a,b]"), _list_without_marks("[MASK] sleeps.")
+    (True, True, False)
+    """
+    return text.startswith(('["', "['")) or (text.startswith("[") and text.endswith("]") and "," in text)
 
 
 def _refuse_deep(value: Any, where: str) -> None:
@@ -372,6 +381,10 @@ def _invalid_error(config_type: type, mapping: Mapping[str, Any], error: str, wh
     settings = {setting.name: setting for setting in describe(config_type)}
     if missing := re.search(r"missing required field `(.+)`", complaint):
         name = f"{path}.{missing.group(1)}" if path else missing.group(1)
+        within = [
+            setting.name for setting in settings.values() if setting.required and setting.name.startswith(f"{name}.")
+        ]
+        name = within[0] if within else name  # of a section that must be given what it must hold
         setting = settings.get(re.sub(r"\[\d+\]", "[]", name))
         what = f": {setting.description} ({setting.type})" if setting and setting.description else ""
         return ConfigError(f"the setting {prefix}{name} must be given", where=where, mend=f"set {prefix}{name}{what}")
@@ -383,7 +396,9 @@ def _invalid_error(config_type: type, mapping: Mapping[str, Any], error: str, wh
         mend = f"it is a section: set {', '.join(prefix + name for name in within[:3])} …" if within else complaint
         return ConfigError(what if path else f"the recipe: {complaint}", where=where, mend=mend)
     mend = f"give {setting.type}"
-    if setting.type.startswith("list") and isinstance(given, str):
+    if setting.type.startswith("list") and isinstance(given, str) and _list_without_marks(given):
+        mend += f'; for the shell put all of it between single quotes: \'{prefix}{path}=["one", "two"]\''
+    elif setting.type.startswith("list") and isinstance(given, str):
         mend += f", e.g. {prefix}{path}=[{_toml_text(given)}]"
     elif setting.type.startswith("text") and found and not isinstance(given, dict | list):
         mend += f", e.g. {prefix}{path}='\"{given}\"'"
