@@ -155,8 +155,10 @@ def run(args: Sequence[str] | None = None) -> int:
         return 141
     except click.NoSuchOption as error:
         if not error.possibilities and error.ctx and any(p.name == "given" for p in error.ctx.command.params):
-            error.message += f" A setting stands without dashes: {error.option_name.lstrip('-')}=VALUE"
-        error.show()
+            hint = f"A setting stands without dashes: {error.option_name.lstrip('-')}=VALUE"
+            click.UsageError(f"{error.format_message()} {hint}", error.ctx).show()
+        else:
+            error.show()
         return error.exit_code
     except click.ClickException as error:
         error.show()
