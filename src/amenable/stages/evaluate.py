@@ -99,7 +99,9 @@ class Config(Record, frozen=True):
     reward: Annotated[
         str | None, Meta(description="any reward, which picks the best of N where a model is asked so")
     ] = None
-    limit: Annotated[int, Meta(ge=2, description="prompts at most, drawn by a hash of their ids")] = 200
+    limit: Annotated[
+        int, Meta(ge=2, description="prompts of `data` at most, drawn by a hash of ids; of tasks: tasks.limit")
+    ] = 200
     shots: Annotated[
         str | None, Meta(description="demonstrations for few-shot; null: those of `data` in its training part")
     ] = None

@@ -402,8 +402,6 @@ def _report(result: RunResult, config: Config, about: About, best: Best, stream:
             shown = ", ".join(f"{name} {value:.3f}" for name, value in trivial.items())
             sentences.append(f"Always saying what is commonest in the training data gives {shown}.")
     write_atomic(folder / "finetune.json", json.dumps(told, indent=2).encode())
-    for sentence in sentences:
-        job.say(sentence)
     wanted = ("loss", best.key) if row is not None else ("loss",)
     curves = CurveGroup(title="training", curves=tuple(read_curves(folder, run=job.name, metrics=wanted)))
     sources = tuple(
