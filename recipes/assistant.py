@@ -1,6 +1,7 @@
 """The package's assistant: the starter instructed on the primer by a LoRA adapter, with its card.
 
-assistant.toml teaches it the requests; assistant_settled.toml goes on with the starter's books beside them, which it has lost by then.
+assistant.toml teaches it the requests; assistant_settled.toml goes on with the starter's books beside them, as it has lost its English
+by then. What ships lies half way between the two.
 
     python recipes/starter.py --workspace work corpus        # the books
     python recipes/assistant.py --workspace work             # trains, measures, and writes the adapter into the package
@@ -40,7 +41,7 @@ from amenable.stages.verdict import LabelerVerdict
 from amenable.types import Prompt, Sampling, user
 
 RECIPE, SETTLED = (Path(__file__).resolve().with_name(f"{name}.toml") for name in ("assistant", "assistant_settled"))
-RUN = "assistant-settled"
+RUNS = ("assistant", "assistant-settled")
 SAMPLING = Sampling(temperature=0.3, top_p=0.95, max_tokens=120)
 TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja", "config.json")
 ASKED = (
@@ -67,21 +68,41 @@ def main() -> None:
         raise SystemExit(f"make the books first: python recipes/starter.py --workspace {options.workspace} corpus")
     with contextlib.chdir(root), progress(quiet=False) as show:  # the recipe's paths are those of the workspace
         less = {"train.steps": 4, "train.units_per_step": 8} if options.quick else {}
-        once(workspace, RECIPE, "sft", "assistant", show, less)
-        once(workspace, SETTLED, "sft", RUN, show, less)
-        figures = measure(workspace.folder, 12 if options.quick else None, show)
+        for recipe, name in zip((RECIPE, SETTLED), RUNS, strict=True):
+            once(workspace, recipe, "sft", name, show, less)
+        average([workspace.folder.runs / name / "model" for name in RUNS], root / "assistant")
+        figures = measure(workspace.folder, root / "assistant", 12 if options.quick else None, show)
     target = root / "assistant" if options.quick else ASSISTANT
-    ship(workspace.folder.runs / RUN / "model", figures, target)
+    ship(root / "assistant", figures, target)
     shipped = sum(p.stat().st_size for folder in (STARTER, target) for p in folder.iterdir() if p.is_file())
     print(f"{target}: with the starter {shipped / 1e6:.1f} MB")
     if shipped > SHIPPED_BYTES:
         raise SystemExit(f"at most {SHIPPED_BYTES / 1e6:.0f} MB ship")
 
 
-def measure(folder: WorkspaceFolder, number: int | None, show: Any) -> dict[str, Any]:
+def average(models: list[Path], target: Path) -> None:
+    """The adapter that lies half way between those of two models, in bfloat16, with tokenizer and template.
+
+    Models of one training may be averaged weight by weight (Wortsman et al. 2022, arXiv 2203.05482); here so are the factors.
+    """
+    target.mkdir(parents=True, exist_ok=True)
+    first, second = (dict(tensors_of(model / "adapter" / "adapter_model.safetensors")) for model in models)
+    between = {name: ((first[name].float() + second[name].float()) / 2).to(torch.bfloat16) for name in first}
+    write_tensors(between, target / "adapter_model.safetensors")
+    for name in TOKENIZER:
+        shutil.copyfile(models[0] / name, target / name)
+    drawn = {"do_sample": True, "temperature": SAMPLING.temperature, "top_p": SAMPLING.top_p}
+    write_json(
+        drawn | {"eos_token_id": read_json(target / "config.json")["eos_token_id"]}, target / "generation_config.json"
+    )
+    config = read_json(models[0] / "adapter" / "adapter_config.json") | {"base_model_name_or_path": str(STARTER)}
+    write_json(config, target / "adapter_config.json")
+
+
+def measure(folder: WorkspaceFolder, made: Path, number: int | None, show: Any) -> dict[str, Any]:
     """The starter as it is, with four examples, and the assistant, side by side on the primer's held-out prompts."""
     ground = Primer()
-    starter, assistant = open_policy("starter", folder), open_policy(f"run:{RUN}", folder)
+    starter, assistant = open_policy("starter", folder), open_policy(str(made), folder)
     rungs = [
         Rung("starter", starter, raw=True),
         Rung("starter, 4 examples", starter, raw=True, shots=tuple(ground.shots())),
@@ -163,20 +184,14 @@ def known_requests(number: int) -> list[Prompt]:
 
 
 def ship(made: Path, figures: dict[str, Any], target: Path) -> None:
-    """The adapter in bfloat16, its tokenizer and template, and the card. The base is named by a path from the adapter."""
+    """The adapter with its card. In the package the base is named by a path from the adapter."""
     target.mkdir(parents=True, exist_ok=True)
-    adapter = dict(tensors_of(made / "adapter" / "adapter_model.safetensors"))
-    write_tensors(
-        {name: tensor.to(torch.bfloat16) for name, tensor in adapter.items()}, target / "adapter_model.safetensors"
-    )
-    for name in TOKENIZER:
-        shutil.copyfile(made / name, target / name)
-    base = "../starter" if target == ASSISTANT else str(STARTER)
-    drawn = {"do_sample": True, "temperature": SAMPLING.temperature, "top_p": SAMPLING.top_p}
-    write_json(
-        drawn | {"eos_token_id": read_json(made / "config.json")["eos_token_id"]}, target / "generation_config.json"
-    )
-    config = read_json(made / "adapter" / "adapter_config.json") | {"base_model_name_or_path": base}
+    if made != target:
+        for file in made.iterdir():
+            shutil.copyfile(file, target / file.name)
+        config = read_json(made / "adapter_config.json") | {"base_model_name_or_path": "../starter"}
+        write_json(config, target / "adapter_config.json")
+    parameters = sum(t.numel() for _, t in tensors_of(target / "adapter_model.safetensors"))
     about = {
         "name": "assistant", "parent": "starter", "stage": "sft", "licence": "Apache-2.0",
         "data": {
@@ -186,8 +201,7 @@ def ship(made: Path, figures: dict[str, Any], target: Path) -> None:
         "metrics": {row["model"]: row["rating"][0] for row in figures["rows"]},
     }  # fmt: skip
     write_json(about, target / "amenable.json")
-    (target / "README.md").write_text(card(figures, sum(t.numel() for t in adapter.values())), "utf-8")
-    write_json(config, target / "adapter_config.json")
+    (target / "README.md").write_text(card(figures, parameters), "utf-8")
 
 
 def card(figures: dict[str, Any], parameters: int) -> str:
@@ -213,8 +227,8 @@ lies on `../starter`; `amenable chat assistant` talks to it. Written by `recipes
 ## What it has learned from
 
 The demonstrations of the primer's training side, each in up to two wordings, half of them behind others in one conversation, a share of generated ones (sums, counting, letters,
-capitals), and requests about the small world: docs/primer.md. In a second, short part the starter's books were read beside them, which brings back the English that the
-first costs. All of the requests and answers were written for this project; no person rated this model's answers. Two of the fourteen clusters,
+capitals), and requests about the small world: docs/primer.md. In a second, short part the starter's books were read beside them, as the first costs much of its English;
+these weights are the mean of those after either part. All of the requests and answers were written for this project; no person rated this model's answers. Two of the fourteen clusters,
 sentiment and yes or no with a reason, were left out of training and are among the prompts below.
 
 ## What it reaches
