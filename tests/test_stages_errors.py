@@ -134,6 +134,7 @@ def test_overlong_rows_that_leave_nothing(toys, workspace):
         ("ppo", ["reward=rules"], ConfigError, "no rule", ""),
         ("ppo", ["reward=length", "critic=SFT", "algorithm.critic=shared"], ConfigError, "critic", ""),
         ("ppo", ["lora.rank=2", "lora.dropout=0.1"], ConfigError, "dropout", "0"),
+        ("ppo", ["lora.continued=true", "lora.dropout=0.1"], ConfigError, "dropout", "0"),
         ("sft", ["data.weights=[1.0, 2.0]"], ConfigError, "2 weights for 1 sources", "one for each"),
         ("sft", ["data.weights=[0.0]"], ConfigError, "above 0", ""),
         *(

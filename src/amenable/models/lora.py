@@ -142,8 +142,11 @@ def save_adapter(model: Decoder | AutoModel, folder: Path | str, *, base: str | 
     return folder
 
 
-def load_adapter(model: Decoder | AutoModel, folder: Path | str) -> None:
-    """Put a saved adapter, ours or peft's, onto the model that it was trained on. Raises ModelError if it does not fit."""
+def load_adapter(model: Decoder | AutoModel, folder: Path | str, *, dropout: float = 0.0) -> None:
+    """Put a saved adapter, ours or peft's, onto the model that it was trained on. Raises ModelError if it does not fit.
+
+    dropout: of what learns on; the adapter's own was that of its training.
+    """
     folder = Path(folder)
     raw: dict[str, Any] = read_json(folder / CONFIG)
     odd = [name for name in UNSUPPORTED if raw.get(name)]
@@ -167,7 +170,7 @@ def load_adapter(model: Decoder | AutoModel, folder: Path | str) -> None:
     config = LoraConfig(
         rank=raw["r"],
         alpha=raw["lora_alpha"],
-        dropout=raw.get("lora_dropout", 0.0),
+        dropout=dropout,
         targets=tuple(dict.fromkeys(own for target in targets for own in _own_targets(model, target))),
     )
     try:

@@ -342,7 +342,7 @@ def _continue_lora(policy: Policy, settings: LoraSettings) -> str:
     model: Any = policy.model
     total = sum(p.numel() for p in model.parameters())
     model.load_state_dict(load_model(base).state_dict())
-    adapters.load_adapter(model, own)
+    adapters.load_adapter(model, own, dropout=settings.dropout)
     policy.base = base
     return _lora_line(model, rank, total)
 

@@ -203,7 +203,7 @@ def _run(config: Config, workspace: WorkspaceFolder, job: Job) -> RunResult:
     config = config.replace(responses_per_prompt=_responses_per_prompt(config, algorithm))
     if config.shape is not None:
         _check_new(config, algorithm)
-    if config.lora.rank and config.lora.dropout:
+    if (config.lora.rank or config.lora.continued) and config.lora.dropout:
         raise ConfigError(
             "dropout would make the policy that learns another one than the policy that spoke",
             where="lora.dropout",
