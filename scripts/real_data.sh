@@ -4,7 +4,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 workspace="$(mktemp -d)"
 trap 'rm -rf "$workspace"' EXIT
-for recipe in reviews harmless storybook sentiment starter; do
+for recipe in reviews harmless storybook sentiment starter assistant; do
   echo "== recipes/$recipe.py --quick"
   .venv/bin/python "recipes/$recipe.py" --workspace "$workspace" --quick
 done
