@@ -152,26 +152,24 @@ def test_ptx_keeps_the_text_likely(toys, workspace):
         "reward=rules", 'reward_options.contains=["red"]', "algorithm.kl_coef=0.0", "algorithm.truncated=score",
         "train.steps=12", "train.units_per_step=16", "train.optimizer.learning_rate=0.005", "sample_every=0", *ALL,
     )  # fmt: skip
-    ptx = (f"ptx.train=[{json.dumps(toys.data['documents'])}]", "ptx_rows_per_step=8", "ptx.held_out_share=0.0")
-    lines = {}
-    for weight in (1e-9, 5.0):
-        run = start(
-            "ppo", toys.mapping("ppo", f"algorithm.ptx_weight={weight}", *ptx, *settings), workspace, f"w{weight > 1}"
-        )
-        lines[weight] = rows(run.path)[-1]["ptx_nats_per_token"]
-    assert lines[5.0] < lines[1e-9] - 0.2, lines
+    nats = ptx_nats("ppo", settings, (1e-9, 5.0), toys, workspace)
+    assert nats[5.0] < nats[1e-9] - 0.2, nats
 
 
 def test_ptx_keeps_the_text_likely_in_sft(toys, workspace):
     settings = ("train.steps=12", "train.optimizer.learning_rate=0.01", *ALL)
+    nats = ptx_nats("sft", settings, (1e-9, 1.0), toys, workspace)
+    assert nats[1.0] < nats[1e-9] - 0.2, nats
+
+
+def ptx_nats(stage, settings, weights, toys, workspace):
+    """Nats per token of the documents in the last step, by the weight of the mix."""
     ptx = (f"ptx.train=[{json.dumps(toys.data['documents'])}]", "ptx_rows_per_step=8", "ptx.held_out_share=0.0")
-    lines = {}
-    for weight in (1e-9, 1.0):
-        run = start(
-            "sft", toys.mapping("sft", f"algorithm.ptx_weight={weight}", *ptx, *settings), workspace, f"w{weight == 1}"
-        )
-        lines[weight] = rows(run.path)[-1]["ptx_nats_per_token"]
-    assert lines[1.0] < lines[1e-9] - 0.2, lines
+    found = {}
+    for number, weight in enumerate(weights):
+        mapping = toys.mapping(stage, f"algorithm.ptx_weight={weight}", *ptx, *settings)
+        found[weight] = rows(start(stage, mapping, workspace, f"w{number}").path)[-1]["ptx_nats_per_token"]
+    return found
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])

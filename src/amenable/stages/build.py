@@ -270,8 +270,9 @@ def make_algorithm(
 ) -> Algorithm:
     """The algorithm of a recipe's section: its `name`, and its own settings checked against its Config.
 
-    kinds: of records that the stage has for it; empty: any. beside: kinds that it may learn from as well as these. role: what the stage trains. given: roles beside those
-    trained whose columns it can add. Raises ConfigError for an algorithm that another stage runs.
+    kinds: of records that the stage has for it; empty: any. beside: kinds that it may learn from as well as these. role:
+    what the stage trains. given: roles beside those trained whose columns it can add.
+    Raises ConfigError for an algorithm that another stage runs.
     """
     name = str(section.get("name", default))
     module = find(name)
@@ -327,18 +328,17 @@ def add_lora(policy: Policy, settings: LoraSettings, seed: int) -> str | None:
 
 def _continue_lora(policy: Policy, settings: LoraSettings) -> str:
     """Put the model back to its base, with its adapter on it. Raises ConfigError if it has none, or one of another rank."""
-    own = next((f for f in (policy.folder, policy.folder / "adapter") if adapted(f)), None)
-    if own is None:
+    places = (policy.folder, policy.folder / "adapter")
+    own, base = next(((folder, base) for folder in places if (base := adapted(folder))), (None, None))
+    if own is None or base is None:
         what = f"there is no adapter in {policy.folder} to go on with"
         raise ConfigError(
             what, where="lora.continued", mend="name a model that LoRA made, or set lora.rank for a new one"
         )
-    base = adapted(own)
     rank: Any = read_json(own / adapters.CONFIG)["r"]
     if settings.rank not in (0, rank):
         what = f"lora.rank is {settings.rank}, and the adapter's is {rank}"
         raise ConfigError(what, where="lora.rank", mend="leave it out, or set lora.continued=false for a new adapter")
-    assert base is not None
     model: Any = policy.model
     total = sum(p.numel() for p in model.parameters())
     model.load_state_dict(load_model(base).state_dict())
